@@ -1,0 +1,87 @@
+"""A completion on the terminal: python -m reference "Once upon a time" --temperature 0.8"""
+
+import argparse
+import sys
+from dataclasses import Field, fields
+from typing import Any, get_args, get_type_hints
+
+from rich.console import Console
+from rich.table import Table
+
+from reference import sampler
+from reference.completion import stream
+from reference.explain import Explainer
+from reference.model import EMBEDDED, Model, load
+from reference.params import CompletionParams
+from reference.text import Entry, names_of
+
+SERVER_ONLY = {"stream", "stream_options", "user", "prompt_cache_key", "data", "response_format"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status 0, or 2 after one line that says what is wrong with the input."""
+    given = vars(parser().parse_args(arguments))
+    prompt, directory, explain = (given.pop(name) for name in ("prompt", "model", "explain"))
+    try:
+        params = CompletionParams(**{k: v for k, v in given.items() if v is not None})
+        run(load(directory), prompt, params, explain)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(model: Model, prompt: str, params: CompletionParams, explain: bool) -> None:
+    """Print the choices as they grow, and the log-probabilities if they are asked for."""
+    console = Console(highlight=False, soft_wrap=True)
+    sample = Explainer(names_of(model.tokenizer, params), console) if explain else sampler.sample
+    entries: list[Entry] = []
+    text = ""
+    for choice, delta in stream(model, prompt, params, sample=sample):
+        text += delta.text
+        entries += delta.entries
+        if not explain:
+            console.out(delta.text, end="")
+        if delta.finish_reason is not None:
+            console.out(text if explain else "")
+            console.print(f"[dim]choice {choice}: {delta.finish_reason}[/dim]")
+            text = ""
+    if entries:
+        console.print(logprob_table(entries))
+
+
+def logprob_table(entries: list[Entry]) -> Table:
+    table = Table("offset", "token", "log-probability", "likeliest")
+    for e in entries:
+        value = "" if e.logprob is None else f"{e.logprob:.4f}"
+        top = ", ".join(f"{ascii(name)} {v:.2f}" for name, v in (e.top or {}).items())
+        table.add_row(str(e.offset), ascii(e.token), value, top)
+    return table
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line: an option for each parameter that a terminal has a use for."""
+    result = argparse.ArgumentParser(prog="python -m reference", description=__doc__)
+    result.add_argument("prompt")
+    result.add_argument("--model", default=EMBEDDED / "text", help="a checkpoint directory")
+    result.add_argument("--explain", action="store_true", help="show what each step did")
+    hints = get_type_hints(CompletionParams)
+    for f in fields(CompletionParams):
+        if f.name not in SERVER_ONLY:
+            result.add_argument("--" + f.name.replace("_", "-"), **option(f, hints[f.name]))
+    return result
+
+
+def option(f: Field[Any], hint: Any) -> dict[str, Any]:
+    """How argparse reads one parameter."""
+    described = {"help": f.metadata["meaning"]}
+    kinds = get_args(hint) or (hint,)
+    if bool in kinds:
+        return described | {"action": "store_true"}
+    if isinstance(f.default, tuple):
+        return described | {"type": kinds[0], "nargs": "+", "default": ()}
+    return described | {"type": kinds[0], "default": f.default}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""A whole completion, from a prompt to text: the reference engine and the text of its choices, put
+together.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from reference import grammar, sampler
+from reference.generate import Sampler, generate
+from reference.model import Model
+from reference.params import CompletionParams
+from reference.prefix_cache import PrefixCache
+from reference.request import Prompt, Request, Token
+from reference.text import Delta, Entry, choice_text, echo, prompt_text
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One choice, whole."""
+
+    text: str
+    entries: tuple[Entry, ...]
+    finish_reason: str
+    stop_reason: str | int | None
+
+
+def stream(
+    model: Model,
+    prompt: str | Sequence[int],
+    params: CompletionParams,
+    prefixes: PrefixCache | None = None,
+    sample: Sampler = sampler.sample,
+) -> Iterator[tuple[int, Delta]]:
+    """(choice, what it grows by), as it grows. With `echo`, the prompt comes first.
+
+    Raises ValueError for a prompt that is empty, too long or has ids out of the vocabulary, and
+    UnsupportedFormat.
+    """
+    grammar.check(params.response_format)
+    ids = model.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+    check_ids(model, ids)
+    text = prompt_text(model.tokenizer, prompt)
+    choices = [choice_text(model.tokenizer, params, ids, text) for _ in range(params.n)]
+    ended: set[int | None] = set()
+    for event in generate(model, Request.of(ids, params), prefixes, ended.__contains__, sample):
+        match event:
+            case Prompt(reports=reports) if params.echo:
+                prompt_delta = echo(model.tokenizer, params, ids, text, reports)
+                yield from ((i, prompt_delta) for i in range(params.n))
+            case Token(choice=choice):
+                delta = choices[choice].push(event)
+                if delta.finish_reason is not None:
+                    ended.add(choice)
+                yield choice, delta
+
+
+def complete(
+    model: Model,
+    prompt: str | Sequence[int],
+    params: CompletionParams,
+    prefixes: PrefixCache | None = None,
+) -> list[Completion]:
+    """The choices of one request: `stream`, joined."""
+    deltas: list[list[Delta]] = [[] for _ in range(params.n)]
+    for choice, delta in stream(model, prompt, params, prefixes):
+        deltas[choice].append(delta)
+    return [
+        Completion(
+            "".join(d.text for d in ds),
+            tuple(e for d in ds for e in d.entries),
+            str(ds[-1].finish_reason),
+            ds[-1].stop_reason,
+        )
+        for ds in deltas
+    ]
+
+
+def check_ids(model: Model, ids: Sequence[int]) -> None:
+    """Raise ValueError unless there is at least one id and each is in the vocabulary."""
+    if not ids:
+        raise ValueError("prompt: it has no tokens")
+    for i, token in enumerate(ids):
+        if not 0 <= token < model.vocab_size:
+            raise ValueError(f"prompt: id {token} at {i} is not in 0 … {model.vocab_size - 1}")

@@ -1,0 +1,335 @@
+"""The shape of a model: a Hugging Face `config.json`, read strictly.
+
+Llama (Touvron et al., "LLaMA: Open and Efficient Foundation Language Models", 2023) and Mistral
+(Jiang et al., "Mistral 7B", 2023) are one architecture here: Mistral adds a sliding window, and has
+other defaults. A field that would change the logits is honoured or refused, never ignored.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+FAMILIES = {"LlamaForCausalLM": "llama", "MistralForCausalLM": "mistral"}
+
+SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "max_position_embeddings",
+)
+FLAGS = ("attention_bias", "mlp_bias", "tie_word_embeddings")
+
+# What an absent field means: the defaults of LlamaConfig and MistralConfig in transformers.
+DEFAULTS: dict[str, Any] = {
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "head_dim": None,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-6,
+    "attention_bias": False,
+    "mlp_bias": False,
+    "tie_word_embeddings": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
+    "llama": {
+        "intermediate_size": 11008,
+        "num_key_value_heads": None,
+        "max_position_embeddings": 2048,
+        "sliding_window": None,
+    },
+    "mistral": {
+        "intermediate_size": 14336,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 131072,
+        "sliding_window": 4096,
+    },
+}
+
+# Fields of related architectures that would change the logits, and the one value besides null that
+# would not.
+WITHOUT_EFFECT: dict[str, Any] = {
+    "quantization_config": None,
+    "compression_config": None,
+    "quantization": None,
+    "per_layer_config": None,
+    "is_encoder_decoder": False,
+    "add_cross_attention": False,
+    "pruned_heads": {},
+    "use_qk_norm": False,
+    "qk_layernorm": False,
+    "no_rope_layers": None,
+    "no_rope_layer_interval": None,
+    "rope_interleaved": False,
+    "attention_chunk_size": None,
+    "num_experts": None,
+    "num_local_experts": None,
+    "attn_logit_softcapping": None,
+    "final_logit_softcapping": None,
+    "logit_scale": 1.0,
+    "logits_scaling": 1.0,
+    "embedding_multiplier": 1.0,
+    "residual_multiplier": 1.0,
+    "attention_multiplier": None,
+}
+
+# The parameters of each kind of rope, besides theta.
+ROPE_KINDS: dict[str, tuple[str, ...]] = {
+    "default": (),
+    "linear": ("factor",),
+    "llama3": (
+        "factor",
+        "low_freq_factor",
+        "high_freq_factor",
+        "original_max_position_embeddings",
+    ),
+}
+
+
+class ConfigError(ValueError):
+    """A model that this project does not run, or a config that contradicts itself.
+
+    The message names the field.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rope:
+    """Rotary position embedding: the base of its wavelengths, and how a longer context stretches
+    them. `llama.rope_frequencies` says what each kind means.
+
+    Raises ConfigError for an unknown kind, for a parameter that its kind lacks or does not have,
+    and for a value out of range.
+    """
+
+    kind: str = "default"
+    theta: float = 10_000.0
+    factor: float | None = None
+    low_freq_factor: float | None = None
+    high_freq_factor: float | None = None
+    original_max_position_embeddings: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ROPE_KINDS:
+            raise ConfigError(f"rope_type: {self.kind!r} is not one of {', '.join(ROPE_KINDS)}")
+        as_positive("rope_theta", self.theta)
+        for name in ROPE_KINDS["llama3"]:
+            value, needed = getattr(self, name), name in ROPE_KINDS[self.kind]
+            if needed and value is None:
+                raise ConfigError(f"{name}: missing, and rope_type {self.kind!r} needs it")
+            if not needed and value is not None:
+                raise ConfigError(f"{name}: has no meaning for rope_type {self.kind!r}")
+            if needed:
+                as_positive(name, value)
+        low, high = self.low_freq_factor, self.high_freq_factor
+        if low is not None and high is not None and low >= high:
+            raise ConfigError(f"high_freq_factor: {high} is not above low_freq_factor, {low}")
+
+    @classmethod
+    def from_json(cls, json: Mapping[str, Any]) -> "Rope":
+        """Read both spellings: `rope_theta` beside `rope_scaling`, and `rope_parameters`."""
+        fields = _rope_fields(json)
+        kind = fields.pop("rope_type", "default")
+        if kind not in list(ROPE_KINDS):
+            raise ConfigError(f"rope_type: {kind!r} is not one of {', '.join(ROPE_KINDS)}")
+        for name in ("partial_rotary_factor", "attention_factor"):
+            if fields.pop(name, 1) != 1:
+                raise ConfigError(f"{name}: only 1 is supported")
+        if kind == "default" and fields.get("factor") == 1:
+            del fields["factor"]
+        length = fields.pop("original_max_position_embeddings", None)
+        for name in fields.keys() - {"rope_theta", *ROPE_KINDS["llama3"]}:
+            raise ConfigError(f"{name}: not a parameter of rope that is supported")
+        if kind != "llama3":
+            length = None  # other kinds may record it too, but it enters none of their formulas
+        elif length is not None:
+            length = as_size("original_max_position_embeddings", length)
+        numbers = {name: as_positive(name, value) for name, value in fields.items()}
+        theta = numbers.pop("rope_theta", cls.theta)
+        return cls(kind=kind, theta=theta, original_max_position_embeddings=length, **numbers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LlamaConfig:
+    """The shape of a Llama or Mistral model.
+
+    Sizes and their letters: vocab_size V, hidden_size D, intermediate_size F, num_hidden_layers L,
+    num_attention_heads N, num_key_value_heads K, head_dim H. N is a multiple of K (K = N is
+    multi-head attention, K = 1 multi-query, the rest grouped-query), H is even, and N·H need not
+    be D.
+
+    max_position_embeddings: the context, in tokens, as it is stored; no kind of rope scales it.
+    sliding_window: how many positions a token attends to, its own included; None: all up to it.
+    eos_token_ids: none, one or several.
+
+    Raises ConfigError, naming the field, for a value out of range.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    max_position_embeddings: int
+    rms_norm_eps: float = 1e-6
+    rope: Rope = field(default_factory=Rope)
+    sliding_window: int | None = None
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    tie_word_embeddings: bool = False
+    bos_token_id: int | None = None
+    eos_token_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in SIZES:
+            as_size(name, getattr(self, name))
+        if self.sliding_window is not None:
+            as_size("sliding_window", self.sliding_window)
+        as_positive("rms_norm_eps", self.rms_norm_eps)
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ConfigError(
+                f"num_attention_heads: {self.num_attention_heads} is not a multiple of "
+                f"num_key_value_heads, {self.num_key_value_heads}"
+            )
+        if self.head_dim % 2:
+            raise ConfigError(f"head_dim: {self.head_dim} is odd, and rope turns pairs")
+
+    @classmethod
+    def from_json(cls, json: Mapping[str, Any]) -> "LlamaConfig":
+        """Read the config.json of a `LlamaForCausalLM` or a `MistralForCausalLM`.
+
+        Raises ConfigError for every other model, and for a field that would change the logits and
+        is not implemented. The config's dtype is not read: each tensor of a file states its own.
+        """
+        family = read_family(json)
+        _refuse_what_is_not_implemented(json, family)
+        fields = DEFAULTS | FAMILY_DEFAULTS[family] | dict(json)
+        if fields["hidden_act"] != "silu":
+            raise ConfigError(f"hidden_act: {fields['hidden_act']!r} is not supported, only 'silu'")
+        if fields["num_key_value_heads"] is None:
+            fields["num_key_value_heads"] = fields["num_attention_heads"]
+        if fields["head_dim"] is None:
+            fields["head_dim"] = _head_dim(fields["hidden_size"], fields["num_attention_heads"])
+        window, bos = fields["sliding_window"], fields["bos_token_id"]
+        sizes = {name: as_size(name, fields[name]) for name in SIZES}
+        flags = {name: as_flag(name, fields[name]) for name in FLAGS}
+        config = cls(
+            **sizes,
+            **flags,
+            rms_norm_eps=as_positive("rms_norm_eps", fields["rms_norm_eps"]),
+            rope=Rope.from_json(json),
+            sliding_window=None if window is None else as_size("sliding_window", window),
+            bos_token_id=None if bos is None else as_token_id("bos_token_id", bos),
+            eos_token_ids=as_token_ids("eos_token_id", fields["eos_token_id"]),
+        )
+        _check_layers_are_alike(json, config)
+        return config
+
+
+def read_family(json: Mapping[str, Any]) -> str:
+    """ "llama" or "mistral", from `architectures` and `model_type`.
+
+    One of the two may be absent; ConfigError if they disagree.
+    """
+    architectures, model_type = json.get("architectures"), json.get("model_type")
+    if architectures is None:
+        if model_type not in list(FAMILIES.values()):
+            supported = ", ".join(FAMILIES.values())
+            raise ConfigError(f"model_type: {model_type!r} is not supported, only {supported}")
+        return str(model_type)
+    for architecture, family in FAMILIES.items():
+        if architectures == [architecture]:
+            if model_type not in (None, family):
+                raise ConfigError(f"model_type: {model_type!r} is not that of {architecture}")
+            return family
+    supported = ", ".join(FAMILIES)
+    raise ConfigError(f"architectures: {architectures!r} is not supported, only {supported}")
+
+
+def as_token_ids(name: str, value: Any) -> tuple[int, ...]:
+    """One id, a list of ids, or null for none."""
+    ids = value if isinstance(value, list) else [] if value is None else [value]
+    return tuple(as_token_id(name, item) for item in ids)
+
+
+def as_token_id(name: str, value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ConfigError(f"{name}: {value!r} is not a token id")
+
+
+def as_size(name: str, value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    raise ConfigError(f"{name}: {value!r} is not a positive integer")
+
+
+def as_positive(name: str, value: Any) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if 0 < value < 2**1000:  # finite; a longer integer overflows float()
+            return float(value)
+    raise ConfigError(f"{name}: {value!r} is not a positive, finite number")
+
+
+def as_flag(name: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ConfigError(f"{name}: {value!r} is not true or false")
+
+
+def _head_dim(hidden_size: Any, heads: Any) -> int:
+    if as_size("hidden_size", hidden_size) % as_size("num_attention_heads", heads):
+        raise ConfigError(
+            f"head_dim: missing, and hidden_size {hidden_size} is not a multiple of "
+            f"num_attention_heads, {heads}"
+        )
+    return int(hidden_size // heads)
+
+
+def _refuse_what_is_not_implemented(json: Mapping[str, Any], family: str) -> None:
+    for name, harmless in WITHOUT_EFFECT.items():
+        if json.get(name) is not None and json[name] != harmless:
+            raise ConfigError(f"{name}: not supported")
+    # The family's own class in transformers does not read these, but other engines do.
+    for name in ("sliding_window",) if family == "llama" else ("attention_bias", "mlp_bias"):
+        if json.get(name):
+            raise ConfigError(f"{name}: {json[name]!r} is not supported for {family}")
+
+
+def _check_layers_are_alike(json: Mapping[str, Any], config: LlamaConfig) -> None:
+    windowed = config.sliding_window is not None
+    if json.get("use_sliding_window") not in (None, windowed):
+        raise ConfigError(f"use_sliding_window: contradicts {config.sliding_window=}")
+    only = "sliding_attention" if windowed else "full_attention"
+    types = json.get("layer_types")
+    if types is None:
+        return
+    if not isinstance(types, list) or len(types) != config.num_hidden_layers:
+        raise ConfigError("layer_types: not a list with one entry for each layer")
+    for item in types:
+        if item != only:
+            raise ConfigError(f"layer_types: {item!r} is not supported, every layer is {only!r}")
+
+
+def _rope_fields(json: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of rope from wherever they stand; ConfigError where two places disagree."""
+    beside = ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings")
+    fields = {name: json[name] for name in beside if json.get(name) is not None}
+    for place in ("rope_parameters", "rope_scaling"):
+        values = json.get(place)
+        if not isinstance(values, dict | None):
+            raise ConfigError(f"{place}: {values!r} is not an object")
+        for name, value in (values or {}).items():
+            key = "rope_type" if name == "type" else name
+            if value is not None and fields.setdefault(key, value) != value:
+                raise ConfigError(f"{place}.{name}: {value!r} contradicts {fields[key]!r}")
+    return fields

@@ -1,0 +1,96 @@
+"""The reference as an engine: requests wait in a queue and are answered one after another, on a
+thread of their own.
+"""
+
+import itertools
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from reference.generate import generate
+from reference.model import Model
+from reference.prefix_cache import PrefixCache
+from reference.request import End, Event, Request
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stats:
+    """healthy: whether requests will be answered. running, waiting: how many there are."""
+
+    healthy: bool
+    running: int
+    waiting: int
+
+
+@dataclass
+class Job:
+    """A request on its way, and which of its choices nobody wants any more (None: all)."""
+
+    ticket: int
+    request: Request
+    deliver: Callable[[Event], None]
+    unwanted: set[int | None] = field(default_factory=set)
+
+    def aborted(self, choice: int | None) -> bool:
+        return None in self.unwanted or choice in self.unwanted
+
+
+class ReferenceEngine:
+    """submit, abort, stats: the three verbs of an engine, and a stream of events for each
+    request.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.prefixes = PrefixCache()
+        self._tickets = itertools.count()
+        self._jobs: dict[int, Job] = {}
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="reference-engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: Request, deliver: Callable[[Event], None]) -> int:
+        """Queue a request; its events go to `deliver`, called on the engine's thread. Returns its
+        ticket.
+        """
+        job = Job(next(self._tickets), request, deliver)
+        self._jobs[job.ticket] = job
+        self._queue.put(job)
+        return job.ticket
+
+    def abort(self, ticket: int, choice: int | None = None) -> None:
+        """Stop one choice, or all, within one decoding step. A ticket that has ended is let be."""
+        if job := self._jobs.get(ticket):
+            job.unwanted.add(choice)
+
+    def stats(self) -> Stats:
+        waiting = self._queue.qsize()
+        return Stats(self._thread.is_alive(), len(self._jobs) - waiting, waiting)
+
+    def close(self) -> None:
+        """Stop after the request that is running; those that wait end with an error."""
+        self._queue.put(None)
+        for job in list(self._jobs.values()):
+            job.unwanted.add(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (job := self._queue.get()) is not None:
+            try:
+                self._run(job)
+            except Exception:
+                logger.exception("a client's stream could not be written to")
+            finally:
+                del self._jobs[job.ticket]
+
+    def _run(self, job: Job) -> None:
+        try:
+            for event in generate(self.model, job.request, self.prefixes, job.aborted):
+                job.deliver(event)
+        except Exception as error:
+            logger.exception("a request failed")
+            job.deliver(End(error=error))

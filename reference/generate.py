@@ -1,0 +1,149 @@
+"""One request, from its prompt to its last token. No batching, no cleverness: what every other
+engine is held against.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from reference import llama, sampler
+from reference.llama import Cache
+from reference.logits import Logits
+from reference.logprobs import report
+from reference.model import Model
+from reference.prefix_cache import BLOCK, Block, PrefixCache, block_names, root
+from reference.request import End, Event, Prompt, Report, Request, Token
+from reference.stopping import finish, token_budget
+from reference.threefry import noise
+
+Sampler = Callable[[Logits, sampler.History, Logits], int]
+
+
+class Aborted(Exception):
+    """Nobody wants the rest of this request."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A prompt that the model has read: its keys and values, and the rows that the output head
+    reads.
+    """
+
+    cache: Cache
+    rows: Float[np.ndarray, "T D"]
+    cached_tokens: int
+
+    def fork(self, model: Model) -> Cache:
+        """The prompt's keys and values, for one choice to add its own to."""
+        cache = Cache.empty(model.checkpoint.config, self.cache.dtype)
+        cache.append(*self.cache.block(0, self.cache.length))
+        return cache
+
+
+def generate(
+    model: Model,
+    request: Request,
+    prefixes: PrefixCache | None = None,
+    aborted: Callable[[int | None], bool] = lambda choice: False,
+    sample: Sampler = sampler.sample,
+) -> Iterator[Event]:
+    """The events of one request: `Prompt`, then choice after choice its `Token`s, then `End`.
+
+    The `n` choices share one reading of the prompt and differ in their noise alone. aborted(choice)
+    is asked before every step, aborted(None) before every block of the prompt; what it says ends
+    the choice or the request. Raises ContextLengthExceeded if the prompt leaves no room, ValueError
+    if the model's logits are not finite.
+    """
+    params = request.params
+    token_budget(params.max_tokens, model.context, len(request.prompt))
+    try:
+        reading = read_prompt(model, request, prefixes or PrefixCache(), aborted)
+    except Aborted:
+        yield End()
+        return
+    reports = tuple(prompt_reports(model, request, reading)) if request.reports_prompt else None
+    yield Prompt(cached_tokens=reading.cached_tokens, reports=reports)
+    for choice in range(params.n):
+        if aborted(choice):
+            continue
+        for token in choice_tokens(model, request, reading, choice, sample):
+            yield token
+            if aborted(choice):
+                break
+    yield End()
+
+
+def read_prompt(
+    model: Model, request: Request, prefixes: PrefixCache, aborted: Callable[[int | None], bool]
+) -> Reading:
+    """Run the model over the prompt, block by block, reusing the blocks that are known."""
+    weights, config = model.checkpoint.weights, model.checkpoint.config
+    prompt = np.asarray(request.prompt)
+    names = block_names(root(request.principal, request.params.prompt_cache_key), request.prompt)
+    known = prefixes.longest(names)
+    cache = Cache.empty(config, weights.dtype)
+    for block in known:
+        cache.append(block.keys, block.values)
+    rows = [block.rows for block in known]
+    for start in range(cache.length, len(prompt), BLOCK):
+        if aborted(None):
+            raise Aborted
+        rows.append(llama.hidden_states(weights, config, prompt[start : start + BLOCK], cache))
+        if start // BLOCK < len(names):
+            keys, values = cache.block(start, start + BLOCK)
+            prefixes.store(names[start // BLOCK], Block(keys, values, rows[-1]))
+    return Reading(cache, np.concatenate(rows), len(known) * BLOCK)
+
+
+def prompt_reports(model: Model, request: Request, reading: Reading) -> Iterator[Report | None]:
+    """The log-probability of each prompt token given those before it; the first has none."""
+    top = request.params.logprobs or 0
+    yield None
+    for start in range(0, len(request.prompt) - 1, BLOCK):
+        rows = llama.logits(model.checkpoint.weights, reading.rows[start : start + BLOCK])
+        following = request.prompt[start + 1 : start + 1 + BLOCK]
+        for row, token in zip(rows, following, strict=False):
+            yield report(row.astype(np.float32), token, top)
+
+
+def choice_tokens(
+    model: Model, request: Request, reading: Reading, choice: int, sample: Sampler
+) -> Iterator[Token]:
+    """The tokens of one choice, each drawn from what the model makes of all before it."""
+    weights, config = model.checkpoint.weights, model.checkpoint.config
+    params, eos = request.params, model.checkpoint.eos_token_ids
+    budget = token_budget(params.max_tokens, model.context, len(request.prompt))
+    history = first_history(model, request)
+    cache, row = reading.fork(model), reading.rows[-1:]
+    for position in range(budget):
+        logits = llama.logits(weights, row)[0].astype(np.float32)
+        drawn = noise(request.seed, choice, position, model.vocab_size)
+        token = sample(logits, history, drawn)
+        reason, stop = finish(token, position + 1, budget, eos, params.stop_token_ids)
+        yield Token(
+            choice=choice,
+            token=token,
+            report=None if params.logprobs is None else report(logits, token, params.logprobs),
+            finish_reason=reason,
+            stop_reason=stop,
+        )
+        if reason is not None:
+            return
+        history.seen[token] = True
+        history.counts[token] += 1
+        row = llama.hidden_states(weights, config, np.array([token]), cache)
+
+
+def first_history(model: Model, request: Request) -> sampler.History:
+    """What a choice looks back on before its first token: the prompt."""
+    ends = frozenset(model.checkpoint.eos_token_ids) | frozenset(request.params.stop_token_ids)
+    seen = np.zeros(model.vocab_size, dtype=np.bool_)
+    seen[list(request.prompt)] = True
+    return sampler.History(
+        params=request.params,
+        allowed=sampler.allowed_tokens(model.vocab_size, model.never, ends),
+        seen=seen,
+        counts=np.zeros(model.vocab_size, dtype=np.int64),
+    )

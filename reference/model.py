@@ -1,0 +1,45 @@
+"""A model as a request meets it: weights, tokenizer, and the tokens that end a text or never stand
+in one.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from reference import checkpoint, tokenizer
+from reference.checkpoint import Checkpoint
+from reference.tokenizer import Tokenizer
+
+EMBEDDED = Path(__file__).parent / "embedded"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checkpoint and its tokenizer."""
+
+    checkpoint: Checkpoint
+    tokenizer: Tokenizer
+
+    @property
+    def vocab_size(self) -> int:
+        """V: ids 0 ≤ id < V may stand in a prompt."""
+        return self.checkpoint.config.vocab_size
+
+    @property
+    def context(self) -> int:
+        """The most tokens that prompt and output have together."""
+        return self.checkpoint.config.max_position_embeddings
+
+    @cached_property
+    def never(self) -> frozenset[int]:
+        """Ids that are no text: special tokens, and rows of the embedding that the tokenizer does
+        not know.
+        """
+        return self.tokenizer.special_ids | set(range(self.tokenizer.vocab_size, self.vocab_size))
+
+
+def load(directory: str | Path) -> Model:
+    """Read a checkpoint directory in Hugging Face format. Raises CheckpointError, ConfigError or
+    TokenizerError.
+    """
+    return Model(checkpoint.load(directory), tokenizer.load(directory))

@@ -1,0 +1,157 @@
+"""Every parameter of the endpoint: its default, its range, what it means, and the function that
+defines it.
+
+This table is the only one. The endpoint's validation, its OpenAPI document, the command line and
+the README's table are made from it or checked against it.
+"""
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+_COMPARE = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}
+_SIGN = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+
+
+def parameter(default: Any, meaning: str, *, spec: str, **bounds: float) -> Any:
+    """A dataclass field that carries its documentation.
+
+    `spec` names the function or class of this package that defines the parameter ("logits.top_p").
+    `bounds` are any of ge, gt, le, lt (of the value, or of each item) and max_length (of a list).
+    """
+    metadata = {"meaning": meaning, "spec": spec, "bounds": bounds}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletionParams:
+    """What one request asks for, besides its model and its prompt.
+
+    Raises ValueError, naming the field, for a value out of range.
+    """
+
+    max_tokens: int | None = parameter(
+        None,
+        "most tokens to generate; null: what is left of the context, at most 16384",
+        spec="stopping.token_budget",
+        gt=0,
+        le=1_000_000,
+    )
+    temperature: float = parameter(
+        1.0,
+        "divides the logits: lower is more focused, higher more random; 0 is greedy",
+        spec="logits.temperature",
+        ge=0,
+        le=2,
+    )
+    top_p: float = parameter(
+        1.0,
+        "nucleus: keep the likeliest tokens that reach this mass; 1 is off, 0 keeps the likeliest",
+        spec="logits.top_p",
+        ge=0,
+        le=1,
+    )
+    min_p: float = parameter(
+        0.0,
+        "keep tokens at least this likely relative to the likeliest; 0 is off",
+        spec="logits.min_p",
+        ge=0,
+        le=1,
+    )
+    top_k: int = parameter(
+        0, "keep the k likeliest tokens, and ties; 0 is off", spec="logits.top_k", ge=0
+    )
+    n: int = parameter(1, "sequences to return", spec="generate.generate", ge=1, le=4)
+    stream: bool = parameter(
+        False, "send server-sent events as the text grows", spec="text.ChoiceText"
+    )
+    logprobs: int | None = parameter(
+        None,
+        "report each token's log-probability and this many of the likeliest",
+        spec="logprobs.report",
+        ge=0,
+    )
+    echo: bool | None = parameter(
+        None, "return the prompt before the output, with its log-probabilities", spec="text.echo"
+    )
+    stop: tuple[str, ...] = parameter(
+        (),
+        "strings that end the text, which ends before them",
+        spec="stopping.StopStrings",
+        max_length=16,
+    )
+    stop_token_ids: tuple[int, ...] = parameter(
+        (), "token ids that end the text", spec="stopping.finish", ge=0
+    )
+    presence_penalty: float = parameter(
+        0.0,
+        "subtracted once from every token of the output so far",
+        spec="logits.presence_penalty",
+        ge=-2,
+        le=2,
+    )
+    frequency_penalty: float = parameter(
+        0.0,
+        "subtracted from every token of the output, once per occurrence",
+        spec="logits.frequency_penalty",
+        ge=-2,
+        le=2,
+    )
+    repetition_penalty: float = parameter(
+        1.0,
+        "divides the logits of tokens in prompt or output (multiplies negative ones); 1 is off",
+        spec="logits.repetition_penalty",
+        ge=0.01,
+        le=5,
+    )
+    response_format: Mapping[str, Any] | None = parameter(
+        None,
+        "what the text must be: text, JSON, an instance of a schema, a match",
+        spec="grammar.check",
+    )
+    user: str | None = parameter(
+        None,
+        "your identifier of the end user; changes nothing in the answer",
+        spec="request.Request",
+    )
+    seed: int | None = parameter(
+        None,
+        "where chance starts, modulo 2^64; null: a fresh random seed",
+        spec="threefry.seed_key",
+        ge=-(2**63),
+        lt=2**64,
+    )
+    stream_options: Mapping[str, Any] | None = parameter(
+        None, "include_usage (true), continuous_usage_stats (false)", spec="text.ChoiceText"
+    )
+    return_tokens_as_token_ids: bool | None = parameter(
+        None, "tokens in logprobs read token_id:<id>", spec="text.TokenNames"
+    )
+    prompt_cache_key: str | None = parameter(
+        None,
+        "names the prompt cache that requests with the same key share",
+        spec="prefix_cache.root",
+    )
+    data: Mapping[str, Any] | None = parameter(
+        None, "images for the placeholders of a vision model's prompt", spec="request.Request"
+    )
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            check(f.name, getattr(self, f.name), **f.metadata["bounds"])
+        if "" in self.stop:
+            raise ValueError("stop: a stop string is empty")
+
+
+def check(name: str, value: Any, *, max_length: float | None = None, **bounds: float) -> None:
+    """Raise ValueError, naming the parameter, unless the value (or each of its items) is in
+    bounds.
+    """
+    items = value if isinstance(value, tuple) else () if value is None else (value,)
+    if max_length is not None and len(items) > max_length:
+        raise ValueError(f"{name}: {len(items)} items, at most {max_length} are allowed")
+    for item in items:
+        for bound, limit in bounds.items():
+            if not _COMPARE[bound](item, limit):
+                raise ValueError(f"{name}: {item!r} is not {_SIGN[bound]} {limit}")

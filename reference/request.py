@@ -1,0 +1,81 @@
+"""What goes into an engine and what comes out of it: data only, shared by every backend.
+
+Text never enters an engine and logits never leave one. A request goes in as token ids and
+parameters; out come, in this order, one `Prompt`, for each choice its `Token`s, and one `End`.
+Events of different choices may alternate; those of one choice come in order.
+"""
+
+import secrets
+from dataclasses import dataclass
+
+from reference.params import CompletionParams
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One prompt and what to do with it.
+
+    prompt: token ids, at least one, all within the vocabulary. seed: any integer, used modulo 2^64.
+    principal: whose request it is, as far as sharing a prompt cache goes. `params.user` and
+    `params.data` do nothing here: a user is for abuse monitoring only, and a text model has no use
+    for images.
+    """
+
+    prompt: tuple[int, ...]
+    params: CompletionParams
+    seed: int
+    principal: str = ""
+
+    @classmethod
+    def of(cls, prompt: list[int], params: CompletionParams, principal: str = "") -> "Request":
+        """A request whose seed is the one asked for, or a fresh one."""
+        seed = secrets.randbits(64) if params.seed is None else params.seed
+        return cls(prompt=tuple(prompt), params=params, seed=seed, principal=principal)
+
+    @property
+    def reports_prompt(self) -> bool:
+        """Whether the log-probabilities of the prompt are asked for."""
+        return bool(self.params.echo) and self.params.logprobs is not None
+
+
+@dataclass(frozen=True)
+class Report:
+    """A token's log-probability and those of the likeliest tokens, likeliest first, as (id, value)
+    pairs.
+    """
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """The prompt has been read. reports: one per prompt token (the first is None), if asked for."""
+
+    cached_tokens: int
+    reports: tuple[Report | None, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """One generated token. The last of its choice has a finish_reason: "stop" or "length".
+
+    stop_reason: the id among `stop_token_ids` that ended the choice; None for end-of-sequence.
+    """
+
+    choice: int
+    token: int
+    report: Report | None = None
+    finish_reason: str | None = None
+    stop_reason: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """Nothing more will come. error: why the request could not be finished, None if it was."""
+
+    error: Exception | None = None
+
+
+Event = Prompt | Token | End

@@ -1,0 +1,14 @@
+"""Write every golden file anew: `make goldens`, in an environment that has torch and transformers.
+
+Each module beside this one makes one kind of golden and has a function `make(directory)`.
+"""
+
+from pathlib import Path
+
+from tests.goldens import models
+
+MAKERS = (models.make,)
+
+if __name__ == "__main__":
+    for make in MAKERS:
+        make(Path(__file__).parent)

@@ -1,0 +1,239 @@
+"""One request on the embedded model: caches, choices, echo, ends. Equal means equal bit for bit."""
+
+import queue
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reference import llama
+from reference.completion import complete, stream
+from reference.engine import ReferenceEngine
+from reference.generate import first_history, generate
+from reference.grammar import UnsupportedFormat
+from reference.logprobs import report
+from reference.model import Model
+from reference.params import CompletionParams
+from reference.prefix_cache import BLOCK, PrefixCache
+from reference.request import End, Event, Prompt, Request, Token
+from reference.stopping import ContextLengthExceeded
+
+STORY = "Once upon a time there was a girl. She had a red ball and a small dog. " * 3
+
+
+def events(model: Model, prompt: str, prefixes: PrefixCache | None = None, **params) -> list[Event]:
+    request = Request.of(model.tokenizer.encode(prompt), CompletionParams(**params))
+    return list(generate(model, request, prefixes))
+
+
+def tokens(found: list[Event], choice: int = 0) -> list[int]:
+    return [e.token for e in found if isinstance(e, Token) and e.choice == choice]
+
+
+def test_greedy_is_the_argmax_of_the_uncached_model(model: Model) -> None:
+    ids = model.tokenizer.encode("Once upon a time")
+    for token in tokens(events(model, "Once upon a time", temperature=0, max_tokens=8)):
+        x = llama.hidden_states(model.checkpoint.weights, model.checkpoint.config, np.array(ids))
+        logits = llama.logits(model.checkpoint.weights, x)[-1]
+        assert logits[token] >= logits.max() - 1e-4
+        ids.append(token)
+
+
+@settings(max_examples=15)
+@given(
+    cut=st.integers(0, 120),
+    key=st.sampled_from([None, "k"]),
+    seed=st.integers(0, 9),
+    n=st.integers(1, 2),
+)
+def test_a_cached_prefix_changes_nothing_but_its_count(
+    model: Model, cut: int, key: str | None, seed: int, n: int
+) -> None:
+    params = {"seed": seed, "n": n, "max_tokens": 4, "logprobs": 2, "echo": True}
+    cold = events(model, STORY, prompt_cache_key=key, **params)
+    prefixes = PrefixCache()
+    ids = tuple(model.tokenizer.encode(STORY))
+    before = Request(
+        prompt=ids[: max(1, cut)],
+        params=CompletionParams(max_tokens=1, prompt_cache_key=key),
+        seed=0,
+    )
+    list(generate(model, before, prefixes))
+    warm = events(model, STORY, prefixes, prompt_cache_key=key, **params)
+    assert cold[1:] == warm[1:]
+    assert isinstance(cold[0], Prompt) and isinstance(warm[0], Prompt)
+    assert (cold[0].reports, cold[0].cached_tokens) == (warm[0].reports, 0)
+    assert warm[0].cached_tokens == min(cut, len(ids)) // BLOCK * BLOCK
+
+
+def test_principals_and_keys_do_not_share_prefixes(model: Model) -> None:
+    prefixes = PrefixCache()
+    ids = tuple(model.tokenizer.encode(STORY))
+
+    def cached(principal: str, key: str | None) -> int:
+        params = CompletionParams(max_tokens=1, prompt_cache_key=key)
+        request = Request(prompt=ids, params=params, seed=0, principal=principal)
+        return next(
+            e for e in generate(model, request, prefixes) if isinstance(e, Prompt)
+        ).cached_tokens
+
+    whole = len(ids) // BLOCK * BLOCK
+    assert [cached("a", None), cached("a", None)] == [0, whole]
+    assert [cached("b", None), cached("a", "k"), cached("a", "None")] == [0, 0, 0]
+    assert [cached("b", None), cached("a", "k"), cached("a", None)] == [whole] * 3
+
+
+def test_the_prefix_cache_forgets_the_least_recently_used(model: Model) -> None:
+    prefixes = PrefixCache()
+    events(model, STORY, prefixes, max_tokens=1)
+    one = next(iter(prefixes.blocks.values())).nbytes
+    assert prefixes.size == one * len(prefixes.blocks) > one
+    small = PrefixCache(capacity=one)
+    events(model, STORY, small, max_tokens=1)
+    assert small.size == one and len(small.blocks) == 1
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**64 - 1), n=st.integers(2, 4), temperature=st.sampled_from([0.7, 1.0]))
+def test_choices_are_their_own_and_do_not_depend_on_n(
+    model: Model, seed: int, n: int, temperature: float
+) -> None:
+    params = {"seed": seed, "max_tokens": 6, "temperature": temperature}
+    alone = tokens(events(model, "The", n=1, **params))
+    together = events(model, "The", n=n, **params)
+    assert tokens(together) == alone
+    assert len({tuple(tokens(together, c)) for c in range(n)}) > 1 or len(alone) < 2
+
+
+def test_reports_are_the_model_s_whatever_the_request_does_to_the_logits(model: Model) -> None:
+    found = events(
+        model, "The", seed=1, max_tokens=5, logprobs=3, temperature=0.3, repetition_penalty=5
+    )
+    ids = model.tokenizer.encode("The")
+    for event in found:
+        if isinstance(event, Token):
+            x = llama.hidden_states(
+                model.checkpoint.weights, model.checkpoint.config, np.array(ids)
+            )
+            logits = llama.logits(model.checkpoint.weights, x)[-1]
+            expected = report(logits, event.token, 3)
+            assert event.report is not None
+            np.testing.assert_allclose(event.report.logprob, expected.logprob, atol=1e-3)
+            ids.append(event.token)
+
+
+def test_echo_reports_equal_those_of_generating_the_same_tokens(model: Model) -> None:
+    whole = events(model, "Once upon a time", temperature=0, max_tokens=6, logprobs=1)
+    ids = model.tokenizer.encode("Once upon a time") + tokens(whole)
+    params = CompletionParams(max_tokens=1, logprobs=1, echo=True)
+    prompt = next(iter(generate(model, Request.of(ids, params))))
+    assert isinstance(prompt, Prompt) and prompt.reports is not None
+    generated = [e.report for e in whole if isinstance(e, Token)]
+    for echoed, drawn in zip(prompt.reports[-len(generated) :], generated, strict=True):
+        assert echoed is not None and drawn is not None and echoed.token == drawn.token
+        np.testing.assert_allclose(echoed.logprob, drawn.logprob, atol=1e-3)
+    assert prompt.reports[0] is None and len(prompt.reports) == len(ids)
+
+
+def test_a_prompt_that_fills_the_context_is_refused_and_one_token_less_is_not(model: Model) -> None:
+    params = CompletionParams(max_tokens=5, temperature=0)
+    with pytest.raises(ContextLengthExceeded):
+        list(generate(model, Request.of([1] * model.context, params)))
+    fits = list(generate(model, Request.of([1] * (model.context - 1), params)))
+    assert len(tokens(fits)) == 1
+
+
+def test_a_special_stop_id_stays_reachable(model: Model) -> None:
+    """End-of-sequence and stop ids are allowed although they are special; other special ids are
+    not.
+    """
+    bos = model.tokenizer.bos_id
+    assert bos is not None
+    plain = first_history(model, Request.of([bos], CompletionParams()))
+    asked = first_history(model, Request.of([bos], CompletionParams(stop_token_ids=(bos,))))
+    assert not plain.allowed[bos] and asked.allowed[bos]
+    assert plain.allowed[list(model.checkpoint.eos_token_ids)].all()
+
+
+@settings(max_examples=20)
+@given(
+    seed=st.integers(0, 99), stop=st.lists(st.sampled_from(["a", " the", "e ", "."]), max_size=2)
+)
+def test_complete_is_stream_joined(model: Model, seed: int, stop: list[str]) -> None:
+    params = CompletionParams(
+        seed=seed, max_tokens=12, n=2, stop=tuple(stop), logprobs=1, echo=True
+    )
+    whole = complete(model, "The dog", params)
+    for choice, completion in enumerate(whole):
+        deltas = [d for c, d in stream(model, "The dog", params) if c == choice]
+        assert "".join(d.text for d in deltas) == completion.text
+        assert sum((d.entries for d in deltas), ()) == completion.entries
+        output = completion.text.removeprefix("The dog")
+        assert not any(s in output for s in stop)
+
+
+def test_refusals_name_the_field(model: Model) -> None:
+    for prompt, message in ([], "no tokens"), ([10**6], "prompt: id 1000000"), ([-1], "id -1"):
+        with pytest.raises(ValueError, match=message):
+            complete(model, prompt, CompletionParams())
+    with pytest.raises(UnsupportedFormat, match="response_format.*json_object"):
+        complete(model, "x", CompletionParams(response_format={"type": "json_object"}))
+
+
+@pytest.fixture()
+def engine(model: Model) -> Iterator[ReferenceEngine]:
+    engine = ReferenceEngine(model)
+    yield engine
+    engine.close()
+
+
+def test_the_engine_gives_the_same_events_one_request_after_another(
+    model: Model, engine: ReferenceEngine
+) -> None:
+    request = Request.of(model.tokenizer.encode("The"), CompletionParams(seed=3, max_tokens=5, n=2))
+    streams: list[queue.SimpleQueue[Event]] = [queue.SimpleQueue() for _ in range(3)]
+    for s in streams:
+        engine.submit(request, s.put)
+    expected = list(generate(model, request))
+    for s in streams:
+        assert [s.get(timeout=60) for _ in expected] == expected
+    assert engine.stats().healthy
+
+
+def test_an_abort_ends_a_choice_or_a_request_within_a_step(
+    model: Model, engine: ReferenceEngine
+) -> None:
+    found: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    tickets: list[int] = []
+
+    def deliver(event: Event) -> None:
+        found.put(event)
+        if isinstance(event, Token):
+            engine.abort(tickets[0], event.choice if event.choice == 0 else None)
+
+    request = Request.of([1], CompletionParams(seed=3, max_tokens=400, n=4))
+    ready = queue.SimpleQueue[None]()
+    engine.submit(
+        request, lambda event: ready.get(timeout=60) if isinstance(event, Prompt) else None
+    )
+    tickets.append(engine.submit(request, deliver))
+    engine.abort(tickets[0] - 1)
+    ready.put(None)
+    seen = []
+    while not seen or not isinstance(seen[-1], End):
+        seen.append(found.get(timeout=60))
+    assert [e.choice for e in seen if isinstance(e, Token)] == [0, 1]
+    assert seen[-1].error is None
+
+
+def test_an_error_in_the_model_ends_the_request_and_not_the_engine(
+    model: Model, engine: ReferenceEngine
+) -> None:
+    found: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    engine.submit(Request.of([1] * model.context, CompletionParams()), found.put)
+    end = found.get(timeout=60)
+    assert isinstance(end, End) and isinstance(end.error, ContextLengthExceeded)
+    engine.submit(Request.of([1], CompletionParams(max_tokens=1, seed=0)), found.put)
+    assert isinstance(found.get(timeout=60), Prompt) and engine.stats().healthy
