@@ -30,7 +30,7 @@ check: setup ## ruff, mypy and import-linter
 	$(BIN)/lint-imports
 
 tiny-model: setup ## train the embedded model again from its seed
-	$(BIN)/python -m jax_backend.tiny --out reference/embedded/text
+	$(BIN)/python -m jax_backend.embedded
 
 goldens: .venv-goldens/ready ## regenerate tests/goldens from torch and transformers
 	.venv-goldens/bin/python -m tests.goldens.make

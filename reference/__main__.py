@@ -21,19 +21,25 @@ SERVER_ONLY = {"stream", "stream_options", "user", "prompt_cache_key", "data", "
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0, or 2 after one line that says what is wrong with the input."""
     given = vars(parser().parse_args(arguments))
-    prompt, directory, explain = (given.pop(name) for name in ("prompt", "model", "explain"))
+    prompt, directory, explain, svg = (
+        given.pop(name) for name in ("prompt", "model", "explain", "svg")
+    )
+    console = Console(highlight=False, soft_wrap=True, record=svg is not None)
     try:
         params = CompletionParams(**{k: v for k, v in given.items() if v is not None})
-        run(load(directory), prompt, params, explain)
+        run(load(directory), prompt, params, console, explain)
+        if svg is not None:
+            console.save_svg(svg, title=f"python -m reference {prompt!r}")
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def run(model: Model, prompt: str, params: CompletionParams, explain: bool) -> None:
+def run(
+    model: Model, prompt: str, params: CompletionParams, console: Console, explain: bool
+) -> None:
     """Print the choices as they grow, and the log-probabilities if they are asked for."""
-    console = Console(highlight=False, soft_wrap=True)
     sample = Explainer(names_of(model.tokenizer, params), console) if explain else sampler.sample
     entries: list[Entry] = []
     text = ""
@@ -65,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("prompt")
     result.add_argument("--model", default=EMBEDDED / "text", help="a checkpoint directory")
     result.add_argument("--explain", action="store_true", help="show what each step did")
+    result.add_argument("--svg", metavar="FILE", help="save what is printed as a picture")
     hints = get_type_hints(CompletionParams)
     for f in fields(CompletionParams):
         if f.name not in SERVER_ONLY:

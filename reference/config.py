@@ -220,11 +220,10 @@ class LlamaConfig:
         if fields["head_dim"] is None:
             fields["head_dim"] = _head_dim(fields["hidden_size"], fields["num_attention_heads"])
         window, bos = fields["sliding_window"], fields["bos_token_id"]
-        sizes = {name: as_size(name, fields[name]) for name in SIZES}
-        flags = {name: as_flag(name, fields[name]) for name in FLAGS}
+        plain: dict[str, Any] = {name: as_size(name, fields[name]) for name in SIZES}
+        plain |= {name: as_flag(name, fields[name]) for name in FLAGS}
         config = cls(
-            **sizes,
-            **flags,
+            **plain,
             rms_norm_eps=as_positive("rms_norm_eps", fields["rms_norm_eps"]),
             rope=Rope.from_json(json),
             sliding_window=None if window is None else as_size("sliding_window", window),

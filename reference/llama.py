@@ -259,7 +259,7 @@ class Cache:
         return larger
 
 
-def _split(x: Float[np.ndarray, "T heads*H"], head_dim: int) -> Float[np.ndarray, "T heads H"]:
+def _split(x: Float[np.ndarray, "T Q"], head_dim: int) -> Float[np.ndarray, "T heads H"]:
     return x.reshape(len(x), -1, head_dim)
 
 

@@ -107,7 +107,7 @@ class CompletionParams:
     )
     response_format: Mapping[str, Any] | None = parameter(
         None,
-        "what the text must be: text, JSON, an instance of a schema, a match",
+        'what the text must be; only {"type": "text"} so far, the rest is refused',
         spec="grammar.check",
     )
     user: str | None = parameter(
@@ -117,16 +117,16 @@ class CompletionParams:
     )
     seed: int | None = parameter(
         None,
-        "where chance starts, modulo 2^64; null: a fresh random seed",
+        "where chance starts, modulo 2⁶⁴; null: a fresh random seed",
         spec="threefry.seed_key",
         ge=-(2**63),
         lt=2**64,
     )
     stream_options: Mapping[str, Any] | None = parameter(
-        None, "include_usage (true), continuous_usage_stats (false)", spec="text.ChoiceText"
+        None, "`include_usage` (true), `continuous_usage_stats` (false)", spec="text.ChoiceText"
     )
     return_tokens_as_token_ids: bool | None = parameter(
-        None, "tokens in logprobs read token_id:<id>", spec="text.TokenNames"
+        None, "tokens in `logprobs` read `token_id:<id>`", spec="text.TokenNames"
     )
     prompt_cache_key: str | None = parameter(
         None,
@@ -134,7 +134,9 @@ class CompletionParams:
         spec="prefix_cache.root",
     )
     data: Mapping[str, Any] | None = parameter(
-        None, "images for the placeholders of a vision model's prompt", spec="request.Request"
+        None,
+        "images for a vision model's placeholders; a text model refuses them",
+        spec="request.Request",
     )
 
     def __post_init__(self) -> None:

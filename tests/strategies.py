@@ -4,6 +4,8 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tests.texts import HARD_TEXTS
+
 SIZES = st.integers(1, 40)
 VALUES = st.one_of(
     st.sampled_from([-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0]),
@@ -28,26 +30,4 @@ SEEDS = st.one_of(
 )
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="▁")
-HARD_TEXTS = [
-    "",
-    " ",
-    "  two  spaces  ",
-    "\n\n\t x",
-    " leading",
-    "trailing ",
-    "Zoë naïve café",
-    "e\u0301 a\u0308\u0323",
-    "👩‍👩‍👧‍👦 🇨🇦 🏳️‍🌈",
-    "你好，世界 こんにちは 안녕",
-    "שלום مرحبا नमस्ते",
-    "\x00\x01\x1f\x7f\x80",
-    "\u200b\u200d\ufeff\u2028\u00a0\u3000",
-    "\ufffd\ufffe\uffff",
-    "𐍈 𝔘𝔫𝔦 🜁 𠀀 \U000e0001 \U000f0000 \U0010ffff",
-    "12345 3.14 1,000",
-    "a" * 50,
-    "don't DON'T I'll",
-    "<0x0A> <0xFF>",
-    "{'json': [1, 2, {\"a\": null}]}",
-]
 TEXTS = st.one_of(st.sampled_from(HARD_TEXTS), st.text(CHARACTERS, max_size=30))

@@ -97,14 +97,20 @@ def test_the_prefix_cache_forgets_the_least_recently_used(model: Model) -> None:
 
 @settings(max_examples=20)
 @given(seed=st.integers(0, 2**64 - 1), n=st.integers(2, 4), temperature=st.sampled_from([0.7, 1.0]))
-def test_choices_are_their_own_and_do_not_depend_on_n(
+def test_a_choice_does_not_depend_on_how_many_there_are(
     model: Model, seed: int, n: int, temperature: float
 ) -> None:
     params = {"seed": seed, "max_tokens": 6, "temperature": temperature}
-    alone = tokens(events(model, "The", n=1, **params))
-    together = events(model, "The", n=n, **params)
-    assert tokens(together) == alone
-    assert len({tuple(tokens(together, c)) for c in range(n)}) > 1 or len(alone) < 2
+    most, fewer = events(model, "The", n=4, **params), events(model, "The", n=n, **params)
+    for choice in range(n):
+        assert tokens(fewer, choice) == tokens(most, choice)
+
+
+def test_choices_differ_by_their_noise_and_greedy_ones_do_not(model: Model) -> None:
+    warm = events(model, "The", n=4, seed=1, max_tokens=8, temperature=1.5)
+    greedy = events(model, "The", n=4, seed=1, max_tokens=8, temperature=0)
+    assert len({tuple(tokens(warm, c)) for c in range(4)}) == 4
+    assert len({tuple(tokens(greedy, c)) for c in range(4)}) == 1
 
 
 def test_reports_are_the_model_s_whatever_the_request_does_to_the_logits(model: Model) -> None:

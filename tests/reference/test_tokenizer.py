@@ -11,7 +11,8 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from reference.model import EMBEDDED, Model
 from reference.tokenizer import Detokenizer, JsonTokenizer, Tokenizer, TokenizerError, decode, load
-from tests.strategies import HARD_TEXTS, TEXTS
+from tests.strategies import TEXTS
+from tests.texts import HARD_TEXTS
 
 WORDS = ["the cat sat on the mat", "once upon a time there was a cat", "naïve café 12 345"]
 

@@ -1,0 +1,58 @@
+"""What a valid request asks of one model, and what the model cannot do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from api.engine import Served
+from api.errors import ApiError, of_engine
+from api.wire import CompletionRequest
+from reference import grammar
+from reference.grammar import UnsupportedFormat
+from reference.params import CompletionParams
+from reference.request import Request
+from reference.stopping import ContextLengthExceeded, token_budget
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """prompts: as they were sent. ids: their tokens."""
+
+    served: Served
+    params: CompletionParams
+    prompts: Sequence[str | list[int]]
+    ids: Sequence[list[int]]
+    principal: str
+
+    @property
+    def requests(self) -> list[Request]:
+        """One for each prompt, which is answered as it would be alone. Without a seed each draws
+        its own.
+        """
+        return [Request.of(ids, self.params, self.principal) for ids in self.ids]
+
+
+def place(served: Served, asked: CompletionRequest, principal: str) -> Order:
+    """Raises ApiError 400 for what this model cannot do."""
+    params = asked.params()
+    refuse_images(asked)
+    prompts = asked.prompts()
+    try:
+        grammar.check(params.response_format)
+        ids = [tokenize(served, params, prompt) for prompt in prompts]
+    except (UnsupportedFormat, ContextLengthExceeded) as error:
+        raise of_engine(error) from error
+    return Order(served=served, params=params, prompts=prompts, ids=ids, principal=principal)
+
+
+def refuse_images(asked: CompletionRequest) -> None:
+    if asked.data is not None and asked.data.image:
+        raise ApiError(400, "text_only_model", "This model reads text only, no images", "data")
+
+
+def tokenize(served: Served, params: CompletionParams, prompt: str | list[int]) -> list[int]:
+    """The ids of a prompt that leaves room for a token. Raises ContextLengthExceeded."""
+    ids = served.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+    if not ids:
+        raise ApiError(400, "empty_prompt", "The prompt has no tokens", "prompt")
+    token_budget(params.max_tokens, served.context, len(ids))
+    return ids

@@ -1,0 +1,5 @@
+"""The embedded model, made from nothing: a generator of text, a tokenizer, a small Llama, its
+training.
+
+`python -m jax_backend.embedded` writes `reference/embedded/text` and `docs/embedded-model.md`.
+"""

@@ -1,0 +1,106 @@
+"""The model under training: a functional Llama over tensors with Hugging Face's names."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+Tensors = dict[str, jax.Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """V vocabulary, D model, F ffn, N heads, K kv heads, H head dim, L layers; T tokens of
+    context.
+    """
+
+    vocab_size: int = 1536
+    model: int = 192
+    ffn: int = 512
+    heads: int = 6
+    kv_heads: int = 2
+    head_dim: int = 32
+    layers: int = 4
+    context: int = 512
+    eps: float = 1e-5
+    theta: float = 10000.0
+
+
+def tensor_shapes(s: Shape) -> dict[str, tuple[int, ...]]:
+    """Every tensor of the file. The embedding is the output head too."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (s.vocab_size, s.model),
+        "model.norm.weight": (s.model,),
+    }
+    for i in range(s.layers):
+        layer = f"model.layers.{i}."
+        shapes |= {
+            layer + "input_layernorm.weight": (s.model,),
+            layer + "post_attention_layernorm.weight": (s.model,),
+            layer + "self_attn.q_proj.weight": (s.heads * s.head_dim, s.model),
+            layer + "self_attn.k_proj.weight": (s.kv_heads * s.head_dim, s.model),
+            layer + "self_attn.v_proj.weight": (s.kv_heads * s.head_dim, s.model),
+            layer + "self_attn.o_proj.weight": (s.model, s.heads * s.head_dim),
+            layer + "mlp.gate_proj.weight": (s.ffn, s.model),
+            layer + "mlp.up_proj.weight": (s.ffn, s.model),
+            layer + "mlp.down_proj.weight": (s.model, s.ffn),
+        }
+    return shapes
+
+
+def initial(s: Shape, seed: int) -> Tensors:
+    """Normal weights, those that write to the residual scaled down by √(2L); norms of one."""
+    tensors = {}
+    for i, (name, shape) in enumerate(sorted(tensor_shapes(s).items())):
+        key = jax.random.fold_in(jax.random.key(seed), i)
+        residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+        std = 0.05 / (2 * s.layers) ** 0.5 if residual else 0.05
+        one = len(shape) == 1
+        tensors[name] = jnp.ones(shape) if one else std * jax.random.normal(key, shape)
+    return tensors
+
+
+def rms_norm(x: jax.Array, weight: jax.Array, eps: float) -> jax.Array:
+    return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + eps) * weight
+
+
+def rotate(x_BTNH: jax.Array, theta: float) -> jax.Array:
+    """Rotary position embedding in the half-split layout."""
+    length, half = x_BTNH.shape[1], x_BTNH.shape[3] // 2
+    angles = jnp.arange(length)[:, None] * theta ** (-jnp.arange(half) / half)
+    cos, sin = jnp.cos(angles)[:, None], jnp.sin(angles)[:, None]
+    a, b = jnp.split(x_BTNH, 2, axis=-1)
+    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+
+
+def attention(w: Tensors, layer: str, x_BTD: jax.Array, s: Shape) -> jax.Array:
+    """Causal, with each key head shared by N / K query heads."""
+
+    def heads(name: str) -> jax.Array:
+        y = x_BTD @ w[f"{layer}self_attn.{name}_proj.weight"].T
+        return y.reshape(*y.shape[:2], -1, s.head_dim)
+
+    q, k, v = rotate(heads("q"), s.theta), rotate(heads("k"), s.theta), heads("v")
+    out = jax.nn.dot_product_attention(q, k, v, is_causal=True)
+    return out.reshape(*x_BTD.shape[:2], -1) @ w[f"{layer}self_attn.o_proj.weight"].T
+
+
+def mlp(w: Tensors, layer: str, x_BTD: jax.Array) -> jax.Array:
+    gate, up, down = (w[f"{layer}mlp.{name}_proj.weight"].T for name in ("gate", "up", "down"))
+    return (jax.nn.silu(x_BTD @ gate) * (x_BTD @ up)) @ down
+
+
+def forward(w: Tensors, tokens_BT: jax.Array, s: Shape) -> jax.Array:
+    """Logits of the next token, (B, T, V) float32."""
+    x = w["model.embed_tokens.weight"][tokens_BT]
+    for i in range(s.layers):
+        layer = f"model.layers.{i}."
+        x = x + attention(w, layer, rms_norm(x, w[layer + "input_layernorm.weight"], s.eps), s)
+        x = x + mlp(w, layer, rms_norm(x, w[layer + "post_attention_layernorm.weight"], s.eps))
+    return rms_norm(x, w["model.norm.weight"], s.eps) @ w["model.embed_tokens.weight"].T
+
+
+def losses(w: Tensors, tokens_BT: jax.Array, s: Shape) -> jax.Array:
+    """−log p of each token given those before it, in nats, (B, T − 1)."""
+    log_p = jax.nn.log_softmax(forward(w, tokens_BT[:, :-1], s))
+    return -jnp.take_along_axis(log_p, tokens_BT[:, 1:, None], axis=-1)[..., 0]

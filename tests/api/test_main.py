@@ -1,0 +1,1 @@
+"""The command line, as far as no model is needed, and the end of a server."""

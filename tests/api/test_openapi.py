@@ -1,0 +1,46 @@
+"""The OpenAPI document is true: schemathesis asks what it allows, and what it does not."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from api.openapi import ERRORS
+from reference.params import CompletionParams
+from tests.api.sending import post
+from tests.api.toy import toy
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+APP = create_app([toy()], keys=["key"])
+schema = schemathesis.openapi.from_asgi("/openapi.json", APP)
+
+
+@schema.parametrize()
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+def test_any_request(case: schemathesis.Case) -> None:
+    case.call_and_validate(headers={"xi-api-key": "key"}, checks=CHECKS)
+
+
+@schema.include(path="/v1/completions").parametrize()
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+def test_requests_for_the_model_that_is_served(case: schemathesis.Case) -> None:
+    if isinstance(case.body, dict):
+        case.body["model"] = "toy"
+    case.call_and_validate(headers={"Authorization": "Bearer key"}, checks=CHECKS)

@@ -1,0 +1,327 @@
+"""Every parameter of the contract matters: over HTTP, on the embedded model.
+
+Each demonstration shows what one parameter does. It is run twice: against the endpoint, where it
+must hold, and against the endpoint behind a proxy that drops the parameter, where it must fail. A
+parameter without a demonstration fails the suite.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from api.engine import Served
+from reference import sampler
+from reference.engine import ReferenceEngine
+from reference.model import Model
+from reference.params import CompletionParams
+from tests.readme import table
+
+ROOT = Path(__file__).parent.parent
+STORY = "Once upon a time"
+Ask = Callable[..., Any]
+
+CONTRACT = ["model", "prompt", *(f.name for f in fields(CompletionParams))]
+DEMONSTRATIONS: dict[str, Callable[[Ask], None]] = {}
+
+
+def demonstrates(name: str) -> Callable[[Callable[[Ask], None]], None]:
+    def register(f: Callable[[Ask], None]) -> None:
+        assert name not in DEMONSTRATIONS
+        DEMONSTRATIONS[name] = f
+
+    return register
+
+
+@pytest.fixture(scope="module")
+def client(model: Model) -> Iterator[TestClient]:
+    engine = ReferenceEngine(model)
+    served = Served(
+        name="tiny",
+        engine=engine,
+        tokenizer=model.tokenizer,
+        vocab_size=model.vocab_size,
+        context=model.context,
+    )
+    with TestClient(create_app([served])) as client:
+        yield client
+    engine.close()
+
+
+def asking(client: TestClient, dropped: str | None = None) -> Ask:
+    """A function that sends one request, less the parameter that is dropped on the way."""
+
+    def ask(**body: Any) -> Any:
+        body = {"model": "tiny", "prompt": STORY, "max_tokens": 8, "temperature": 0} | body
+        sent = {k: v for k, v in body.items() if v is not ... and k != dropped}
+        response = client.post("/v1/completions", json=sent)
+        if response.headers["content-type"].startswith("text/event-stream"):
+            lines = [x.removeprefix("data: ") for x in response.text.split("\n\n") if x]
+            assert lines.pop() == "[DONE]"
+            return [json.loads(x) for x in lines]
+        return response.json() | {"status": response.status_code}
+
+    return ask
+
+
+def text(answer: Any) -> str:
+    return str(answer["choices"][0]["text"])
+
+
+def test_every_parameter_has_a_demonstration() -> None:
+    assert sorted(DEMONSTRATIONS) == sorted(CONTRACT)
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_a_parameter_is_honoured(client: TestClient, name: str) -> None:
+    DEMONSTRATIONS[name](asking(client))
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_the_demonstration_fails_if_the_parameter_is_ignored(client: TestClient, name: str) -> None:
+    with pytest.raises((AssertionError, KeyError, TypeError)):
+        DEMONSTRATIONS[name](asking(client, dropped=name))
+
+
+@pytest.mark.parametrize("field", fields(CompletionParams), ids=lambda f: f.name)
+def test_every_parameter_names_the_code_that_defines_it(field: Any) -> None:
+    module, _, name = field.metadata["spec"].partition(".")
+    assert getattr(import_module(f"reference.{module}"), name).__doc__
+
+
+@pytest.mark.parametrize("name", [name for name, _ in sampler.STEPS[1:]])
+def test_the_docstring_of_a_step_has_the_five_lines(name: str) -> None:
+    doc = str(getattr(import_module("reference.logits"), name).__doc__)
+    assert re.findall(r"^ *(\w[\w ]*): ", doc, re.M) == [
+        "Meaning",
+        "Boundary",
+        "Ties",
+        "Off value",
+        "Source",
+    ]
+
+
+def test_the_readme_has_the_table_of_the_specification() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert "\n".join(table()) in readme
+
+
+@demonstrates("model")
+def _(ask: Ask) -> None:
+    assert ask(model="tiny")["status"] == 200
+    assert ask(model="another")["status"] == 404
+
+
+@demonstrates("prompt")
+def _(ask: Ask) -> None:
+    one, other = ask(prompt="Once upon a time"), ask(prompt="Q: What sound does a cow make?")
+    assert text(one) != text(other)
+    ids = ask(prompt=[1, 5, 9, 300])
+    assert ids["usage"]["prompt_tokens"] == 4
+    listed = ask(prompt=["Once upon a time", "Q: What sound does a cow make?"])
+    assert [c["text"] for c in listed["choices"]] == [text(one), text(other)]
+
+
+@demonstrates("max_tokens")
+def _(ask: Ask) -> None:
+    for count in 1, 3:
+        answer = ask(max_tokens=count, prompt="Once upon a time there was")
+        assert answer["usage"]["completion_tokens"] == count
+        assert answer["choices"][0]["finish_reason"] == "length"
+    whole = ask(max_tokens=1_000_000)
+    assert whole["usage"]["total_tokens"] <= 512
+
+
+@demonstrates("temperature")
+def _(ask: Ask) -> None:
+    greedy = {text(ask(temperature=0, seed=s)) for s in range(4)}
+    warm = {text(ask(temperature=1.5, seed=s)) for s in range(4)}
+    assert len(greedy) == 1 and len(warm) > 1
+
+    assert ask(temperature=2.1)["detail"][0]["loc"] == ["body", "temperature"]
+
+
+def drawn(ask: Ask, **params: Any) -> tuple[list[float], list[float]]:
+    """40 first tokens at temperature 2: their log-probabilities, and the four highest of the
+    model.
+    """
+    answers = [
+        ask(prompt="The", max_tokens=1, temperature=2, seed=s, logprobs=4, **params)
+        for s in range(40)
+    ]
+    rows = [a["choices"][0]["logprobs"] for a in answers]
+    top = sorted(rows[0]["top_logprobs"][0].values(), reverse=True)[:4]
+    return [r["token_logprobs"][0] for r in rows], top
+
+
+@demonstrates("top_k")
+def _(ask: Ask) -> None:
+    values, top = drawn(ask, top_k=3)
+    assert set(values) <= set(top[:3]) and len(set(values)) > 1
+    assert min(drawn(ask)[0]) < top[3]
+
+
+@demonstrates("top_p")
+def _(ask: Ask) -> None:
+    assert len(set(drawn(ask, top_p=0)[0])) == 1
+    assert len(set(drawn(ask, top_p=1)[0])) > 1
+
+
+@demonstrates("min_p")
+def _(ask: Ask) -> None:
+    """At temperature T, p ≥ min_p · p_max says: the logit is at most T · −log(min_p) below the
+    highest.
+    """
+    values, top = drawn(ask, min_p=0.3)
+    assert min(values) >= top[0] + 2 * math.log(0.3) - 1e-4
+    assert min(drawn(ask)[0]) < top[0] + 2 * math.log(0.3)
+
+
+@demonstrates("n")
+def _(ask: Ask) -> None:
+    answer = ask(n=3, temperature=1.5, seed=1)
+    assert [c["index"] for c in answer["choices"]] == [0, 1, 2]
+    assert len({c["text"] for c in answer["choices"]}) > 1
+    assert answer["choices"][0]["text"] == text(ask(n=1, temperature=1.5, seed=1))
+
+
+@demonstrates("stream")
+def _(ask: Ask) -> None:
+    events = ask(stream=True)
+    assert isinstance(events, list) and len(events) > 1
+    assert "".join(e["choices"][0]["text"] for e in events) == text(ask())
+
+
+@demonstrates("stream_options")
+def _(ask: Ask) -> None:
+    silent = ask(stream=True, stream_options={"include_usage": False})
+    running = ask(stream=True, stream_options={"continuous_usage_stats": True})
+    assert not any(e.get("usage") for e in silent)
+    counts = [e["usage"]["completion_tokens"] for e in running]
+    assert counts == sorted(counts) and counts[-1] > counts[0]
+
+
+@demonstrates("logprobs")
+def _(ask: Ask) -> None:
+    found = ask(logprobs=2)["choices"][0]["logprobs"]
+    assert len(found["tokens"]) == len(found["token_logprobs"]) == len(found["text_offset"])
+    for token, value, top in zip(
+        found["tokens"], found["token_logprobs"], found["top_logprobs"], strict=True
+    ):
+        assert len(top) == 2 and top[token] == value == max(top.values())
+    assert all(len(t) == 1 for t in ask(logprobs=0)["choices"][0]["logprobs"]["top_logprobs"])
+    assert ask()["choices"][0]["logprobs"] is None
+
+
+@demonstrates("echo")
+def _(ask: Ask) -> None:
+    answer = ask(echo=True, logprobs=1)["choices"][0]
+    assert answer["text"] == STORY + text(ask())
+    rows = answer["logprobs"]
+    assert rows["token_logprobs"][0] is None and rows["top_logprobs"][0] is None
+    offsets = [*rows["text_offset"], len(answer["text"])]
+    spelled = [answer["text"][a:b] for a, b in zip(offsets, offsets[1:], strict=False)]
+    assert "".join(spelled) == answer["text"]
+
+
+@demonstrates("stop")
+def _(ask: Ask) -> None:
+    free = text(ask(max_tokens=20))
+    stop = free[5:8]
+    answer = ask(max_tokens=20, stop=[stop, "never to be seen"])["choices"][0]
+    assert answer["text"] == free[: free.index(stop)]
+    assert (answer["finish_reason"], answer["stop_reason"]) == ("stop", stop)
+    assert text(ask(max_tokens=20, stop=stop)) == answer["text"]
+
+
+@demonstrates("stop_token_ids")
+def _(ask: Ask) -> None:
+    rows = ask(logprobs=0, return_tokens_as_token_ids=True)["choices"][0]["logprobs"]
+    third = int(rows["tokens"][2].removeprefix("token_id:"))
+    answer = ask(stop_token_ids=[third])
+    choice = answer["choices"][0]
+    assert (choice["finish_reason"], choice["stop_reason"]) == ("stop", third)
+    assert answer["usage"]["completion_tokens"] <= 3
+    assert text(ask()).startswith(choice["text"]) and text(ask()) != choice["text"]
+
+
+def repeats(ask: Ask, **params: Any) -> float:
+    """The largest share that one token has of a long greedy output."""
+    rows = ask(max_tokens=60, logprobs=0, return_tokens_as_token_ids=True, **params)["choices"][0]
+    tokens = rows["logprobs"]["tokens"]
+    return max(tokens.count(t) for t in tokens) / len(tokens)
+
+
+@demonstrates("presence_penalty")
+def _(ask: Ask) -> None:
+    """Strong enough to change a greedy text, and not what the frequency penalty does."""
+    assert text(ask(max_tokens=60, presence_penalty=2)) != text(ask(max_tokens=60))
+    both = {text(ask(max_tokens=60, **{p: 2})) for p in ("presence_penalty", "frequency_penalty")}
+    assert len(both) == 2
+
+
+@demonstrates("frequency_penalty")
+def _(ask: Ask) -> None:
+    assert repeats(ask, frequency_penalty=2) < repeats(ask)
+    assert repeats(ask, frequency_penalty=-2) > repeats(ask)
+
+
+@demonstrates("repetition_penalty")
+def _(ask: Ask) -> None:
+    """It reads the prompt: with a strong reward, what is repeated is the prompt's."""
+    assert text(ask(max_tokens=60, repetition_penalty=5)) != text(ask(max_tokens=60))
+    assert repeats(ask, repetition_penalty=0.01) > repeats(ask)
+
+
+@demonstrates("response_format")
+def _(ask: Ask) -> None:
+    assert ask(response_format={"type": "text"})["status"] == 200
+    refused = ask(response_format={"type": "json_object"})
+    assert refused["status"] == 400 and "json_object" in refused["error"]["message"]
+
+
+@demonstrates("user")
+def _(ask: Ask) -> None:
+    assert text(ask(user="u-1")) == text(ask())
+    assert ask(user=[])["detail"][0]["loc"] == ["body", "user"]
+
+
+@demonstrates("seed")
+def _(ask: Ask) -> None:
+    same = {text(ask(temperature=1.5, seed=s)) for s in (-1, 2**64 - 1, -1)}
+    assert len(same) == 1
+    assert len({text(ask(temperature=1.5, seed=s)) for s in range(4)}) > 1
+    assert len({text(ask(temperature=1.5)) for _ in range(6)}) > 1
+
+
+@demonstrates("return_tokens_as_token_ids")
+def _(ask: Ask) -> None:
+    rows = ask(logprobs=2, return_tokens_as_token_ids=True)["choices"][0]["logprobs"]
+    names = [*rows["tokens"], *(name for top in rows["top_logprobs"] for name in top)]
+    assert all(re.fullmatch(r"token_id:\d+", name) for name in names)
+
+
+@demonstrates("prompt_cache_key")
+def _(ask: Ask) -> None:
+    prompt = STORY + " there was a dog." * 20
+
+    def cached(key: str) -> int:
+        answer = ask(prompt=prompt, prompt_cache_key=key)
+        return int(answer["usage"]["prompt_tokens_details"]["cached_tokens"])
+
+    assert cached("one") == 0 and cached("one") > 0
+    assert cached("two") == 0
+
+
+@demonstrates("data")
+def _(ask: Ask) -> None:
+    refused = ask(data={"image": ["data:image/png;base64,iVBORw0KGgo="]})
+    assert refused["status"] == 400
