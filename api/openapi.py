@@ -41,7 +41,6 @@ IGNORED = {
         "schema": {"type": "string"},
     }
 }
-STREAM = "`data: {a Chunk as JSON}`, an empty line, and so on; `data: [DONE]` at the end"
 
 
 def document(service: Service) -> Json:
@@ -87,13 +86,21 @@ def paths() -> Json:
 def completions(name: str) -> Json:
     content = {"application/json": {"schema": ref(CompletionRequest)}}
     answer = response("the completion, or with `stream` its events", Completion)
-    answer["content"]["text/event-stream"] = {"schema": {"type": "string", "description": STREAM}}
+    answer["content"]["text/event-stream"] = {"schema": event()}
     return {
         "operationId": name,
         "summary": "continue a prompt",
         "requestBody": {"required": True, "content": content},
         "responses": {"200": answer | {"headers": IGNORED}} | errors(*ERRORS),
     }
+
+
+def event() -> Json:
+    """One server-sent event: the JSON of a chunk or of an error, or the mark of the end."""
+    content = {"anyOf": [ref(Chunk), ref(ErrorBody)]}
+    spelled = {"contentMediaType": "application/json", "contentSchema": content}
+    data = {"type": "string", "anyOf": [{"const": "[DONE]"}, spelled]}
+    return {"type": "object", "properties": {"data": data}, "required": ["data"]}
 
 
 def models(name: str) -> Json:
@@ -104,6 +111,9 @@ def models(name: str) -> Json:
 def model(name: str) -> Json:
     path = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
     answers = {"200": response("the model", Model)} | errors(401, 404)
+    # A name that no path can have (one with a line break) is no path either.
+    either = {"anyOf": [ref(ErrorBody), ref(DetailBody)]}
+    answers["404"]["content"] = {"application/json": {"schema": either}}
     return {
         "operationId": name,
         "summary": "one served model",

@@ -23,7 +23,7 @@ from pydantic_core import PydanticKnownError
 
 from reference.params import CompletionParams
 
-MAX_PROMPTS = 2048
+MAX_PROMPTS = 256
 
 TABLE = {f.name: f for f in fields(CompletionParams)}
 

@@ -16,16 +16,16 @@ from typing import Any
 
 import ml_dtypes  # noqa: F401  # registers bfloat16, which safetensors then hands out
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import DTypeLike
 from safetensors import SafetensorError, safe_open
 
-from reference.config import ConfigError, LlamaConfig, as_token_ids
+from reference.config import LlamaConfig
+from reference.fields import ConfigError, as_token_ids
+from reference.weights import EMBEDDING, LM_HEAD, Weights, expected_tensors
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = ("F32", "F16", "BF16")
 PICKLES = (".bin", ".pth", ".pt", ".ckpt")
-EMBEDDING, LM_HEAD = "model.embed_tokens.weight", "lm_head.weight"
 ROTARY_BUFFER = ".rotary_emb.inv_freq"  # older files store what config.json determines
 
 
@@ -34,54 +34,6 @@ class CheckpointError(ValueError):
 
     The message names the file, and the tensor if it is one.
     """
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Linear:
-    """y = W x + b, or y = W x."""
-
-    weight: Float[np.ndarray, "out in"]
-    bias: Float[np.ndarray, "out"] | None = None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Layer:
-    """One transformer block. Q is N·H, the queries of all heads; KV is K·H."""
-
-    input_layernorm: Float[np.ndarray, "D"]
-    q_proj: Linear  # (Q, D)
-    k_proj: Linear  # (KV, D)
-    v_proj: Linear  # (KV, D)
-    o_proj: Linear  # (D, Q)
-    post_attention_layernorm: Float[np.ndarray, "D"]
-    gate_proj: Linear  # (F, D)
-    up_proj: Linear  # (F, D)
-    down_proj: Linear  # (D, F)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Weights:
-    """A whole model, in one dtype. With tied embeddings, `lm_head` is the array `embedding`."""
-
-    embedding: Float[np.ndarray, "V D"]
-    layers: tuple[Layer, ...]
-    norm: Float[np.ndarray, "D"]
-    lm_head: Float[np.ndarray, "V D"]
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.embedding.dtype
-
-    @classmethod
-    def from_tensors(cls, config: LlamaConfig, tensors: Mapping[str, np.ndarray]) -> "Weights":
-        """Arrange the tensors of `expected_tensors`, all in one dtype."""
-        prefixes = (f"model.layers.{index}" for index in range(config.num_hidden_layers))
-        return cls(
-            embedding=tensors[EMBEDDING],
-            layers=tuple(_layer(tensors, prefix) for prefix in prefixes),
-            norm=tensors["model.norm.weight"],
-            lm_head=tensors[EMBEDDING if config.tie_word_embeddings else LM_HEAD],
-        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,11 +85,6 @@ def read_eos_token_ids(directory: str | Path, config: LlamaConfig) -> tuple[int,
         raise ConfigError(f"{path}: {error}") from None
 
 
-def expected_tensors(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
-    """Every tensor of a model and its shape. With tied embeddings there is no `lm_head.weight`."""
-    return dict(_expected(config))
-
-
 def tensors(
     directory: str | Path, dtype: DTypeLike | None = None
 ) -> Iterator[tuple[str, np.ndarray]]:
@@ -158,52 +105,6 @@ class _Stored:
     file: Path
     dtype: str
     shape: tuple[int, ...]
-
-
-def _expected(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
-    D, F, V = config.hidden_size, config.intermediate_size, config.vocab_size
-    Q, KV = (
-        config.num_attention_heads * config.head_dim,
-        config.num_key_value_heads * config.head_dim,
-    )
-    linears = {
-        "self_attn.q_proj": ((Q, D), config.attention_bias),
-        "self_attn.k_proj": ((KV, D), config.attention_bias),
-        "self_attn.v_proj": ((KV, D), config.attention_bias),
-        "self_attn.o_proj": ((D, Q), config.attention_bias),
-        "mlp.gate_proj": ((F, D), config.mlp_bias),
-        "mlp.up_proj": ((F, D), config.mlp_bias),
-        "mlp.down_proj": ((D, F), config.mlp_bias),
-    }
-    yield EMBEDDING, (V, D)
-    yield "model.norm.weight", (D,)
-    if not config.tie_word_embeddings:
-        yield LM_HEAD, (V, D)
-    for prefix in (f"model.layers.{i}" for i in range(config.num_hidden_layers)):
-        yield f"{prefix}.input_layernorm.weight", (D,)
-        yield f"{prefix}.post_attention_layernorm.weight", (D,)
-        for name, (shape, bias) in linears.items():
-            yield f"{prefix}.{name}.weight", shape
-            if bias:
-                yield f"{prefix}.{name}.bias", shape[:1]
-
-
-def _layer(tensors: Mapping[str, np.ndarray], prefix: str) -> Layer:
-    def linear(name: str) -> Linear:
-        name = f"{prefix}.{name}"
-        return Linear(weight=tensors[f"{name}.weight"], bias=tensors.get(f"{name}.bias"))
-
-    return Layer(
-        input_layernorm=tensors[f"{prefix}.input_layernorm.weight"],
-        q_proj=linear("self_attn.q_proj"),
-        k_proj=linear("self_attn.k_proj"),
-        v_proj=linear("self_attn.v_proj"),
-        o_proj=linear("self_attn.o_proj"),
-        post_attention_layernorm=tensors[f"{prefix}.post_attention_layernorm.weight"],
-        gate_proj=linear("mlp.gate_proj"),
-        up_proj=linear("mlp.up_proj"),
-        down_proj=linear("mlp.down_proj"),
-    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -285,7 +186,7 @@ def _header(path: Path) -> dict[str, _Stored]:
 
 def _check_names_and_shapes(stored: Mapping[str, _Stored], config: LlamaConfig) -> None:
     allowed = {LM_HEAD} if config.tie_word_embeddings else set()
-    for name, shape in _expected(config):
+    for name, shape in expected_tensors(config).items():
         if name not in stored:
             raise CheckpointError(f"{name}: missing")
         _check(name, stored[name], shape)
@@ -313,7 +214,7 @@ def _read(
         _check_tied(stored[EMBEDDING], stored[LM_HEAD])
     for path in sorted({tensor.file for tensor in stored.values()}):
         with _open(path) as file:
-            for name, _ in _expected(config):
+            for name in expected_tensors(config):
                 if stored[name].file == path:
                     array = file.get_tensor(name)
                     with np.errstate(all="ignore"):  # NaN is found just below

@@ -35,12 +35,6 @@ class Reading:
     rows: Float[np.ndarray, "T D"]
     cached_tokens: int
 
-    def fork(self, model: Model) -> Cache:
-        """The prompt's keys and values, for one choice to add its own to."""
-        cache = Cache.empty(model.checkpoint.config, self.cache.dtype)
-        cache.append(*self.cache.block(0, self.cache.length))
-        return cache
-
 
 def generate(
     model: Model,
@@ -116,7 +110,7 @@ def choice_tokens(
     params, eos = request.params, model.checkpoint.eos_token_ids
     budget = token_budget(params.max_tokens, model.context, len(request.prompt))
     history = first_history(model, request)
-    cache, row = reading.fork(model), reading.rows[-1:]
+    cache, row = reading.cache.copy(), reading.rows[-1:]
     for position in range(budget):
         logits = llama.logits(weights, row)[0].astype(np.float32)
         drawn = noise(request.seed, choice, position, model.vocab_size)

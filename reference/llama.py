@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float, Float32, Integer
 from numpy.typing import DTypeLike
 
-from reference.checkpoint import Layer, Linear, Weights
 from reference.config import LlamaConfig
+from reference.weights import Layer, Linear, Weights
 
 
 def hidden_states(

@@ -42,7 +42,7 @@ def test_the_official_client(openai_client: openai.OpenAI, served: Served) -> No
 
 def test_the_official_client_streaming(openai_client: openai.OpenAI, served: Served) -> None:
     """As the published sample reads it: `event.choices[0]` on every event."""
-    asked: dict[str, Any] = {"model": served.name, "prompt": ["once", [5, 6]], "temperature": 0}
+    asked: dict[str, Any] = {"model": served.name, "prompt": [[5, 6], [7]], "temperature": 0}
     whole = openai_client.completions.create(**asked, max_tokens=5)
     texts = {0: "", 1: ""}
     usage = None

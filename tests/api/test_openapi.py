@@ -1,9 +1,5 @@
 """The OpenAPI document is true: schemathesis asks what it allows, and what it does not."""
 
-from collections.abc import Iterator
-from typing import Any
-
-import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
@@ -13,12 +9,8 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.openapi import ERRORS
-from reference.params import CompletionParams
-from tests.api.sending import post
 from tests.api.toy import toy
 
 CHECKS = [

@@ -20,7 +20,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from api.engine import Served
@@ -133,7 +133,7 @@ class ToyEngine:
         self.steps: Counter[int] = Counter()
         self.tokens: Counter[int] = Counter()
         self.requests: list[Request] = []
-        self._read: dict[tuple[str, str | None], list[tuple[int, ...]]] = {}
+        self._read: dict[tuple[str, str | None], set[tuple[int, ...]]] = {}
         self._jobs: dict[int, Job] = {}
         self._wake = threading.Condition()
         self._closed = False
@@ -169,9 +169,8 @@ class ToyEngine:
     def _work(self) -> None:
         while not self._closed:
             with self._wake:
-                if self.mute or not self._jobs:
-                    self._wake.wait()
-                jobs = {} if self.mute else dict(self._jobs)
+                self._wake.wait_for(lambda: self._closed or (self._jobs and not self.mute))
+                jobs = dict(self._jobs)
             for ticket, job in jobs.items():
                 events = self._step(ticket, job)
                 if events and isinstance(events[-1], End):
@@ -199,20 +198,15 @@ class ToyEngine:
 
     def _prompt(self, request: Request) -> Prompt:
         """Blocks of four tokens that one principal sent before under one key are cached."""
-        read = self._read.setdefault((request.principal, request.params.prompt_cache_key), [])
-        cached = max((common(request.prompt, other) for other in read), default=0)
-        read.append(request.prompt)
+        read = self._read.setdefault((request.principal, request.params.prompt_cache_key), set())
+        prefixes = [request.prompt[:end] for end in range(BLOCK, len(request.prompt) + 1, BLOCK)]
+        cached = sum(prefix in read for prefix in prefixes)
+        read.update(prefixes)
         reports: tuple[Report | None, ...] | None = None
         if request.reports_prompt:
             rest = (report(token, request.params.logprobs) for token in request.prompt[1:])
             reports = (None, *rest)
-        return Prompt(cached_tokens=cached // BLOCK * BLOCK, reports=reports)
-
-
-def common(one: Sequence[int], other: Sequence[int]) -> int:
-    """The length of the longest prefix that two prompts share."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
+        return Prompt(cached_tokens=cached * BLOCK, reports=reports)
 
 
 def toy(

@@ -13,17 +13,16 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from reference.checkpoint import (
-    EMBEDDING,
     INDEX,
-    LM_HEAD,
     SINGLE,
     CheckpointError,
-    expected_tensors,
     load,
     read_eos_token_ids,
     tensors,
 )
-from reference.config import ConfigError, LlamaConfig
+from reference.config import LlamaConfig
+from reference.fields import ConfigError
+from reference.weights import EMBEDDING, LM_HEAD, expected_tensors
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],

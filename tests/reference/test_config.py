@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.config import ConfigError, LlamaConfig, Rope
+from reference.config import LlamaConfig
+from reference.fields import ConfigError
+from reference.rope import Rope
 
 LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
 MISTRAL = {"architectures": ["MistralForCausalLM"], "model_type": "mistral"}

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference import llama
-from reference.checkpoint import Layer, Weights, expected_tensors, load
-from reference.config import LlamaConfig, Rope
+from reference.checkpoint import load
+from reference.config import LlamaConfig
 from reference.llama import Cache
+from reference.rope import Rope
+from reference.weights import Layer, Weights, expected_tensors
 
 GOLDENS = sorted(path.parent for path in Path(__file__).parents[1].glob("goldens/*/golden.npz"))
 VOCABULARY = 11

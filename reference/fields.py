@@ -1,0 +1,41 @@
+"""Reading one field of a config file: the value, or an error that names the field."""
+
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A model that this project does not run, or a config that contradicts itself.
+
+    The message names the field.
+    """
+
+
+def as_token_ids(name: str, value: Any) -> tuple[int, ...]:
+    """One id, a list of ids, or null for none."""
+    ids = value if isinstance(value, list) else [] if value is None else [value]
+    return tuple(as_token_id(name, item) for item in ids)
+
+
+def as_token_id(name: str, value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ConfigError(f"{name}: {value!r} is not a token id")
+
+
+def as_size(name: str, value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    raise ConfigError(f"{name}: {value!r} is not a positive integer")
+
+
+def as_positive(name: str, value: Any) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if 0 < value < 2**1000:  # finite; a longer integer overflows float()
+            return float(value)
+    raise ConfigError(f"{name}: {value!r} is not a positive, finite number")
+
+
+def as_flag(name: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ConfigError(f"{name}: {value!r} is not true or false")
