@@ -8,9 +8,7 @@ import ml_dtypes
 import numpy as np
 from safetensors.numpy import save_file
 
-from jax_backend.embedded.model import Shape, Tensors
-
-BOS, EOS, UNK = 1, 2, 0
+from jax_backend.embedded.model import BOS, EOS, UNK, Shape, Tensors
 
 
 def export(out: Path, shape: Shape, weights: Tensors, tokenizer: bytes) -> None:
@@ -18,6 +16,7 @@ def export(out: Path, shape: Shape, weights: Tensors, tokenizer: bytes) -> None:
     out.mkdir(parents=True, exist_ok=True)
     stored = {k: np.asarray(v).astype(ml_dtypes.bfloat16) for k, v in weights.items()}
     save_file(stored, out / "model.safetensors", metadata={"format": "pt"})
+    (out / "model.safetensors").chmod(0o644)
     (out / "tokenizer.model").write_bytes(tokenizer)
     write(out / "config.json", config(shape))
     write(out / "generation_config.json", {"bos_token_id": BOS, "eos_token_id": EOS})

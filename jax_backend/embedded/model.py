@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 Tensors = dict[str, jax.Array]
+UNK, BOS, EOS = 0, 1, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,15 +74,15 @@ def rotate(x_BTNH: jax.Array, theta: float) -> jax.Array:
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
 
 
-def attention(w: Tensors, layer: str, x_BTD: jax.Array, s: Shape) -> jax.Array:
-    """Causal, with each key head shared by N / K query heads."""
+def attention(w: Tensors, layer: str, x_BTD: jax.Array, seen_BTT: jax.Array, s: Shape) -> jax.Array:
+    """Over the positions that are `seen`, with each key head shared by N / K query heads."""
 
     def heads(name: str) -> jax.Array:
         y = x_BTD @ w[f"{layer}self_attn.{name}_proj.weight"].T
         return y.reshape(*y.shape[:2], -1, s.head_dim)
 
     q, k, v = rotate(heads("q"), s.theta), rotate(heads("k"), s.theta), heads("v")
-    out = jax.nn.dot_product_attention(q, k, v, is_causal=True)
+    out = jax.nn.dot_product_attention(q, k, v, mask=seen_BTT[:, None])
     return out.reshape(*x_BTD.shape[:2], -1) @ w[f"{layer}self_attn.o_proj.weight"].T
 
 
@@ -91,11 +92,17 @@ def mlp(w: Tensors, layer: str, x_BTD: jax.Array) -> jax.Array:
 
 
 def forward(w: Tensors, tokens_BT: jax.Array, s: Shape) -> jax.Array:
-    """Logits of the next token, (B, T, V) float32."""
+    """Logits of the next token, (B, T, V) float32. A document, which begins with BOS, does not see
+    those before it in its row.
+    """
+    document_BT = jnp.cumsum(tokens_BT == BOS, axis=1)
+    same = document_BT[:, :, None] == document_BT[:, None, :]
+    seen_BTT = jnp.tril(same)
     x = w["model.embed_tokens.weight"][tokens_BT]
     for i in range(s.layers):
         layer = f"model.layers.{i}."
-        x = x + attention(w, layer, rms_norm(x, w[layer + "input_layernorm.weight"], s.eps), s)
+        y = rms_norm(x, w[layer + "input_layernorm.weight"], s.eps)
+        x = x + attention(w, layer, y, seen_BTT, s)
         x = x + mlp(w, layer, rms_norm(x, w[layer + "post_attention_layernorm.weight"], s.eps))
     return rms_norm(x, w["model.norm.weight"], s.eps) @ w["model.embed_tokens.weight"].T
 

@@ -1,4 +1,4 @@
-"""Training: a fixed number of steps of AdamW, the same for the same seed, resumable."""
+"""Training: a fixed number of optimiser steps, the same for the same seed, resumable."""
 
 import pickle
 import time
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from optax.contrib import MuonDimensionNumbers, muon
 from tqdm import tqdm
 
 from jax_backend.embedded.corpus import documents
@@ -25,10 +26,10 @@ class Recipe:
 
     shape: Shape = field(default_factory=Shape)
     seed: int = 1
-    steps: int = 1200
+    steps: int = 1500
     batch: int = 8
     length: int = 513
-    peak_rate: float = 4e-3
+    peak_rate: float = 5e-3
     save_every: float = 120.0
 
 
@@ -45,12 +46,29 @@ def rows(seed: int, encode: Encode, length: int) -> Iterator[np.ndarray]:
 
 
 def optimizer(recipe: Recipe) -> optax.GradientTransformation:
-    """AdamW with warm-up and a cosine to a hundredth of the peak; gradients clipped to norm 1."""
-    rate = optax.warmup_cosine_decay_schedule(
-        0.0, recipe.peak_rate, recipe.steps // 20, recipe.steps, recipe.peak_rate / 100
-    )
+    """Muon for the matrices, AdamW at a fifth of its rate for the embedding and the norms; warm-up
+    and a cosine to a hundredth of the peak; gradients clipped to norm 1.
+    """
+
+    def rate(peak: float) -> optax.Schedule:
+        return optax.warmup_cosine_decay_schedule(
+            0.0, peak, recipe.steps // 20, recipe.steps, peak / 100
+        )
+
+    def by_muon(w: Tensors) -> dict[str, MuonDimensionNumbers | None]:
+        return {n: MuonDimensionNumbers((1,), (0,)) if "_proj." in n else None for n in w}
+
     return optax.chain(
-        optax.clip_by_global_norm(1.0), optax.adamw(rate, b2=0.98, weight_decay=0.05)
+        optax.clip_by_global_norm(1.0),
+        muon(
+            rate(recipe.peak_rate),
+            adam_learning_rate=rate(recipe.peak_rate / 5),
+            adam_b2=0.98,
+            weight_decay=0.05,
+            adam_weight_decay=0.05,
+            consistent_rms=0.2,
+            muon_weight_dimension_numbers=by_muon,
+        ),
     )
 
 

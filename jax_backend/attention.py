@@ -1,0 +1,90 @@
+"""Attention over a paged cache.
+
+The keys and values of a layer lie in pages of S positions each, (P, K, S, H). Row b's position j
+stands in page `tables_BM[b, j // S]`, at j mod S. Page 0 belongs to nobody: rows that only pad a
+batch write there.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int32
+
+MASKED = -1e30  # finite, so that a block in which nothing is seen changes nothing
+
+
+class Pages(NamedTuple):
+    """The pages of one layer."""
+
+    k: Float[Array, "P K S H"]
+    v: Float[Array, "P K S H"]
+
+
+def write(
+    pages: Pages,
+    k_BTKH: Float[Array, "B T K H"],
+    v_BTKH: Float[Array, "B T K H"],
+    tables_BM: Int32[Array, "B M"],
+    positions_BT: Int32[Array, "B T"],
+    written_BT: Array,
+) -> Pages:
+    """Put keys and values where they belong; those that are not `written` go to page 0."""
+    size = pages.k.shape[2]
+    page_BT = jnp.take_along_axis(tables_BM, positions_BT // size, axis=1)
+    page_BT, at_BT = jnp.where(written_BT, page_BT, 0), positions_BT % size
+    return Pages(
+        pages.k.at[page_BT, :, at_BT].set(k_BTKH.astype(pages.k.dtype)),
+        pages.v.at[page_BT, :, at_BT].set(v_BTKH.astype(pages.v.dtype)),
+    )
+
+
+def attention(
+    q_BTNH: Float[Array, "B T N H"],
+    pages: Pages,
+    tables_BM: Int32[Array, "B M"],
+    positions_BT: Int32[Array, "B T"],
+    window: int | None = None,
+) -> Float[Array, "B T N H"]:
+    """softmax(q·k / √H) v of the queries at `positions_BT` over all positions before and their own.
+
+    Page by page, with a running maximum and sum (Milakov and Gimelshein, "Online normalizer
+    calculation for softmax", 2018). A page in which a row sees nothing leaves that row's numbers
+    exactly as they were, so how far the loop runs for others does not matter to it.
+    """
+    (B, T, N, H), (_, K, S, _) = q_BTNH.shape, pages.k.shape
+    q_BKRH = (q_BTNH * H**-0.5).reshape(B, T, K, N // K, H).transpose(0, 2, 3, 1, 4)
+    q_BKRH = q_BKRH.reshape(B, K, -1, H)
+    i_BRx = jnp.tile(positions_BT, (1, N // K))[:, :, None]  # the rows R are groups × T
+    oldest = jnp.zeros_like(positions_BT) if window is None else positions_BT - (window - 1)
+
+    def page(m: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        highest, total, out = carry
+        ids_B = jax.lax.dynamic_index_in_dim(tables_BM, m, axis=1, keepdims=False)
+        k_BKSH, v_BKSH = pages.k[ids_B], pages.v[ids_B]
+        j = m * S + jnp.arange(S)
+        seen_BRS = j <= i_BRx if window is None else (j <= i_BRx) & (i_BRx - window < j)
+        seen = seen_BRS[:, None]
+        scores = jnp.einsum("bkrh,bksh->bkrs", q_BKRH, k_BKSH, preferred_element_type=jnp.float32)
+        scores = jnp.where(seen, scores, MASKED)
+        new = jnp.maximum(highest, scores.max(axis=-1, keepdims=True))
+        weights = jnp.where(seen, jnp.exp(scores - new), 0)
+        shrink = jnp.exp(highest - new)
+        values = jnp.einsum(
+            "bkrs,bksh->bkrh",
+            weights.astype(v_BKSH.dtype),
+            v_BKSH,
+            preferred_element_type=jnp.float32,
+        )
+        return new, total * shrink + weights.sum(axis=-1, keepdims=True), out * shrink + values
+
+    shape = q_BKRH.shape[:3]
+    start = (
+        jnp.full((*shape, 1), MASKED, jnp.float32),
+        jnp.zeros((*shape, 1), jnp.float32),
+        jnp.zeros((*shape, H), jnp.float32),
+    )
+    first = jnp.maximum(oldest.min(), 0) // S
+    _, total, out = jax.lax.fori_loop(first, positions_BT.max() // S + 1, page, start)
+    out_BKGTH = (out / total).astype(q_BTNH.dtype).reshape(B, K, N // K, T, H)
+    return out_BKGTH.transpose(0, 3, 1, 2, 4).reshape(B, T, N, H)

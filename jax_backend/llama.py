@@ -1,0 +1,167 @@
+"""The Llama model on an accelerator: the twin of `reference.llama`, as a Flax NNX module.
+
+It runs on rows of tokens, (B, T), whose keys and values lie in pages (`jax_backend.attention`).
+Linear layers keep the layout of the files, (out, in). Norms, softmax and logits are computed in
+float32 whatever the dtype of the weights.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Float32, Int32
+
+from jax_backend.attention import Pages, attention, write
+from reference.config import LlamaConfig
+
+Shapes = jax.ShapeDtypeStruct
+
+
+class Linear(nnx.Module):
+    """y = W x + b, or y = W x, for each row."""
+
+    def __init__(self, out: int, into: int, bias: bool, dtype: jnp.dtype) -> None:
+        self.weight = nnx.Param(Shapes((out, into), dtype))
+        self.bias = nnx.Param(Shapes((out,), dtype)) if bias else None
+
+    def __call__(self, x_TI: Float[Array, "T in"]) -> Float[Array, "T out"]:
+        y_TO = product(x_TI, self.weight[...])
+        return y_TO if self.bias is None else y_TO + self.bias[...]
+
+
+def product(x_TI: Float[Array, "T in"], w_OI: Float[Array, "out in"]) -> Float[Array, "T out"]:
+    """x Wᵀ. On a CPU the few rows of a decoding step are columns of W x, which reads the weights
+    once, in order; the barriers keep the compiler from folding the transposition back.
+    """
+    if jax.default_backend() != "cpu" or len(x_TI) == 1:
+        return jax.lax.dot_general(x_TI, w_OI, (((1,), (1,)), ((), ())), precision="highest")
+    columns = jax.lax.optimization_barrier(x_TI.T)
+    y_OT = jax.lax.optimization_barrier(jnp.matmul(w_OI, columns, precision="highest"))
+    return y_OT.T
+
+
+class Layer(nnx.Module):
+    """One transformer block."""
+
+    def __init__(self, config: LlamaConfig, dtype: jnp.dtype) -> None:
+        D, F, H = config.hidden_size, config.intermediate_size, config.head_dim
+        Q, KV = config.num_attention_heads * H, config.num_key_value_heads * H
+        self.input_layernorm = nnx.Param(Shapes((D,), dtype))
+        self.q_proj = Linear(Q, D, config.attention_bias, dtype)
+        self.k_proj = Linear(KV, D, config.attention_bias, dtype)
+        self.v_proj = Linear(KV, D, config.attention_bias, dtype)
+        self.o_proj = Linear(D, Q, config.attention_bias, dtype)
+        self.post_attention_layernorm = nnx.Param(Shapes((D,), dtype))
+        self.gate_proj = Linear(F, D, config.mlp_bias, dtype)
+        self.up_proj = Linear(F, D, config.mlp_bias, dtype)
+        self.down_proj = Linear(D, F, config.mlp_bias, dtype)
+
+
+class Llama(nnx.Module):
+    """A whole model. Made without data: `jax_backend.checkpoint.load` fills it."""
+
+    def __init__(self, config: LlamaConfig, dtype: jnp.dtype) -> None:
+        V, D = config.vocab_size, config.hidden_size
+        self.config = config
+        self.embed_tokens = nnx.Param(Shapes((V, D), dtype))
+        self.layers = nnx.List([Layer(config, dtype) for _ in range(config.num_hidden_layers)])
+        self.norm = nnx.Param(Shapes((D,), dtype))
+        self.lm_head = None if config.tie_word_embeddings else nnx.Param(Shapes((V, D), dtype))
+        turns = (config.max_position_embeddings, 2, config.head_dim // 2)
+        self.rotation = nnx.Variable(Shapes(turns, jnp.dtype(jnp.float32)))
+
+    def hidden_states(
+        self,
+        tokens_BT: Int32[Array, "B T"],
+        positions_BT: Int32[Array, "B T"],
+        written_BT: Bool[Array, "B T"],
+        tables_BM: Int32[Array, "B M"],
+        layers: Sequence[Pages],
+    ) -> tuple[Float[Array, "B T D"], list[Pages]]:
+        """Run rows of tokens through the model: what the last norm makes of them, and the pages.
+
+        Each token attends to the positions of its row up to its own, whose keys and values are in
+        the pages or are `written` there now.
+        """
+        config, (B, T) = self.config, tokens_BT.shape
+        cos, sin = jnp.moveaxis(self.rotation[...][positions_BT], 2, 0)
+        x = self.embed_tokens[...][tokens_BT.reshape(-1)]
+        written = []
+        for layer, pages in zip(self.layers, layers, strict=True):
+            y = rms_norm(x, layer.input_layernorm[...], config.rms_norm_eps)
+            q, k, v = (
+                f(y).reshape(B, T, -1, config.head_dim)
+                for f in (layer.q_proj, layer.k_proj, layer.v_proj)
+            )
+            q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+            pages = write(pages, k, v, tables_BM, positions_BT, written_BT)
+            written.append(pages)
+            out = attention(q, pages, tables_BM, positions_BT, config.sliding_window)
+            x = x + layer.o_proj(out.reshape(B * T, -1))
+            x = x + mlp(
+                rms_norm(x, layer.post_attention_layernorm[...], config.rms_norm_eps), layer
+            )
+        x = rms_norm(x, self.norm[...], config.rms_norm_eps)
+        return x.reshape(B, T, -1), written
+
+    def logits(self, x_TD: Float[Array, "T D"]) -> Float32[Array, "T V"]:
+        """The score of every token of the vocabulary as the next one."""
+        head = self.embed_tokens if self.lm_head is None else self.lm_head
+        return product(x_TD, head[...]).astype(jnp.float32)
+
+
+def rms_norm(
+    x_TD: Float[Array, "T D"], weight: Float[Array, "D"], eps: float
+) -> Float[Array, "T D"]:
+    """Divide each row by its root mean square, in float32."""
+    x = x_TD.astype(jnp.float32)
+    mean_square = jnp.mean(x * x, axis=-1, keepdims=True)
+    return (x / jnp.sqrt(mean_square + eps)).astype(x_TD.dtype) * weight
+
+
+def mlp(x_TD: Float[Array, "T D"], layer: Layer) -> Float[Array, "T D"]:
+    """SwiGLU: down(silu(gate(x)) · up(x))."""
+    return layer.down_proj(jax.nn.silu(layer.gate_proj(x_TD)) * layer.up_proj(x_TD))
+
+
+def rotate(
+    x_BTNH: Float[Array, "B T N H"],
+    cos_BTR: Float32[Array, "B T R"],
+    sin_BTR: Float32[Array, "B T R"],
+) -> Float[Array, "B T N H"]:
+    """Turn each pair (r, r + H/2) by its angle."""
+    a, b = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
+    cos, sin = cos_BTR[:, :, None], sin_BTR[:, :, None]
+    turned = jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+    return turned.astype(x_BTNH.dtype)
+
+
+def rotation(config: LlamaConfig) -> Float32[np.ndarray, "S 2 R"]:
+    """Cosine and sine of each pair's angle at every position of the context, as the reference
+    rounds them: the product in float32, its cosine in float64.
+    """
+    positions = np.arange(config.max_position_embeddings, dtype=np.float32)
+    angles = (positions[:, None] * rope_frequencies(config)).astype(np.float64)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+def rope_frequencies(config: LlamaConfig) -> Float32[np.ndarray, "R"]:
+    """How far each of the R = H / 2 pairs of a head turns per position, in radians; float32, and
+    computed on the host once. The kinds are explained in `reference.llama.rope_frequencies`.
+    """
+    rope = config.rope
+    exponent = np.arange(0, config.head_dim, 2, dtype=np.float32) / np.float32(config.head_dim)
+    power = np.float64(np.float32(rope.theta)) ** exponent.astype(np.float64)
+    frequency = 1 / power.astype(np.float32)
+    if rope.kind == "default":
+        return frequency
+    divided = frequency / rope.factor
+    if rope.kind == "linear":
+        return divided
+    low, high = rope.low_freq_factor, rope.high_freq_factor
+    turns = rope.original_max_position_embeddings / (2 * math.pi / frequency)
+    share = np.clip((turns - low) / (high - low), 0, 1)
+    return ((1 - share) * divided + share * frequency).astype(np.float32)

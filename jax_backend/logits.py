@@ -1,0 +1,91 @@
+"""One function per parameter that changes the logits: the twins of `reference.logits`, for B rows
+that each have a value of their own.
+
+What a parameter means is said there; here stands how it is computed without a sort, and for which
+value a row is left exactly as it was.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float32, Int32
+
+Logits = Float32[Array, "B V"]
+PerRow = Float32[Array, "B"]
+
+NEVER = np.float32(-np.inf)
+SMALLEST_TEMPERATURE = np.finfo(np.float32).tiny
+HIGHEST_BITS = np.int32(0x7F800000)  # those of +∞, the last of the ordered non-negative floats
+
+
+def mask(logits: Logits, allowed: Bool[Array, "B V"]) -> Logits:
+    return jnp.where(allowed, logits, NEVER)
+
+
+def repetition_penalty(logits: Logits, seen: Bool[Array, "B V"], penalty: PerRow) -> Logits:
+    penalty = penalty[:, None]
+    penalised = jnp.where(logits > 0, logits / penalty, logits * penalty)
+    return jnp.where(seen, penalised, logits)
+
+
+def frequency_penalty(logits: Logits, counts: Int32[Array, "B V"], penalty: PerRow) -> Logits:
+    return logits - penalty[:, None] * counts.astype(jnp.float32)
+
+
+def presence_penalty(logits: Logits, counts: Int32[Array, "B V"], penalty: PerRow) -> Logits:
+    return logits - penalty[:, None] * (counts > 0).astype(jnp.float32)
+
+
+def temperature(logits: Logits, value: PerRow) -> Logits:
+    """A value of 0 is greedy. The caller sends 0 for what is below `SMALLEST_TEMPERATURE`."""
+    value = value[:, None]
+    ids = jnp.arange(logits.shape[1])
+    greedy = jnp.where(ids == jnp.argmax(logits, axis=1)[:, None], jnp.float32(0), NEVER)
+    scaled = (logits - logits.max(axis=1, keepdims=True)) / jnp.where(value == 0, 1, value)
+    return jnp.where(value == 0, greedy, scaled)
+
+
+def min_p(logits: Logits, fraction: PerRow) -> Logits:
+    return jnp.where(jnp.exp(logits) >= fraction[:, None], logits, NEVER)
+
+
+def top_k(logits: Logits, k: Int32[Array, "B"]) -> Logits:
+    """The k-th largest logit is the highest that k tokens reach. k = 0, or V and more, is off."""
+    vocab_size = logits.shape[1]
+    target = jnp.where((k <= 0) | (k > vocab_size), vocab_size, k)
+    return keep_highest(logits, lambda kept: kept.sum(axis=1, dtype=jnp.int32), target)
+
+
+def top_p(logits: Logits, mass: PerRow) -> Logits:
+    """The crossing level is the highest that reaches `mass` of the whole. 1 is off, exactly."""
+    weights = jnp.exp(logits)
+
+    def reached(kept: Bool[Array, "B V"]) -> Float32[Array, "B"]:
+        return jnp.where(kept, weights, 0).sum(axis=1)
+
+    target = mass * reached(jnp.ones_like(logits, dtype=jnp.bool_))
+    return jnp.where(mass[:, None] >= 1, logits, keep_highest(logits, reached, target))
+
+
+def keep_highest(
+    logits: Logits, measure: Callable[[Bool[Array, "B V"]], Array], target: Array
+) -> Logits:
+    """Keep, in each row, the smallest set of the highest logits whose measure reaches the target.
+
+    The threshold is found by bisection over the bits of −logit, which is never negative here: the
+    order of such floats is the order of their bits, so 31 halvings end at the exact value. Ties
+    stay or go together, and no sort is needed.
+    """
+    bits = jax.lax.bitcast_convert_type(jnp.abs(logits), jnp.int32)
+
+    def halve(_: int, interval: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = interval
+        middle = low + (high - low) // 2
+        enough = measure(bits <= middle[:, None]) >= target
+        return jnp.where(enough, low, middle + 1), jnp.where(enough, middle, high)
+
+    start = jnp.zeros(len(logits), jnp.int32), jnp.full(len(logits), HIGHEST_BITS)
+    _, threshold = jax.lax.fori_loop(0, 31, halve, start)
+    return jnp.where(bits <= threshold[:, None], logits, NEVER)

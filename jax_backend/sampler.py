@@ -1,0 +1,133 @@
+"""From logits to tokens, for B rows that each have parameters of their own: the twin of
+`reference.sampler`. `STEPS` is the same list; a step that no row asks for is skipped on the device.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float32, Int32, UInt32
+
+from jax_backend import logits as l
+from jax_backend.logits import Logits, PerRow
+from jax_backend.threefry import gumbel, random_bits, seed_key
+from reference.params import CompletionParams
+
+
+class Params(NamedTuple):
+    """What B rows ask for. With NumPy arrays of no dimension it is what one row asks for."""
+
+    repetition_penalty: PerRow
+    frequency_penalty: PerRow
+    presence_penalty: PerRow
+    temperature: PerRow
+    min_p: PerRow
+    top_k: Int32[Array, "B"]
+    top_p: PerRow
+    seed: UInt32[Array, "B 2"]
+    choice: Int32[Array, "B"]
+
+    @classmethod
+    def of(cls, params: CompletionParams, seed: int, choice: int) -> "Params":
+        """One row, on the host."""
+        warm = params.temperature >= l.SMALLEST_TEMPERATURE
+        return cls(
+            repetition_penalty=np.float32(params.repetition_penalty),
+            frequency_penalty=np.float32(params.frequency_penalty),
+            presence_penalty=np.float32(params.presence_penalty),
+            temperature=np.float32(params.temperature if warm else 0),
+            min_p=np.float32(params.min_p),
+            top_k=np.int32(min(params.top_k, np.iinfo(np.int32).max)),
+            top_p=np.float32(params.top_p),
+            seed=seed_key(seed),
+            choice=np.int32(choice),
+        )
+
+
+class History(NamedTuple):
+    """What each row looks back on. allowed: what may come next. seen: what stands in prompt or
+    output. counts: how often a token stands in the output so far.
+    """
+
+    allowed: Bool[Array, "B V"]
+    seen: Bool[Array, "B V"]
+    counts: Int32[Array, "B V"]
+
+
+Step = Callable[[Logits, Params, History], Logits]
+Asked = Callable[[Params], Array]
+
+# (name, step, which rows ask for it). A row that does not ask is not changed by the step.
+STEPS: tuple[tuple[str, Step, Asked], ...] = (
+    (
+        "response_format",
+        lambda x, p, h: l.mask(x, h.allowed),
+        lambda p: jnp.full_like(p.choice, True, dtype=jnp.bool_),
+    ),
+    (
+        "repetition_penalty",
+        lambda x, p, h: l.repetition_penalty(x, h.seen, p.repetition_penalty),
+        lambda p: p.repetition_penalty != 1,
+    ),
+    (
+        "frequency_penalty",
+        lambda x, p, h: l.frequency_penalty(x, h.counts, p.frequency_penalty),
+        lambda p: p.frequency_penalty != 0,
+    ),
+    (
+        "presence_penalty",
+        lambda x, p, h: l.presence_penalty(x, h.counts, p.presence_penalty),
+        lambda p: p.presence_penalty != 0,
+    ),
+    (
+        "temperature",
+        lambda x, p, h: l.temperature(x, p.temperature),
+        lambda p: jnp.full_like(p.choice, True, dtype=jnp.bool_),
+    ),
+    ("min_p", lambda x, p, h: l.min_p(x, p.min_p), lambda p: warm(p) & (p.min_p > 0)),
+    ("top_k", lambda x, p, h: l.top_k(x, p.top_k), lambda p: warm(p) & (p.top_k > 0)),
+    ("top_p", lambda x, p, h: l.top_p(x, p.top_p), lambda p: warm(p) & (p.top_p < 1)),
+)
+
+
+def warm(params: Params) -> Bool[Array, "B"]:
+    """The rows that draw. A greedy row has one token left when temperature has been applied."""
+    return params.temperature > 0
+
+
+def trace(logits: Logits, params: Params, history: History) -> Iterator[tuple[str, Logits]]:
+    """The logits after each step, with the step's name."""
+    for name, step, asked in STEPS:
+        logits = jax.lax.cond(
+            jnp.any(asked(params)),
+            lambda x, step=step: step(x, params, history),
+            lambda x: x,
+            logits,
+        )
+        yield name, logits
+
+
+def sample(
+    logits: Logits, params: Params, history: History, positions: Int32[Array, "B"]
+) -> Int32[Array, "B"]:
+    """One token for each row. positions: how many tokens each row has generated so far."""
+    *_, (_, last) = trace(logits, params, history)
+    return choose(last, noise(params, positions, logits.shape[1]))
+
+
+def noise(
+    params: Params, positions: Int32[Array, "B"], vocab_size: int
+) -> Float32[Array, "B {vocab_size}"]:
+    """The Gumbel noise of one draw of each row; zeros, at no cost, if every row is greedy."""
+    return jax.lax.cond(
+        jnp.any(warm(params)),
+        lambda: gumbel(random_bits(params.seed, params.choice, positions, vocab_size)),
+        lambda: jnp.zeros((len(positions), vocab_size), jnp.float32),
+    )
+
+
+def choose(logits: Logits, noise: Float32[Array, "B V"]) -> Int32[Array, "B"]:
+    """The Gumbel-max trick; of equal scores the lowest id wins."""
+    return jnp.argmax(logits + noise, axis=1).astype(jnp.int32)

@@ -1,0 +1,330 @@
+"""What the device does next. Plain Python: it decides, and touches no tensor.
+
+A request becomes a `Job` with a `Choice` for each of its `n` sequences. Its prompt, all but the
+last token, is read once (`Reading`), chunk by chunk, into pages. Then each choice gets a slot and a
+place in the batch, shares the full pages of the reading, and feeds the prompt's last token itself:
+from there on it grows by one token per step. Each `plan` has one chunk of a prompt at most, and a
+row for every choice that runs.
+
+When pages run out, the youngest gives up its pages and its place, and later starts again: its
+prompt is read as it was, and the tokens it had drawn are fed to it one by one, through the same
+computation as before, so that nothing in its answer changes. The oldest request never gives way,
+so every request ends.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from jax_backend.pages import PagePool, page_names
+from reference.request import Event, Report, Request
+
+DEFAULT_BUDGET = 16384
+
+
+@dataclass(eq=False)
+class Job:
+    """A request on its way. announced: whether its prompt has been read once."""
+
+    ticket: int
+    request: Request
+    deliver: Callable[[Event], None]
+    budget: int
+    names: list[bytes]
+    announced: bool = False
+    choices: list["Choice"] = field(default_factory=list)
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        return self.request.prompt
+
+    @property
+    def ended(self) -> bool:
+        return all(choice.ended for choice in self.choices)
+
+
+@dataclass(eq=False)
+class Choice:
+    """One sequence of a job. tokens: its output so far, as far as the host has seen it.
+
+    position: that of the token that it feeds next, in prompt and output. slot: where the device
+    keeps what is its own, None while it is not in the batch.
+    """
+
+    job: Job
+    index: int
+    tokens: list[int] = field(default_factory=list)
+    pages: list[int] = field(default_factory=list)
+    position: int = 0
+    slot: int | None = None
+    ended: bool = False
+
+    @property
+    def fed_up(self) -> bool:
+        """Whether the row that draws its last token has been planned."""
+        return self.position + 1 - len(self.job.prompt) >= self.job.budget
+
+    def next_input(self) -> int | None:
+        """The token it feeds next; None: the one that the device has drawn last."""
+        prompt, i = self.job.prompt, self.position - len(self.job.prompt)
+        if i < 0:
+            return prompt[self.position]
+        return self.tokens[i] if i < len(self.tokens) else None
+
+
+@dataclass(eq=False)
+class Reading:
+    """A prompt that is being read, for the choices that wait for it. position: the next token.
+
+    reports: the prompt's log-probabilities, which the engine collects; None if nobody asked, or has
+    them.
+    """
+
+    job: Job
+    choices: list[Choice]
+    pages: list[int] = field(default_factory=list)
+    position: int = 0
+    cached: int = 0
+    reports: list[Report | None] | None = None
+
+    @property
+    def end(self) -> int:
+        return len(self.job.prompt) - 1
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Prompt tokens start … start + count − 1 to read into `pages`."""
+
+    reading: Reading
+    start: int
+    count: int
+    pages: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One choice feeds one token. token: None is the one that the device drew last for the slot.
+
+    drawn: how many tokens the choice has generated when this row begins.
+    """
+
+    choice: Choice
+    slot: int
+    position: int
+    token: int | None
+    pages: tuple[int, ...]
+
+    @property
+    def drawn(self) -> int:
+        return self.position + 1 - len(self.choice.job.prompt)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """In this order: read a chunk; announce that a prompt has been read for the first time; copy
+    pages; set up slots; feed the rows.
+    """
+
+    chunk: Chunk | None
+    announced: Reading | None
+    copies: tuple[tuple[int, int], ...]
+    admitted: tuple[Choice, ...]
+    rows: tuple[Row, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.chunk or self.announced or self.rows)
+
+
+class Scheduler:
+    """slots: how many choices run at once. page_size, chunk: in tokens. context: of the model."""
+
+    def __init__(self, *, slots: int, pages: int, page_size: int, chunk: int, context: int) -> None:
+        if pages * page_size < context:
+            raise ValueError(f"pages: {pages} of {page_size} do not hold a context of {context}")
+        self.pool = PagePool(pages)
+        self.page_size, self.chunk, self.context = page_size, chunk, context
+        self.free_slots = list(range(slots - 1, -1, -1))
+        self.waiting: deque[Reading] = deque()
+        self.reading: Reading | None = None
+        self.running: list[Choice] = []
+
+    def add(self, ticket: int, request: Request, deliver: Callable[[Event], None]) -> Job:
+        """Queue a request. Raises ValueError if its prompt leaves no room for a token."""
+        room = self.context - len(request.prompt)
+        if room < 1:
+            raise ValueError(
+                f"prompt: {len(request.prompt)} tokens fill a context of {self.context}"
+            )
+        params = request.params
+        wanted = DEFAULT_BUDGET if params.max_tokens is None else params.max_tokens
+        read = request.prompt[:-1]
+        names = page_names(request.principal, params.prompt_cache_key, read, self.page_size)
+        job = Job(ticket, request, deliver, min(wanted, room), names)
+        job.choices = [Choice(job, i) for i in range(params.n)]
+        self.waiting.append(Reading(job, list(job.choices)))
+        return job
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.waiting or self.reading or self.running)
+
+    def plan(self) -> Plan:
+        """Decide on the next step, and take what it needs."""
+        rows_wanted = [c for c in self.running if not c.fed_up]
+        for choice in rows_wanted:
+            self._make_room(choice)
+        chunk = self._next_chunk()
+        announced = self._announce()
+        copies, admitted = self._admit()
+        rows = tuple(self._row(c) for c in self.running if c.slot is not None and not c.fed_up)
+        return Plan(chunk, announced, copies, admitted, rows)
+
+    def end(self, choice: Choice) -> None:
+        """The choice wants nothing more. What it holds is free for plans to come."""
+        choice.ended = True
+        if choice.slot is not None:
+            self._leave(choice)
+        for reading in [*self.waiting, self.reading]:
+            if reading and choice in reading.choices:
+                reading.choices.remove(choice)
+                if not reading.choices:
+                    self._drop(reading)
+
+    def _make_room(self, choice: Choice) -> None:
+        """See to it that a running choice has a page for its position, at the cost of younger ones.
+        If it is the youngest itself, it gives way.
+        """
+        while choice.slot is not None and choice.position // self.page_size >= len(choice.pages):
+            page = self.pool.take()
+            if page is not None:
+                choice.pages.append(page)
+            elif (
+                self.reading and self.reading.pages and self.reading.job.ticket >= choice.job.ticket
+            ):
+                self._put_back(self.reading)
+            else:
+                self._preempt(max(self.running, key=lambda c: (c.job.ticket, c.index)))
+
+    def _preempt(self, choice: Choice) -> None:
+        self._leave(choice)
+        self._wait(Reading(choice.job, [choice]))
+
+    def _put_back(self, reading: Reading) -> None:
+        self._drop(reading)
+        self._wait(Reading(reading.job, reading.choices))
+
+    def _wait(self, reading: Reading) -> None:
+        """Queue by age."""
+        older = sum(r.job.ticket < reading.job.ticket for r in self.waiting)
+        self.waiting.insert(older, reading)
+
+    def _leave(self, choice: Choice) -> None:
+        self.running.remove(choice)
+        self.pool.release(choice.pages)
+        assert choice.slot is not None
+        self.free_slots.append(choice.slot)
+        choice.pages, choice.slot = [], None
+
+    def _drop(self, reading: Reading) -> None:
+        if reading is self.reading:
+            self.pool.release(reading.pages)
+            self.reading = None
+        else:
+            self.waiting.remove(reading)
+
+    def _next_chunk(self) -> Chunk | None:
+        """The next tokens of the prompt that is being read, as far as there are pages for them."""
+        if self.reading is None and self.waiting and self.free_slots:
+            self.reading = self._begin(self.waiting.popleft())
+        reading = self.reading
+        if reading is None or reading.position >= reading.end:
+            return None
+        stop = min(reading.position + self.chunk, reading.end)
+        while len(reading.pages) * self.page_size < stop:
+            page = self.pool.take()
+            if page is None:
+                break
+            reading.pages.append(page)
+        stop = min(stop, len(reading.pages) * self.page_size)
+        if stop <= reading.position:
+            return None
+        chunk = Chunk(reading, reading.position, stop - reading.position, tuple(reading.pages))
+        reading.position = stop
+        full = stop // self.page_size
+        for page, name in zip(reading.pages[:full], reading.job.names[:full], strict=True):
+            self.pool.keep(page, name)
+        return chunk
+
+    def _begin(self, reading: Reading) -> Reading:
+        """Start from the longest prefix that is known. A prompt whose log-probabilities are asked
+        for is read whole.
+        """
+        if reading.job.request.reports_prompt and not reading.job.announced:
+            reading.reports = [None]
+        else:
+            reading.pages = self.pool.longest(reading.job.names)
+            self.pool.share(reading.pages)
+        reading.position = reading.cached = len(reading.pages) * self.page_size
+        return reading
+
+    def _announce(self) -> Reading | None:
+        reading = self.reading
+        if reading is None or reading.position < reading.end or reading.job.announced:
+            return None
+        reading.job.announced = True
+        return reading
+
+    def _admit(self) -> tuple[tuple[tuple[int, int], ...], tuple[Choice, ...]]:
+        """Give slots to the choices of a prompt that has been read: the copies that takes, and who
+        got one.
+        """
+        copies: list[tuple[int, int]] = []
+        admitted: list[Choice] = []
+        while self.reading and self.reading.position >= self.reading.end and self.free_slots:
+            choice = self._fork(self.reading, copies)
+            if choice is None:
+                break
+            choice.position, choice.slot = len(choice.job.prompt) - 1, self.free_slots.pop()
+            self.running.append(choice)
+            admitted.append(choice)
+        return tuple(copies), tuple(admitted)
+
+    def _fork(self, reading: Reading, copies: list[tuple[int, int]]) -> Choice | None:
+        """The next choice, with pages up to the one that it writes to first: the full ones are
+        shared. The last choice takes the reading's pages over; so does one that runs alone and
+        finds no page for a copy, and the others have the prompt read again.
+        """
+        full, rest = divmod(reading.end, self.page_size)
+        last = len(reading.choices) == 1
+        page = None if last and rest else self.pool.take()
+        if page is None and not (rest and (last or not self.running)):
+            return None
+        choice = reading.choices.pop(0)
+        choice.pages = list(reading.pages)
+        self.pool.share(choice.pages)
+        if page is not None:
+            self.pool.release(choice.pages[full:])
+            choice.pages[full:] = [page]
+            copies += [(reading.pages[full], page)] if rest else []
+        if page is None or not reading.choices:
+            self._drop(reading)
+            if reading.choices:
+                self._wait(Reading(reading.job, reading.choices))
+        return choice
+
+    def _row(self, choice: Choice) -> Row:
+        assert choice.slot is not None
+        row = Row(choice, choice.slot, choice.position, choice.next_input(), tuple(choice.pages))
+        choice.position += 1
+        return row
+
+
+def finish(choice: Choice, eos_token_ids: frozenset[int]) -> tuple[str | None, int | None]:
+    """(finish_reason, stop_reason) of a choice after its last token; (None, None) to go on."""
+    token = choice.tokens[-1]
+    if token in eos_token_ids:
+        return "stop", None
+    if token in choice.job.request.params.stop_token_ids:
+        return "stop", token
+    return ("length" if len(choice.tokens) >= choice.job.budget else None), None

@@ -1,0 +1,207 @@
+"""What the device computes: reading a chunk of a prompt, one decoding step for a batch of rows, and
+the small changes between them. Every function here is compiled once for each shape it is given, and
+everything that differs from request to request is an array.
+
+A slot keeps, on the device, what belongs to one choice. A row of a batch is one choice that feeds
+one token; a row that only fills the batch up has a slot beyond the last, whose changes are dropped.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float32, Int32
+
+from jax_backend import logprobs
+from jax_backend.attention import Pages
+from jax_backend.llama import Llama
+from jax_backend.sampler import History, Params, sample
+from reference.config import LlamaConfig
+
+
+class Slots(NamedTuple):
+    """W slots. token: the one that was drawn last. prompt: the number of tokens of the prompt."""
+
+    params: Params
+    history: History
+    token: Int32[Array, "W"]
+    prompt: Int32[Array, "W"]
+    reports: Bool[Array, "W"]
+
+
+class Rows(NamedTuple):
+    """A batch, as the host sends it. token: −1 stands for the one that the slot has drawn last."""
+
+    slot: Int32[Array, "B"]
+    position: Int32[Array, "B"]
+    token: Int32[Array, "B"]
+    table: Int32[Array, "B M"]
+
+
+class Drawn(NamedTuple):
+    """What comes back: a token for each row, whether its logits were finite, and its report."""
+
+    token: Int32[Array, "B"]
+    finite: Bool[Array, "B"]
+    logprob: Float32[Array, "B"]
+    top: Float32[Array, "B N"]
+    top_ids: Int32[Array, "B N"]
+
+
+class Reports(NamedTuple):
+    """The log-probability of each token that follows a token of a chunk."""
+
+    logprob: Float32[Array, "C"]
+    top: Float32[Array, "C N"]
+    top_ids: Int32[Array, "C N"]
+
+
+def empty_slots(count: int, vocab_size: int) -> Slots:
+    """Slots of which none is in use."""
+
+    def zeros(dtype: type, *shape: int) -> Array:
+        return jnp.zeros((count, *shape), dtype)
+
+    numbers = dict.fromkeys(
+        (
+            "repetition_penalty",
+            "frequency_penalty",
+            "presence_penalty",
+            "temperature",
+            "min_p",
+            "top_p",
+        ),
+        np.float32,
+    )
+    return Slots(
+        params=Params(
+            **{name: zeros(kind) for name, kind in numbers.items()},
+            top_k=zeros(np.int32),
+            seed=zeros(np.uint32, 2),
+            choice=zeros(np.int32),
+        ),
+        history=History(
+            allowed=zeros(np.bool_, vocab_size),
+            seen=zeros(np.bool_, vocab_size),
+            counts=zeros(np.int32, vocab_size),
+        ),
+        token=zeros(np.int32),
+        prompt=zeros(np.int32),
+        reports=zeros(np.bool_),
+    )
+
+
+def empty_pages(config: LlamaConfig, count: int, size: int, dtype: jnp.dtype) -> list[Pages]:
+    """`count` pages and page 0, for every layer."""
+    shape = (count + 1, config.num_key_value_heads, size, config.head_dim)
+    return [
+        Pages(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+        for _ in range(config.num_hidden_layers)
+    ]
+
+
+@partial(jax.jit, donate_argnums=(0,))
+def admit(slots: Slots, slot: Int32[Array, ""], content: Slots) -> Slots:
+    """Put a choice into a slot. content: one slot's values."""
+    return jax.tree.map(lambda all, one: all.at[slot].set(one), slots, content)
+
+
+@partial(jax.jit, donate_argnums=(0,))
+def copy_page(
+    layers: list[Pages], source: Int32[Array, ""], target: Int32[Array, ""]
+) -> list[Pages]:
+    """Copy one page of every layer."""
+    return jax.tree.map(lambda pages: pages.at[target].set(pages[source]), layers)
+
+
+@partial(jax.jit, static_argnames=("graph", "top"), donate_argnums=(2,))
+def read(
+    graph: nnx.GraphDef[Llama],
+    weights: nnx.State,
+    layers: list[Pages],
+    chunk: "Chunk",
+    top: int | None,
+) -> tuple[list[Pages], Reports | None]:
+    """Read a chunk of one prompt into its pages. top: None if its log-probabilities are not asked
+    for.
+    """
+    model = nnx.merge(graph, weights)
+    i = jnp.arange(chunk.token.shape[0], dtype=jnp.int32)
+    written = i < chunk.count
+    positions = jnp.where(written, chunk.start + i, chunk.start)
+    x, layers = model.hidden_states(
+        chunk.token[None], positions[None], written[None], chunk.table[None], layers
+    )
+    if top is None:
+        return layers, None
+    return layers, Reports(*logprobs.report(model.logits(x[0]), chunk.following, top))
+
+
+class Chunk(NamedTuple):
+    """Tokens of one prompt at start, start + 1, …; `count` of them are real. following: the token
+    after each.
+    """
+
+    token: Int32[Array, "C"]
+    following: Int32[Array, "C"]
+    start: Int32[Array, ""]
+    count: Int32[Array, ""]
+    table: Int32[Array, "M"]
+
+
+@partial(jax.jit, static_argnames=("graph", "top"), donate_argnums=(2, 3))
+def decode(
+    graph: nnx.GraphDef[Llama],
+    weights: nnx.State,
+    layers: list[Pages],
+    slots: Slots,
+    rows: Rows,
+    top: int,
+) -> tuple[list[Pages], Slots, Drawn]:
+    """One decoding step: each row feeds a token and draws the next. top: the most likeliest tokens
+    that a report may list.
+    """
+    model = nnx.merge(graph, weights)
+    mine: Slots = jax.tree.map(lambda all: all[rows.slot], slots._replace(history=None))
+    token = jnp.where(rows.token < 0, mine.token, rows.token)
+    real = rows.slot < len(slots.token)
+    is_output = (rows.position >= mine.prompt) & real
+    history = remember(slots.history, rows.slot, token, is_output)
+
+    x, layers = model.hidden_states(
+        token[:, None], rows.position[:, None], real[:, None], rows.table, layers
+    )
+    logits = model.logits(x[:, 0])
+    drawn = sample(
+        logits,
+        mine.params,
+        jax.tree.map(lambda all: all[rows.slot], history),
+        rows.position + 1 - mine.prompt,
+    )
+    report = jax.lax.cond(
+        jnp.any(mine.reports & real),
+        lambda: logprobs.report(logits, drawn, top),
+        lambda: (
+            jnp.zeros(len(drawn), jnp.float32),
+            jnp.zeros((len(drawn), top), jnp.float32),
+            jnp.zeros((len(drawn), top), jnp.int32),
+        ),
+    )
+    slots = slots._replace(history=history, token=slots.token.at[rows.slot].set(drawn, mode="drop"))
+    return layers, slots, Drawn(drawn, jnp.isfinite(logits).all(axis=1), *report)
+
+
+def remember(
+    history: History, slot: Int32[Array, "B"], token: Int32[Array, "B"], is_output: Bool[Array, "B"]
+) -> History:
+    """Count the tokens that are fed, those of the output: the prompt was there when the slot was
+    set up.
+    """
+    slot = jnp.where(is_output, slot, len(history.seen))
+    return history._replace(
+        seen=history.seen.at[slot, token].set(True, mode="drop"),
+        counts=history.counts.at[slot, token].add(1, mode="drop"),
+    )

@@ -1,0 +1,39 @@
+"""One engine for the tests that need one: compiled once, with pages enough for a small crowd."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jax_backend.checkpoint import load
+from jax_backend.engine import JaxEngine, Settings
+from reference import checkpoint
+from reference.model import Model
+
+GOLDENS = Path(__file__).parent.parent / "goldens"
+SMALL = Settings(slots=4, widths=(4,), pages=160, page_size=32, chunk=16)
+TIGHT = Settings(slots=4, widths=(4,), pages=128, page_size=32, chunk=16)
+
+
+class NoText:
+    """In the place of a tokenizer, which an engine has no use for."""
+
+    vocab_size = 48
+    special_ids = frozenset({0, 1, 2})
+
+
+@pytest.fixture(scope="session")
+def spec() -> Model:
+    return Model(checkpoint.load(GOLDENS / "gqa"), NoText())  # type: ignore[arg-type]
+
+
+def engine_of(spec: Model, settings: Settings) -> JaxEngine:
+    directory = spec.checkpoint.directory
+    return JaxEngine(load(directory), spec.checkpoint.eos_token_ids, spec.never, settings)
+
+
+@pytest.fixture(scope="session")
+def engine(spec: Model) -> Iterator[JaxEngine]:
+    engine = engine_of(spec, SMALL)
+    yield engine
+    engine.close()
