@@ -56,6 +56,7 @@ def attention(
     q_BKRH = (q_BTNH * H**-0.5).reshape(B, T, K, N // K, H).transpose(0, 2, 3, 1, 4)
     q_BKRH = q_BKRH.reshape(B, K, -1, H)
     i_BRx = jnp.tile(positions_BT, (1, N // K))[:, :, None]  # the rows R are groups × T
+    newest_Bx = positions_BT.max(axis=1, keepdims=True)
     oldest = jnp.zeros_like(positions_BT) if window is None else positions_BT - (window - 1)
 
     def page(m: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
@@ -65,6 +66,8 @@ def attention(
         j = m * S + jnp.arange(S)
         seen_BRS = j <= i_BRx if window is None else (j <= i_BRx) & (i_BRx - window < j)
         seen = seen_BRS[:, None]
+        # What lies beyond a row is another's, and 0 · NaN is NaN.
+        v_BKSH = jnp.where((j <= newest_Bx)[:, None, :, None], v_BKSH, 0)
         scores = jnp.einsum("bkrh,bksh->bkrs", q_BKRH, k_BKSH, preferred_element_type=jnp.float32)
         scores = jnp.where(seen, scores, MASKED)
         new = jnp.maximum(highest, scores.max(axis=-1, keepdims=True))

@@ -117,6 +117,8 @@ class JaxEngine:
         ticket = next(self._tickets)
         self._open[ticket] = deliver
         self._inbox.put(partial(self._receive, ticket, request, deliver))
+        if self._closing:
+            self._end(ticket, RuntimeError("the engine is down"))
         return ticket
 
     def abort(self, ticket: int, choice: int | None = None) -> None:

@@ -100,7 +100,7 @@ def test_every_parameter_names_the_code_that_defines_it(field: Any) -> None:
 @pytest.mark.parametrize("name", [name for name, _ in sampler.STEPS[1:]])
 def test_the_docstring_of_a_step_has_the_five_lines(name: str) -> None:
     doc = str(getattr(import_module("reference.logits"), name).__doc__)
-    assert re.findall(r"^ *(\w[\w ]*): ", doc, re.M) == [
+    assert re.findall(r"^ {4}(\w[\w ]*?): +\S", doc, re.M) == [
         "Meaning",
         "Boundary",
         "Ties",
@@ -253,32 +253,43 @@ def _(ask: Ask) -> None:
     assert text(ask()).startswith(choice["text"]) and text(ask()) != choice["text"]
 
 
-def repeats(ask: Ask, **params: Any) -> float:
-    """The largest share that one token has of a long greedy output."""
-    rows = ask(max_tokens=60, logprobs=0, return_tokens_as_token_ids=True, **params)["choices"][0]
-    tokens = rows["logprobs"]["tokens"]
-    return max(tokens.count(t) for t in tokens) / len(tokens)
+def variety(ask: Ask, **params: Any) -> float:
+    """The share of different tokens in four outputs at a temperature at which nothing is sure."""
+    answer = ask(
+        max_tokens=60,
+        temperature=2,
+        n=4,
+        seed=1,
+        logprobs=0,
+        return_tokens_as_token_ids=True,
+        **params,
+    )
+    outputs = [choice["logprobs"]["tokens"] for choice in answer["choices"]]
+    return sum(len(set(tokens)) for tokens in outputs) / sum(map(len, outputs))
 
 
 @demonstrates("presence_penalty")
 def _(ask: Ask) -> None:
-    """Strong enough to change a greedy text, and not what the frequency penalty does."""
-    assert text(ask(max_tokens=60, presence_penalty=2)) != text(ask(max_tokens=60))
-    both = {text(ask(max_tokens=60, **{p: 2})) for p in ("presence_penalty", "frequency_penalty")}
-    assert len(both) == 2
+    """It rewards or punishes that a token was there; what the frequency penalty does is more."""
+    assert variety(ask, presence_penalty=-2) < variety(ask) < variety(ask, presence_penalty=2)
+    assert variety(ask, presence_penalty=-2) != variety(ask, frequency_penalty=-2)
 
 
 @demonstrates("frequency_penalty")
 def _(ask: Ask) -> None:
-    assert repeats(ask, frequency_penalty=2) < repeats(ask)
-    assert repeats(ask, frequency_penalty=-2) > repeats(ask)
+    """The reward grows with each occurrence, until one token is all that is left."""
+    assert variety(ask, frequency_penalty=-2) < variety(ask) < variety(ask, frequency_penalty=2)
+    assert variety(ask, frequency_penalty=-2) < 0.9 * variety(ask, presence_penalty=-2)
 
 
 @demonstrates("repetition_penalty")
 def _(ask: Ask) -> None:
-    """It reads the prompt: with a strong reward, what is repeated is the prompt's."""
-    assert text(ask(max_tokens=60, repetition_penalty=5)) != text(ask(max_tokens=60))
-    assert repeats(ask, repetition_penalty=0.01) > repeats(ask)
+    """It reads the prompt too: what was said there is not said again."""
+    assert variety(ask, repetition_penalty=0.5) < variety(ask) < variety(ask, repetition_penalty=2)
+    asked = "Q: What sound does a dog make?\nA: A dog says"
+    prompt = f"{asked} woof.\n{asked}"
+    assert text(ask(prompt=prompt)).startswith(" woof")
+    assert not text(ask(prompt=prompt, repetition_penalty=5)).startswith(" woof")
 
 
 @demonstrates("response_format")

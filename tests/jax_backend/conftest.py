@@ -20,16 +20,25 @@ class NoText:
 
     vocab_size = 48
     special_ids = frozenset({0, 1, 2})
+    bos_id = None
+    leading_space = False
+
+    def encode(self, text: str) -> list[int]:
+        raise NotImplementedError
+
+    def piece(self, token: int) -> bytes:
+        raise NotImplementedError
 
 
 @pytest.fixture(scope="session")
 def spec() -> Model:
-    return Model(checkpoint.load(GOLDENS / "gqa"), NoText())  # type: ignore[arg-type]
+    return Model(checkpoint.load(GOLDENS / "gqa"), NoText())
 
 
-def engine_of(spec: Model, settings: Settings) -> JaxEngine:
-    directory = spec.checkpoint.directory
-    return JaxEngine(load(directory), spec.checkpoint.eos_token_ids, spec.never, settings)
+def engine_of(spec: Model, settings: Settings, endless: bool = False) -> JaxEngine:
+    """endless: no token ends a text."""
+    eos = () if endless else spec.checkpoint.eos_token_ids
+    return JaxEngine(load(spec.checkpoint.directory), eos, spec.never, settings)
 
 
 @pytest.fixture(scope="session")
