@@ -186,7 +186,7 @@ def _header(path: Path) -> dict[str, _Stored]:
 
 def _check_names_and_shapes(stored: Mapping[str, _Stored], config: LlamaConfig) -> None:
     allowed = {LM_HEAD} if config.tie_word_embeddings else set()
-    for name, shape in expected_tensors(config).items():
+    for name, shape in expected_tensors(config):
         if name not in stored:
             raise CheckpointError(f"{name}: missing")
         _check(name, stored[name], shape)
@@ -214,7 +214,7 @@ def _read(
         _check_tied(stored[EMBEDDING], stored[LM_HEAD])
     for path in sorted({tensor.file for tensor in stored.values()}):
         with _open(path) as file:
-            for name in expected_tensors(config):
+            for name, _ in expected_tensors(config):
                 if stored[name].file == path:
                     array = file.get_tensor(name)
                     with np.errstate(all="ignore"):  # NaN is found just below

@@ -63,12 +63,11 @@ class Weights:
         )
 
 
-def expected_tensors(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
-    """Every tensor of a model and its shape. With tied embeddings there is no `lm_head.weight`."""
-    return dict(_expected(config))
+def expected_tensors(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Every tensor of a model and its shape. With tied embeddings there is no `lm_head.weight`.
 
-
-def _expected(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    One by one, because `config` may claim more layers than any memory holds the names of.
+    """
     D, F, V = config.hidden_size, config.intermediate_size, config.vocab_size
     Q, KV = (
         config.num_attention_heads * config.head_dim,

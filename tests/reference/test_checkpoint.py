@@ -44,7 +44,7 @@ def write_json(path: Path, value: Any) -> None:
 def arrays(dtype: Any = np.float32, **fields: Any) -> dict[str, np.ndarray]:
     """Random tensors of the small model, whose values every dtype can hold."""
     rng = np.random.default_rng(0)
-    shapes = expected_tensors(LlamaConfig.from_json(CONFIG | fields))
+    shapes = dict(expected_tensors(LlamaConfig.from_json(CONFIG | fields)))
     return {name: rng.integers(-8, 8, shape).astype(dtype) for name, shape in shapes.items()}
 
 

@@ -20,7 +20,7 @@ from reference.prefix_cache import BLOCK, PrefixCache
 from reference.request import End, Event, Prompt, Request, Token
 from reference.stopping import ContextLengthExceeded
 
-STORY = "Once upon a time there was a girl. She had a red ball and a small dog. " * 3
+STORY = "Once upon a time there was a girl. She had a red ball and a small dog. " * 5
 
 
 def events(model: Model, prompt: str, prefixes: PrefixCache | None = None, **params) -> list[Event]:

@@ -58,7 +58,7 @@ def small(**fields: Any) -> LlamaConfig:
 
 def random_weights(config: LlamaConfig, dtype: Any = np.float64) -> Weights:
     rng = np.random.default_rng(0)
-    shapes = expected_tensors(config).items()
+    shapes = expected_tensors(config)
     values = {name: rng.standard_normal(shape) / shape[-1] ** 0.5 for name, shape in shapes}
     return Weights.from_tensors(config, {name: v.astype(dtype) for name, v in values.items()})
 
