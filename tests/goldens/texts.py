@@ -4,8 +4,8 @@
 follow}.
 
 One thing is set by hand. The Llama tokenizer that transformers 5 builds from `tokenizer.model`
-reads " a" like "a". SentencePiece does not, nor does the `tokenizer.json` that Llama 2 came with: it
-puts a "▁" before the text, always. The hard texts are read in this way.
+reads " a" like "a". SentencePiece does not, nor does the `tokenizer.json` that Llama 2 came with:
+it puts a "▁" before the text, always. The hard texts are read in this way.
 """
 
 import json
