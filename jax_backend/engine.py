@@ -34,15 +34,15 @@ logger = logging.getLogger(__name__)
 class Settings:
     """slots: choices that run at once. widths: the sizes of a batch, each compiled once; one alone
     makes every answer independent, bit for bit, of what else is running. pages: of the cache, each
-    of page_size tokens. chunk: prompt tokens that are read at a time. top: the most that `logprobs`
-    may ask for.
+    of page_size tokens. chunks: the sizes in which prompts are read, ascending, each compiled once.
+    top: the most that `logprobs` may ask for.
     """
 
     slots: int = 8
     widths: tuple[int, ...] = (8,)
     pages: int = 128
     page_size: int = 64
-    chunk: int = 128
+    chunks: tuple[int, ...] = (32, 128)
     top: int = 20
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class JaxEngine:
             slots=settings.slots,
             pages=settings.pages,
             page_size=settings.page_size,
-            chunk=settings.chunk,
+            chunks=settings.chunks,
             context=config.max_position_embeddings,
         )
         self._tickets = itertools.count()
@@ -209,7 +209,7 @@ class JaxEngine:
 
     def _read(self, chunk: Chunk) -> step.Reports | None:
         prompt, stop = chunk.reading.job.prompt, chunk.start + chunk.count
-        size = self.settings.chunk
+        size = chunk.size
         top = None if chunk.reading.reports is None else self.top
         content = step.Chunk(
             token=filled(prompt[chunk.start : stop], size),
@@ -309,17 +309,16 @@ class JaxEngine:
         """Compile everything that a request can need, before the first one comes."""
         request = Request.of([0], CompletionParams())
         job = Scheduler(
-            slots=1, pages=self.table, page_size=self.settings.page_size, chunk=1, context=2
+            slots=1, pages=self.table, page_size=self.settings.page_size, chunks=(1,), context=2
         ).add(0, request, lambda event: None)
-        choice, reading = job.choices[0], Reading(job, [])
+        choice = job.choices[0]
         tasks: list[tuple[str, Callable[[], Any]]] = [
             ("slots", lambda: self._start(Plan(None, None, ((0, 0),), (choice,), ()))),
-            ("prompts", lambda: self._read(Chunk(reading, 0, 0, ()))),
-            (
-                "prompts with log-probabilities",
-                lambda: self._read(Chunk(Reading(job, [], reports=[]), 0, 0, ())),
-            ),
         ]
+        for size in self.settings.chunks:
+            for reports, more in (None, ""), ([], " with log-probabilities"):
+                chunk = Chunk(Reading(job, [], reports=reports), 0, 0, size, ())
+                tasks.append((f"chunks of {size}{more}", partial(self._read, chunk)))
         choice.slot = self.settings.slots  # beyond the last: its changes are dropped
         for width in self.settings.widths:
             rows = (Row(choice, choice.slot, 0, 0, ()),) * width

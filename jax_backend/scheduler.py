@@ -94,11 +94,14 @@ class Reading:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Prompt tokens start … start + count − 1 to read into `pages`."""
+    """Prompt tokens start … start + count − 1 to read into `pages`. size: how many places the
+    device's computation has for them.
+    """
 
     reading: Reading
     start: int
     count: int
+    size: int
     pages: tuple[int, ...]
 
 
@@ -137,13 +140,24 @@ class Plan:
 
 
 class Scheduler:
-    """slots: how many choices run at once. page_size, chunk: in tokens. context: of the model."""
+    """slots: how many choices run at once. chunks: the sizes in which prompts are read, ascending.
+    context: of the model. All in tokens but slots and pages.
 
-    def __init__(self, *, slots: int, pages: int, page_size: int, chunk: int, context: int) -> None:
+    A prompt is cut where a multiple of the largest chunk is, whatever is known of it already, and
+    each piece is read in the smallest chunk that holds the whole of it. So the size of a token's
+    chunk, which its rounding may depend on, is a matter of the prompt alone. A smaller chunk is
+    smaller than a page: it fills none that another prompt could share.
+    """
+
+    def __init__(
+        self, *, slots: int, pages: int, page_size: int, chunks: tuple[int, ...], context: int
+    ) -> None:
         if pages * page_size < context:
             raise ValueError(f"pages: {pages} of {page_size} do not hold a context of {context}")
+        if any(size >= page_size for size in chunks[:-1]):
+            raise ValueError(f"chunks: only the largest of {chunks} may fill a page of {page_size}")
         self.pool = PagePool(pages)
-        self.page_size, self.chunk, self.context = page_size, chunk, context
+        self.page_size, self.chunks, self.context = page_size, chunks, context
         self.free_slots = list(range(slots - 1, -1, -1))
         self.waiting: deque[Reading] = deque()
         self.reading: Reading | None = None
@@ -240,7 +254,9 @@ class Scheduler:
         reading = self.reading
         if reading is None or reading.position >= reading.end:
             return None
-        stop = min(reading.position + self.chunk, reading.end)
+        cut = reading.position - reading.position % self.chunks[-1]
+        stop = min(cut + self.chunks[-1], reading.end)
+        size = next(size for size in self.chunks if size >= stop - cut)
         while len(reading.pages) * self.page_size < stop:
             page = self.pool.take()
             if page is None:
@@ -249,7 +265,8 @@ class Scheduler:
         stop = min(stop, len(reading.pages) * self.page_size)
         if stop <= reading.position:
             return None
-        chunk = Chunk(reading, reading.position, stop - reading.position, tuple(reading.pages))
+        count = stop - reading.position
+        chunk = Chunk(reading, reading.position, count, size, tuple(reading.pages))
         reading.position = stop
         full = stop // self.page_size
         for page, name in zip(reading.pages[:full], reading.job.names[:full], strict=True):

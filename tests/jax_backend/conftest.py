@@ -11,8 +11,8 @@ from reference import checkpoint
 from reference.model import Model
 
 GOLDENS = Path(__file__).parent.parent / "goldens"
-SMALL = Settings(slots=4, widths=(4,), pages=160, page_size=32, chunk=16)
-TIGHT = Settings(slots=4, widths=(4,), pages=128, page_size=32, chunk=16)
+SMALL = Settings(slots=4, widths=(4,), pages=160, page_size=32, chunks=(8, 16))
+TIGHT = Settings(slots=4, widths=(4,), pages=128, page_size=32, chunks=(8, 16))
 
 
 class NoText:

@@ -212,7 +212,7 @@ def test_a_prompt_that_fills_the_context_ends_with_an_error(engine: JaxEngine) -
 def test_an_engine_that_fails_says_so_and_ends_everything(
     spec: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = engine_of(spec, Settings(slots=1, widths=(1,), pages=64, page_size=64, chunk=8))
+    engine = engine_of(spec, Settings(slots=1, widths=(1,), pages=64, page_size=64, chunks=(8,)))
     monkeypatch.setattr(engine, "_decode", lambda rows: 1 / 0)
     answers = collect(engine, [request([1]), request([2])])
     assert [type(a.error) for a in answers] == [ZeroDivisionError] * 2
@@ -222,7 +222,7 @@ def test_an_engine_that_fails_says_so_and_ends_everything(
 
 
 def test_logits_that_are_not_finite_fail_their_request_alone(spec: Model) -> None:
-    engine = engine_of(spec, Settings(slots=2, widths=(2,), pages=64, page_size=64, chunk=8))
+    engine = engine_of(spec, Settings(slots=2, widths=(2,), pages=64, page_size=64, chunks=(8,)))
     embedding = engine.weights["embed_tokens"][...]
     engine.weights["embed_tokens"] = engine.weights["embed_tokens"].replace(
         embedding.at[0].set(np.nan)

@@ -21,18 +21,21 @@ def request(prompt: list[int], **params: Any) -> Request:
 
 
 class Device:
-    """pages[p][i]: the token at place i of page p. slots: what each has drawn last."""
+    """pages[p][i]: the token at place i of page p, and the size of the chunk it was read in, 0 for
+    one that was fed. slots: what each has drawn last.
+    """
 
-    def __init__(self, pages: int, size: int) -> None:
-        self.size = size
-        self.pages: list[list[int | None]] = [[None] * size for _ in range(pages + 1)]
+    def __init__(self, pages: int, size: int, chunks: tuple[int, ...]) -> None:
+        self.size, self.chunk_sizes = size, chunks
+        self.pages: list[list[Any]] = [[(None, None)] * size for _ in range(pages + 1)]
         self.slots: dict[int, int] = {}
 
     def run(self, plan: Plan) -> list[int]:
         """What each row draws: a function of all tokens before it, as a model's choice is."""
         if chunk := plan.chunk:
             for i in range(chunk.start, chunk.start + chunk.count):
-                self.write(chunk.pages, i, chunk.reading.job.prompt[i])
+                self.write(chunk.pages, i, chunk.reading.job.prompt[i], chunk.size)
+            assert chunk.count <= chunk.size
         for source, target in plan.copies:
             self.pages[target] = list(self.pages[source])
         drawn = []
@@ -40,19 +43,23 @@ class Device:
             token = self.slots[row.slot] if row.token is None else row.token
             self.write(row.pages, row.position, token)
             text = self.text(row.pages, row.position + 1)
-            job = row.choice.job
+            job, read = row.choice.job, len(row.choice.job.prompt) - 1
+            assert self.chunks(row.pages, read) == sizes(read, self.chunk_sizes)
             assert text[: len(job.prompt)] == list(job.prompt[: len(text)])
             drawn.append(draw(text, row.choice.index))
             self.slots[row.slot] = drawn[-1]
         return drawn
 
-    def write(self, pages: tuple[int, ...], position: int, token: int) -> None:
+    def write(self, pages: tuple[int, ...], position: int, token: int, chunk: int = 0) -> None:
         page = pages[position // self.size]
         assert page > 0
-        self.pages[page][position % self.size] = token
+        self.pages[page][position % self.size] = token, chunk
 
-    def text(self, pages: tuple[int, ...], length: int) -> list[int | None]:
-        return [self.pages[pages[i // self.size]][i % self.size] for i in range(length)]
+    def text(self, pages: tuple[int, ...], length: int) -> list[Any]:
+        return [self.pages[pages[i // self.size]][i % self.size][0] for i in range(length)]
+
+    def chunks(self, pages: tuple[int, ...], length: int) -> list[Any]:
+        return [self.pages[pages[i // self.size]][i % self.size][1] for i in range(length)]
 
 
 def draw(text: list[Any], choice: int) -> int:
@@ -77,14 +84,16 @@ class Scheduling(RuleBasedStateMachine):
         spare=st.integers(0, 6),
         size=st.integers(1, 4),
         chunk=st.integers(1, 6),
+        smaller=st.sets(st.integers(1, 3)),
     )
-    def begin(self, slots: int, spare: int, size: int, chunk: int) -> None:
+    def begin(self, slots: int, spare: int, size: int, chunk: int, smaller: set[int]) -> None:
         self.context = 12
         pages = -(-self.context // size) + spare
+        chunks = (*sorted(c for c in smaller if c < min(size, chunk)), chunk)
         self.scheduler = Scheduler(
-            slots=slots, pages=pages, page_size=size, chunk=chunk, context=self.context
+            slots=slots, pages=pages, page_size=size, chunks=chunks, context=self.context
         )
-        self.device = Device(pages, size)
+        self.device = Device(pages, size, chunks)
         self.jobs: list[Job] = []
         self.late: tuple[Plan, list[int]] | None = None
         self.announced: list[int] = []
@@ -159,6 +168,13 @@ class Scheduling(RuleBasedStateMachine):
         assert len(set(self.announced)) == len(self.announced)
 
 
+def sizes(read: int, chunks: tuple[int, ...]) -> list[int]:
+    """The chunk of each of the first tokens of a prompt, whatever of it was in the cache."""
+    starts = range(0, read, chunks[-1])
+    pieces = [min(chunks[-1], read - start) for start in starts]
+    return [next(c for c in chunks if c >= piece) for piece in pieces for _ in range(piece)]
+
+
 TestScheduling = Scheduling.TestCase
 TestScheduling.settings = settings(max_examples=150, stateful_step_count=40)
 
@@ -176,7 +192,10 @@ def run(s: Scheduler, device: Device) -> list[Plan]:
 
 
 def test_a_long_prompt_is_read_chunk_by_chunk_while_others_go_on() -> None:
-    s, device = Scheduler(slots=2, pages=20, page_size=4, chunk=4, context=40), Device(20, 4)
+    s, device = (
+        Scheduler(slots=2, pages=20, page_size=4, chunks=(4,), context=40),
+        Device(20, 4, (4,)),
+    )
     s.add(0, request([1], max_tokens=12), print)
     s.add(1, request(list(range(21)), max_tokens=1), print)
     plans = run(s, device)
@@ -186,7 +205,10 @@ def test_a_long_prompt_is_read_chunk_by_chunk_while_others_go_on() -> None:
 
 
 def test_choices_share_the_full_pages_of_their_prompt_and_copy_the_last() -> None:
-    s, device = Scheduler(slots=3, pages=20, page_size=4, chunk=16, context=40), Device(20, 4)
+    s, device = (
+        Scheduler(slots=3, pages=20, page_size=4, chunks=(16,), context=40),
+        Device(20, 4, (16,)),
+    )
     s.add(0, request(list(range(7)), n=3, max_tokens=2), print)
     first = s.plan()
     assert len(first.rows) == 3 and first.chunk and first.chunk.count == 6
@@ -196,7 +218,10 @@ def test_choices_share_the_full_pages_of_their_prompt_and_copy_the_last() -> Non
 
 
 def test_a_prompt_that_was_read_is_found_by_its_own_principal_only() -> None:
-    s, device = Scheduler(slots=1, pages=20, page_size=4, chunk=16, context=40), Device(20, 4)
+    s, device = (
+        Scheduler(slots=1, pages=20, page_size=4, chunks=(16,), context=40),
+        Device(20, 4, (16,)),
+    )
     cached = []
     for ticket, (who, key) in enumerate([("a", None), ("a", None), ("b", None), ("a", "k")]):
         params = CompletionParams(max_tokens=1, prompt_cache_key=key)
@@ -207,7 +232,10 @@ def test_a_prompt_that_was_read_is_found_by_its_own_principal_only() -> None:
 
 
 def test_the_youngest_gives_way_and_draws_the_same_when_it_comes_back() -> None:
-    s, device = Scheduler(slots=2, pages=8, page_size=2, chunk=8, context=16), Device(8, 2)
+    s, device = (
+        Scheduler(slots=2, pages=8, page_size=2, chunks=(8,), context=16),
+        Device(8, 2, (8,)),
+    )
     jobs = [s.add(i, request([i, 5], max_tokens=12), print) for i in range(2)]
     plans = run(s, device)
     assert sum(len(p.admitted) for p in plans) > 2
@@ -222,9 +250,22 @@ def alone_without_end(r: Request, budget: int) -> list[int]:
     return text[len(r.prompt) :]
 
 
+def test_the_rest_of_a_prompt_is_read_in_a_small_chunk() -> None:
+    s, device = (
+        Scheduler(slots=1, pages=20, page_size=4, chunks=(3, 8), context=40),
+        Device(20, 4, (3, 8)),
+    )
+    s.add(0, request(list(range(12)), max_tokens=1), print)
+    s.add(1, request(list(range(7)), max_tokens=1), print)
+    chunks = [(p.chunk.start, p.chunk.count, p.chunk.size) for p in run(s, device) if p.chunk]
+    assert chunks == [(0, 8, 8), (8, 3, 3), (4, 2, 8)]
+    with pytest.raises(ValueError, match="chunks"):
+        Scheduler(slots=1, pages=20, page_size=4, chunks=(4, 8), context=40)
+
+
 def test_a_prompt_that_fills_the_context_is_refused() -> None:
-    s = Scheduler(slots=1, pages=4, page_size=4, chunk=4, context=16)
+    s = Scheduler(slots=1, pages=4, page_size=4, chunks=(4,), context=16)
     with pytest.raises(ValueError, match="prompt"):
         s.add(0, request([1] * 16), print)
     with pytest.raises(ValueError, match="pages"):
-        Scheduler(slots=1, pages=3, page_size=4, chunk=4, context=16)
+        Scheduler(slots=1, pages=3, page_size=4, chunks=(4,), context=16)

@@ -1,0 +1,112 @@
+"""The engine beside a bare loop of the same shape, in turns, in one run.
+
+python -m benchmarks.decoding [--shape 134M] [--streams 1 8] [--repeats 5] [--tokens 96]
+"""
+
+import argparse
+import queue
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from benchmarks.bare_loop import Weights, loop
+from benchmarks.shapes import SHAPES, config, random_model
+from jax_backend.engine import JaxEngine, Settings
+from jax_backend.llama import Llama
+from reference.params import CompletionParams
+from reference.request import End, Event, Request, Token
+
+GREEDY = {"temperature": 0.0}
+SAMPLED = {"temperature": 0.8, "top_p": 0.9}
+EVERYTHING = SAMPLED | {
+    "top_k": 50,
+    "min_p": 0.01,
+    "presence_penalty": 0.2,
+    "frequency_penalty": 0.2,
+    "repetition_penalty": 1.1,
+    "logprobs": 5,
+}
+PROMPT = 32
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shape", choices=SHAPES, default="134M")
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--widths", type=int, nargs="+", default=[2, 4, 8])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=96)
+    options = parser.parse_args()
+    shape = config(options.shape)
+    model = random_model(shape, jnp.dtype(jnp.float32))
+    weights = by_name(model)
+    widths = tuple(options.widths)
+    settings = Settings(slots=max(widths), widths=widths, pages=128)
+    engine = JaxEngine(model, (), frozenset(), settings)
+    print(f"{options.shape}, float32, {jax.devices()[0].device_kind}, widths {widths}")
+    for streams in options.streams:
+        bare: list[float] = []
+        ours: dict[str, list[float]] = {"greedy": [], "sampled": [], "everything": []}
+        for _ in range(options.repeats):
+            bare.append(streams / loop(shape, weights, streams, options.tokens, PROMPT))
+            for name, params in zip(ours, (GREEDY, SAMPLED, EVERYTHING), strict=True):
+                ours[name].append(rate(engine, streams, options.tokens, params))
+        print(f"{streams} streams: bare loop {statistics.median(bare):7.1f} tokens/s")
+        for name, rates in ours.items():
+            ratios = [a / b for a, b in zip(rates, bare, strict=True)]
+            print(
+                f"  {name:10} {statistics.median(rates):7.1f} tokens/s, ratio "
+                f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            )
+    engine.close()
+
+
+def by_name(model: Llama) -> Weights:
+    """The same arrays as plain dictionaries."""
+
+    def linear(name: str, layer: nnx.Module) -> jax.Array:
+        return getattr(layer, name).weight[...]
+
+    names = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    assert model.lm_head is not None
+    return {
+        "embed_tokens": model.embed_tokens[...],
+        "layers": [
+            {name: linear(name, layer) for name in names}
+            | {
+                "input_layernorm": layer.input_layernorm[...],
+                "post_attention_layernorm": layer.post_attention_layernorm[...],
+            }
+            for layer in model.layers
+        ],
+        "norm": model.norm[...],
+        "lm_head": model.lm_head[...],
+    }
+
+
+def rate(engine: JaxEngine, streams: int, tokens: int, params: dict[str, float]) -> float:
+    """Tokens per second of requests that run together, from the first step that has all of them."""
+    arrived: queue.SimpleQueue[tuple[float, Event]] = queue.SimpleQueue()
+    for seed in range(streams):
+        prompt = [seed + 1, *range(100, 100 + PROMPT - 1)]
+        request = Request.of(prompt, CompletionParams(max_tokens=tokens, seed=seed, **params))
+        engine.submit(request, lambda event: arrived.put((time.perf_counter(), event)))
+    times: list[float] = []
+    ended = 0
+    while ended < streams:
+        at, event = arrived.get()
+        if isinstance(event, End):
+            assert event.error is None, event.error
+            ended += 1
+        elif isinstance(event, Token):
+            times.append(at)
+    # Between the first and the last token of the stretch in which every stream is running.
+    steady = times[streams * streams : len(times) - streams * streams] if streams > 1 else times
+    return (len(steady) - streams) / (steady[-1] - steady[0])
+
+
+if __name__ == "__main__":
+    main()
