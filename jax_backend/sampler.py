@@ -130,4 +130,4 @@ def noise(
 
 def choose(logits: Logits, noise: Float32[Array, "B V"]) -> Int32[Array, "B"]:
     """The Gumbel-max trick; of equal scores the lowest id wins."""
-    return jnp.argmax(logits + noise, axis=1).astype(jnp.int32)
+    return l.likeliest(logits + noise)
