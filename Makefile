@@ -1,7 +1,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 HOST ?= 127.0.0.1
-BACKEND ?= reference
+BACKEND ?= jax
 MODEL ?= text
 BIN := .venv/bin
 PIP := -m pip install --quiet --disable-pip-version-check

@@ -2,30 +2,32 @@
 
 import argparse
 import hashlib
-import ipaddress
 import json
-import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
 
 from api.app import create_app
 from api.engine import Served
+from api.options import check_bind, keys_of, parser
 from api.server import Server
-from reference.model import EMBEDDED, load
-
-DESCRIPTION = "Serve a checkpoint directory at /v1/openai/completions and /v1/completions."
+from reference import tokenizer
+from reference.model import load, no_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0, or 2 after one line that says why nothing is served."""
-    options = parser().parse_args(arguments)
-    keys = [key.strip() for key in options.api_key] + split(os.environ.get("API_KEYS", ""))
+    options = parser(BACKENDS).parse_args(arguments)
+    keys = keys_of(options)
     try:
         check_bind(options.host, keys, options.allow_open)
-        served = BACKENDS[options.backend](options.served_model_name, options.model)
-    except (ValueError, OSError) as error:
+        served = BACKENDS[options.backend](options)
+    except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     try:
@@ -52,22 +54,61 @@ def serve(options: argparse.Namespace, served: Served, keys: list[str]) -> None:
     Server(app, options.host, options.port, ready).run()
 
 
-def reference(name: str, directory: Path) -> Served:
+def reference(options: argparse.Namespace) -> Served:
     """The executable specification. Raises ValueError or OSError for what cannot be loaded."""
     from reference.engine import ReferenceEngine
 
-    model = load(directory)
+    model = load(options.model)
     return Served(
-        name=name,
+        name=options.served_model_name,
         engine=ReferenceEngine(model),
         tokenizer=model.tokenizer,
         vocab_size=model.vocab_size,
         context=model.context,
-        build=f"reference {contents(directory)}",
+        build=f"reference {contents(options.model)}",
     )
 
 
-BACKENDS: dict[str, Callable[[str, Path], Served]] = {"reference": reference}
+def jax(options: argparse.Namespace) -> Served:
+    """The same, batched and compiled. Raises ImportError too, if JAX is not installed."""
+    try:
+        from jax_backend.start import start
+    except ImportError as error:
+        raise ImportError(f"--backend jax: {error} (it is in the extra 'jax')") from error
+
+    words = tokenizer.load(options.model)
+    with progress_bar("compiling") as progress:
+        started = start(
+            options.model,
+            lambda vocab_size: no_text(words, vocab_size),
+            dtype=options.dtype,
+            slots=options.slots,
+            cache_tokens=options.cache_tokens,
+            invariant=options.batch_invariant,
+            top=options.max_logprobs,
+            progress=progress,
+        )
+    return Served(
+        name=options.served_model_name,
+        engine=started.engine,
+        tokenizer=words,
+        vocab_size=started.config.vocab_size,
+        context=started.config.max_position_embeddings,
+        build=f"{started.build} {contents(options.model)}",
+    )
+
+
+BACKENDS: dict[str, Callable[[argparse.Namespace], Served]] = {"jax": jax, "reference": reference}
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """On the terminal, as long as the block runs: a function of (what, done, total)."""
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda what, done, total: bar.update(
+            task, description=f"{title}: {what}", completed=done, total=total
+        )
 
 
 def contents(directory: Path) -> str:
@@ -77,24 +118,6 @@ def contents(directory: Path) -> str:
         with path.open("rb") as file:
             digest.update(repr((path.name, path.stat().st_size, file.read(2**16))).encode())
     return digest.hexdigest()
-
-
-def check_bind(host: str, keys: Sequence[str], allow_open: bool) -> None:
-    """Raise ValueError if whoever reaches this machine could use the endpoint."""
-    if "" in keys:
-        raise ValueError("--api-key is empty")
-    if not (is_loopback(host) or keys or allow_open):
-        raise ValueError(
-            f"--host {host} is open to other machines: set --api-key (or API_KEYS), "
-            "or say --allow-open if everybody may use it"
-        )
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def announcement(host: str, port: int, name: str, options: argparse.Namespace, closed: bool) -> str:
@@ -107,41 +130,6 @@ def announcement(host: str, port: int, name: str, options: argparse.Namespace, c
         f"serving {name} ({options.backend}, {options.model}) at {base}/completions\n"
         f"  curl {base}/completions{key} -d {shlex.quote(body)}"
     )
-
-
-def split(keys: str) -> list[str]:
-    return [key.strip() for key in keys.split(",") if key.strip()]
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    result = argparse.ArgumentParser(prog="python -m api", description=DESCRIPTION)
-    option = result.add_argument
-    env = os.environ.get
-    option("--backend", choices=BACKENDS, default="reference")
-    option("--model", type=Path, default=EMBEDDED / "text", help="a checkpoint directory")
-    option("--served-model-name", default="tiny-text", help="what requests call it")
-    option("--host", default=env("HOST") or "127.0.0.1", help="also from HOST")
-    option("--port", type=int, default=env("PORT") or "8000", help="also from PORT; 0: any")
-    option("--api-key", action="append", default=[], help="repeatable; also API_KEYS, with commas")
-    option("--allow-open", action="store_true", help="no key, although other machines can ask")
-    option("--max-concurrency", type=positive, default=200, help="requests in flight")
-    option("--max-logprobs", type=natural, default=20, help="the most that `logprobs` may ask for")
-    option("--max-body-bytes", type=positive, default=16 * 2**20, help="of a request")
-    option("--strict", action="store_true", help="refuse unknown fields instead of naming them")
-    return result
-
-
-def natural(text: str) -> int:
-    if (number := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return number
-
-
-def positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
-    return number
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from flax import nnx
 
 from benchmarks.bare_loop import Weights, loop
 from benchmarks.shapes import SHAPES, config, random_model
-from jax_backend.engine import JaxEngine, Settings
+from jax_backend.device import Settings
+from jax_backend.engine import JaxEngine
 from jax_backend.llama import Llama
 from reference.params import CompletionParams
 from reference.request import End, Event, Request, Token
@@ -36,17 +37,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", choices=SHAPES, default="134M")
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--widths", type=int, nargs="+", default=[2, 4, 8])
+    parser.add_argument("--widths", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--variant", action="store_true", help="use every width")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=96)
     options = parser.parse_args()
     shape = config(options.shape)
     model = random_model(shape, jnp.dtype(jnp.float32))
     weights = by_name(model)
-    widths = tuple(options.widths)
-    settings = Settings(slots=max(widths), widths=widths, pages=128)
+    settings = Settings(widths=tuple(options.widths), invariant=not options.variant)
     engine = JaxEngine(model, (), frozenset(), settings)
-    print(f"{options.shape}, float32, {jax.devices()[0].device_kind}, widths {widths}")
+    print(f"{options.shape}, float32, {jax.devices()[0].device_kind}, {engine.device.widths=}")
     for streams in options.streams:
         bare: list[float] = []
         ours: dict[str, list[float]] = {"greedy": [], "sampled": [], "everything": []}

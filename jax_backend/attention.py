@@ -1,54 +1,104 @@
-"""Attention over a paged cache.
+"""Attention over a paged cache, for each kind of device behind one interface; here for CPUs.
 
-The keys and values of a layer lie in pages of S positions each, (P, K, S, H). Row b's position j
-stands in page `tables_BM[b, j // S]`, at j mod S. Page 0 belongs to nobody: rows that only pad a
-batch write there.
+The keys and values of a layer lie in pages of S positions each. Row b's position j stands in page
+`tables_BM[b, j // S]`, at j mod S. Page 0 belongs to nobody: rows that only pad a batch write
+there. How a page is laid out is the device's affair: (P, K, S, H) for keys and for values, here.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int32
+from jaxtyping import Array, Float, Int32, PyTree
+
+from reference.config import LlamaConfig
+
+Pages = PyTree[Array]  # the pages of one layer: arrays, whose first axis is the page
 
 MASKED = -1e30  # finite, so that a block in which nothing is seen changes nothing
 
 
-class Pages(NamedTuple):
-    """The pages of one layer."""
+@dataclass(frozen=True)
+class Attention:
+    """What a kind of device does. It is static: two programs differ if their attention does.
+
+    empty(config, count, size, dtype): `count` pages, page 0 among them, of `size` positions.
+    write(pages, k_BTKH, v_BTKH, tables_BM, positions_BT, written_BT): the pages with keys and
+    values where they belong; those that are not `written` go to page 0.
+    attend(q_BTNH, pages, tables_BM, positions_BT, window): softmax(q·k / √H) v, (B, T, N, H), of
+    the queries at `positions_BT` over the positions of their row up to their own; the last `window`
+    of those, unless it is None. A row's positions count up by one, or pad: then they repeat the
+    first, come last, and what is made of them is nobody's. Nothing of a row depends on another, nor
+    on what lies in pages beyond its newest position, NaN included.
+
+    `empty` raises ValueError, naming the field, if the device cannot serve such a model.
+    """
+
+    empty: Callable[[LlamaConfig, int, int, jnp.dtype], Pages]
+    write: Callable[[Pages, Array, Array, Array, Array, Array], Pages]
+    attend: Callable[[Array, Pages, Array, Array, int | None], Array]
+
+
+def for_platform(platform: str) -> Attention:
+    """The attention of a platform, as `jax.default_backend` calls it. Raises ValueError if there is
+    none.
+    """
+    # A kernel's file is imported where it is used: not every jaxlib can import every backend.
+    match platform:
+        case "cpu":
+            return CPU
+        case "gpu" | "cuda" | "rocm":
+            from jax_backend.attention_gpu import GPU
+
+            return GPU
+        case "tpu":
+            from jax_backend.attention_tpu import TPU
+
+            return TPU
+    raise ValueError(f"platform: no attention for {platform!r}, only for cpu, gpu and tpu")
+
+
+class KV(NamedTuple):
+    """Pages of keys and pages of values."""
 
     k: Float[Array, "P K S H"]
     v: Float[Array, "P K S H"]
 
 
+def empty(config: LlamaConfig, count: int, size: int, dtype: jnp.dtype) -> KV:
+    """Pages of zeros."""
+    shape = (count, config.num_key_value_heads, size, config.head_dim)
+    return KV(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+
+
 def write(
-    pages: Pages,
+    pages: KV,
     k_BTKH: Float[Array, "B T K H"],
     v_BTKH: Float[Array, "B T K H"],
     tables_BM: Int32[Array, "B M"],
     positions_BT: Int32[Array, "B T"],
     written_BT: Array,
-) -> Pages:
-    """Put keys and values where they belong; those that are not `written` go to page 0."""
+) -> KV:
+    """Put keys and values where they belong."""
     size = pages.k.shape[2]
     page_BT = jnp.take_along_axis(tables_BM, positions_BT // size, axis=1)
     page_BT, at_BT = jnp.where(written_BT, page_BT, 0), positions_BT % size
-    return Pages(
+    return KV(
         pages.k.at[page_BT, :, at_BT].set(k_BTKH.astype(pages.k.dtype)),
         pages.v.at[page_BT, :, at_BT].set(v_BTKH.astype(pages.v.dtype)),
     )
 
 
-def attention(
+def attend(
     q_BTNH: Float[Array, "B T N H"],
-    pages: Pages,
+    pages: KV,
     tables_BM: Int32[Array, "B M"],
     positions_BT: Int32[Array, "B T"],
     window: int | None = None,
 ) -> Float[Array, "B T N H"]:
-    """softmax(q·k / √H) v of the queries at `positions_BT` over all positions before and their own.
-
-    Page by page, with a running maximum and sum (Milakov and Gimelshein, "Online normalizer
+    """Page by page, with a running maximum and sum (Milakov and Gimelshein, "Online normalizer
     calculation for softmax", 2018). A page in which a row sees nothing leaves that row's numbers
     exactly as they were, so how far the loop runs for others does not matter to it.
     """
@@ -91,3 +141,11 @@ def attention(
     _, total, out = jax.lax.fori_loop(first, positions_BT.max() // S + 1, page, start)
     out_BKGTH = (out / total).astype(q_BTNH.dtype).reshape(B, K, N // K, T, H)
     return out_BKGTH.transpose(0, 3, 1, 2, 4).reshape(B, T, N, H)
+
+
+def padded(x: Float[Array, "... H"], size: int) -> Float[Array, "... size"]:
+    """Zeros behind the last axis: a kernel may take only some sizes of a head."""
+    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, size - x.shape[-1])])
+
+
+CPU = Attention(empty, write, attend)

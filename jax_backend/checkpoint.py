@@ -7,17 +7,20 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from jax_backend.attention import Attention
 from jax_backend.llama import Llama, rotation
 from reference import checkpoint
 
 
-def load(directory: str | Path, dtype: DTypeLike = jnp.float32) -> Llama:
-    """Read a Hugging Face directory as float32 or bfloat16. Raises what `reference.checkpoint`
-    does.
+def load(
+    directory: str | Path, dtype: DTypeLike = jnp.float32, attention: Attention | None = None
+) -> Llama:
+    """Read a Hugging Face directory as float32 or bfloat16. attention: see `Llama`. Raises what
+    `reference.checkpoint` does.
     """
     if jnp.dtype(dtype) not in (jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)):
         raise ValueError(f"dtype: {jnp.dtype(dtype)} is neither float32 nor bfloat16")
-    model = Llama(checkpoint.read_config(directory), jnp.dtype(dtype))
+    model = Llama(checkpoint.read_config(directory), jnp.dtype(dtype), attention)
     graph, state = nnx.split(model)
     leaves = dict(nnx.to_flat_state(state))
     for name, tensor in checkpoint.tensors(directory):

@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
-from jax_backend.attention import Pages, attention, write
+from jax_backend.attention import Attention, Pages, for_platform
 from reference.config import LlamaConfig
 
 Shapes = jax.ShapeDtypeStruct
@@ -61,11 +61,17 @@ class Layer(nnx.Module):
 
 
 class Llama(nnx.Module):
-    """A whole model. Made without data: `jax_backend.checkpoint.load` fills it."""
+    """A whole model. Made without data: `jax_backend.checkpoint.load` fills it.
 
-    def __init__(self, config: LlamaConfig, dtype: jnp.dtype) -> None:
+    attention: that of JAX's default platform, if it is None.
+    """
+
+    def __init__(
+        self, config: LlamaConfig, dtype: jnp.dtype, attention: Attention | None = None
+    ) -> None:
         V, D = config.vocab_size, config.hidden_size
         self.config = config
+        self.attention = attention or for_platform(jax.default_backend())
         self.embed_tokens = nnx.Param(Shapes((V, D), dtype))
         self.layers = nnx.List([Layer(config, dtype) for _ in range(config.num_hidden_layers)])
         self.norm = nnx.Param(Shapes((D,), dtype))
@@ -97,9 +103,9 @@ class Llama(nnx.Module):
                 for f in (layer.q_proj, layer.k_proj, layer.v_proj)
             )
             q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-            pages = write(pages, k, v, tables_BM, positions_BT, written_BT)
+            pages = self.attention.write(pages, k, v, tables_BM, positions_BT, written_BT)
             written.append(pages)
-            out = attention(q, pages, tables_BM, positions_BT, config.sliding_window)
+            out = self.attention.attend(q, pages, tables_BM, positions_BT, config.sliding_window)
             x = x + layer.o_proj(out.reshape(B * T, -1))
             x = x + mlp(
                 rms_norm(x, layer.post_attention_layernorm[...], config.rms_norm_eps), layer

@@ -19,7 +19,6 @@ from jax_backend import logprobs
 from jax_backend.attention import Pages
 from jax_backend.llama import Llama
 from jax_backend.sampler import History, Params, sample
-from reference.config import LlamaConfig
 
 
 class Slots(NamedTuple):
@@ -94,13 +93,10 @@ def empty_slots(count: int, vocab_size: int) -> Slots:
     )
 
 
-def empty_pages(config: LlamaConfig, count: int, size: int, dtype: jnp.dtype) -> list[Pages]:
-    """`count` pages and page 0, for every layer."""
-    shape = (count + 1, config.num_key_value_heads, size, config.head_dim)
-    return [
-        Pages(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
-        for _ in range(config.num_hidden_layers)
-    ]
+def empty_pages(model: Llama, count: int, size: int) -> list[Pages]:
+    """`count` pages of `size` positions, and page 0, for every layer."""
+    dtype = model.embed_tokens[...].dtype
+    return [model.attention.empty(model.config, count + 1, size, dtype) for _ in model.layers]
 
 
 @partial(jax.jit, donate_argnums=(0,))

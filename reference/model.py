@@ -32,10 +32,13 @@ class Model:
 
     @cached_property
     def never(self) -> frozenset[int]:
-        """Ids that are no text: special tokens, and rows of the embedding that the tokenizer does
-        not know.
-        """
-        return self.tokenizer.special_ids | set(range(self.tokenizer.vocab_size, self.vocab_size))
+        """Ids that are no text."""
+        return no_text(self.tokenizer, self.vocab_size)
+
+
+def no_text(tokenizer: Tokenizer, vocab_size: int) -> frozenset[int]:
+    """Special tokens, and rows of the embedding that the tokenizer does not know."""
+    return tokenizer.special_ids | set(range(tokenizer.vocab_size, vocab_size))
 
 
 def load(directory: str | Path) -> Model:

@@ -1,10 +1,15 @@
-"""Shared by every test: how hypothesis searches, and the embedded model."""
+"""Shared by every test: how hypothesis searches, the embedded model, and what serves it."""
 
 import os
+from collections.abc import Iterator
 
+import jax
 import pytest
 from hypothesis import settings
 
+from api import __main__ as command_line
+from api.engine import Served
+from api.options import parser
 from reference.model import EMBEDDED, Model, load
 
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=100)
@@ -15,3 +20,24 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 @pytest.fixture(scope="session")
 def model() -> Model:
     return load(EMBEDDED / "text")
+
+
+def serve(backend: str) -> Served:
+    """The embedded model, as the command line would serve it."""
+    builders = command_line.BACKENDS
+    return builders[backend](parser(builders).parse_args(["--backend", backend]))
+
+
+@pytest.fixture(scope="session")
+def reference_served() -> Iterator[Served]:
+    served = serve("reference")
+    yield served
+    served.engine.close()
+
+
+@pytest.fixture(scope="session")
+def jax_served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
+    served = serve("jax")
+    yield served
+    served.engine.close()

@@ -18,10 +18,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.engine import Served
 from reference import sampler
-from reference.engine import ReferenceEngine
-from reference.model import Model
 from reference.params import CompletionParams
 from tests.readme import table
 
@@ -41,26 +38,19 @@ def demonstrates(name: str) -> Callable[[Callable[[Ask], None]], None]:
     return register
 
 
-@pytest.fixture(scope="module")
-def client(model: Model) -> Iterator[TestClient]:
-    engine = ReferenceEngine(model)
-    served = Served(
-        name="tiny",
-        engine=engine,
-        tokenizer=model.tokenizer,
-        vocab_size=model.vocab_size,
-        context=model.context,
-    )
+@pytest.fixture(scope="module", params=["reference", "jax"])
+def client(request: pytest.FixtureRequest) -> Iterator[TestClient]:
+    """The endpoint over every backend."""
+    served = request.getfixturevalue(f"{request.param}_served")
     with TestClient(create_app([served])) as client:
         yield client
-    engine.close()
 
 
 def asking(client: TestClient, dropped: str | None = None) -> Ask:
     """A function that sends one request, less the parameter that is dropped on the way."""
 
     def ask(**body: Any) -> Any:
-        body = {"model": "tiny", "prompt": STORY, "max_tokens": 8, "temperature": 0} | body
+        body = {"model": "tiny-text", "prompt": STORY, "max_tokens": 8, "temperature": 0} | body
         sent = {k: v for k, v in body.items() if v is not ... and k != dropped}
         response = client.post("/v1/completions", json=sent)
         if response.headers["content-type"].startswith("text/event-stream"):
@@ -116,7 +106,7 @@ def test_the_readme_has_the_table_of_the_specification() -> None:
 
 @demonstrates("model")
 def _(ask: Ask) -> None:
-    assert ask(model="tiny")["status"] == 200
+    assert ask(model="tiny-text")["status"] == 200
     assert ask(model="another")["status"] == 404
 
 

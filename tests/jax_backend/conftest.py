@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from jax_backend.checkpoint import load
-from jax_backend.engine import JaxEngine, Settings
+from jax_backend.device import Settings
+from jax_backend.engine import JaxEngine
 from reference import checkpoint
 from reference.model import Model
 
 GOLDENS = Path(__file__).parent.parent / "goldens"
-SMALL = Settings(slots=4, widths=(4,), pages=160, page_size=32, chunks=(8, 16))
-TIGHT = Settings(slots=4, widths=(4,), pages=128, page_size=32, chunks=(8, 16))
+SMALL = Settings(widths=(1, 2, 4), pages=160, page_size=32, chunks=(8, 16))
+TIGHT = Settings(widths=(2, 4), pages=128, page_size=32, chunks=(8, 16))
 
 
 class NoText:

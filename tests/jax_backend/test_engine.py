@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jax_backend import step
-from jax_backend.engine import JaxEngine, Settings
+from jax_backend.device import Settings
+from jax_backend.engine import JaxEngine
 from reference import sampler as spec_sampler
 from reference.generate import generate
 from reference.model import Model
@@ -212,8 +213,8 @@ def test_a_prompt_that_fills_the_context_ends_with_an_error(engine: JaxEngine) -
 def test_an_engine_that_fails_says_so_and_ends_everything(
     spec: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = engine_of(spec, Settings(slots=1, widths=(1,), pages=64, page_size=64, chunks=(8,)))
-    monkeypatch.setattr(engine, "_decode", lambda rows: 1 / 0)
+    engine = engine_of(spec, Settings(widths=(1,), pages=64, page_size=64, chunks=(8,)))
+    monkeypatch.setattr(engine.device, "_decode", lambda rows: 1 / 0)
     answers = collect(engine, [request([1]), request([2])])
     assert [type(a.error) for a in answers] == [ZeroDivisionError] * 2
     assert not engine.stats().healthy
@@ -222,9 +223,9 @@ def test_an_engine_that_fails_says_so_and_ends_everything(
 
 
 def test_logits_that_are_not_finite_fail_their_request_alone(spec: Model) -> None:
-    engine = engine_of(spec, Settings(slots=2, widths=(2,), pages=64, page_size=64, chunks=(8,)))
-    embedding = engine.weights["embed_tokens"][...]
-    engine.weights["embed_tokens"] = engine.weights["embed_tokens"].replace(
+    engine = engine_of(spec, Settings(widths=(2,), pages=64, page_size=64, chunks=(8,)))
+    embedding = engine.device.weights["embed_tokens"][...]
+    engine.device.weights["embed_tokens"] = engine.device.weights["embed_tokens"].replace(
         embedding.at[0].set(np.nan)
     )
     bad, good = collect(engine, [request([3, 0], n=2), request([3, 4])])
@@ -233,9 +234,10 @@ def test_logits_that_are_not_finite_fail_their_request_alone(spec: Model) -> Non
     engine.close()
 
 
-def test_settings_are_checked() -> None:
-    with pytest.raises(ValueError, match="widths"):
-        Settings(slots=4, widths=(8, 4))
+@pytest.mark.parametrize("wrong", [{"widths": (8, 4)}, {"widths": ()}, {"chunks": (0, 8)}])
+def test_settings_are_checked(wrong: dict[str, tuple[int, ...]]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Settings(**wrong)  # type: ignore[arg-type]
 
 
 def test_a_checkpoint_goes_to_the_device_whole(spec: Model) -> None:

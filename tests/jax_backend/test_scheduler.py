@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from jax_backend.scheduler import Job, Plan, Scheduler, finish
+from jax_backend.plan import Job, Plan, finish
+from jax_backend.scheduler import Scheduler
 from reference.params import CompletionParams
 from reference.request import Request
 

@@ -1,0 +1,81 @@
+"""From a checkpoint directory to an engine that runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+from platformdirs import user_cache_path
+
+from jax_backend.checkpoint import load
+from jax_backend.device import Progress, Settings
+from jax_backend.engine import JaxEngine
+from reference import checkpoint
+from reference.config import LlamaConfig
+
+PAGE_SIZE = 64
+CHUNKS = (32, 128)
+
+
+@dataclass(frozen=True)
+class Started:
+    """build: what computes, for telling one build from another."""
+
+    engine: JaxEngine
+    config: LlamaConfig
+    build: str
+
+
+def start(
+    directory: Path,
+    never: Callable[[int], frozenset[int]],
+    *,
+    dtype: str = "float32",
+    slots: int = 8,
+    cache_tokens: int | None = None,
+    invariant: bool = True,
+    top: int = 20,
+    progress: Progress = lambda what, done, total: None,
+) -> Started:
+    """Load, compile, and run. never: which ids of a vocabulary of this size are no text.
+    cache_tokens: room for keys and values; if None, for every slot 2048 tokens or a whole context,
+    whichever is less, and for one whole context at least.
+
+    Raises what `jax_backend.checkpoint.load` does, and ValueError for settings that cannot be.
+    """
+    keep_compiled()
+    model = load(directory, dtype)
+    config = model.config
+    context = config.max_position_embeddings
+    wanted = slots * min(context, 2048) if cache_tokens is None else cache_tokens
+    if cache_tokens is not None and cache_tokens < context:
+        raise ValueError(f"cache_tokens: {cache_tokens} do not hold a context of {context}")
+    settings = Settings(
+        widths=ladder(slots),
+        invariant=invariant,
+        pages=-(-max(wanted, context) // PAGE_SIZE),
+        page_size=PAGE_SIZE,
+        chunks=CHUNKS,
+        top=top,
+    )
+    eos = checkpoint.read_eos_token_ids(directory, config)
+    engine = JaxEngine(model, eos, never(config.vocab_size), settings, progress)
+    build = f"jax {jax.__version__} {jax.devices()[0].device_kind} {dtype} {settings}"
+    return Started(engine, config, build)
+
+
+def ladder(slots: int) -> tuple[int, ...]:
+    """Powers of two below `slots`, and `slots`. Raises ValueError for none."""
+    if slots < 1:
+        raise ValueError(f"slots: {slots} is below 1")
+    return (*(2**i for i in range(slots.bit_length()) if 2**i < slots), slots)
+
+
+def keep_compiled() -> None:
+    """Keep what is compiled on disk, where JAX_COMPILATION_CACHE_DIR says or else in the user's
+    cache, so that the next start is a quick one.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        folder = user_cache_path("completions-spec") / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
