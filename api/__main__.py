@@ -58,7 +58,7 @@ def reference(options: argparse.Namespace) -> Served:
     """The executable specification. Raises ValueError or OSError for what cannot be loaded."""
     from reference.engine import ReferenceEngine
 
-    model = load(options.model)
+    model = load(options.model, options.context)
     return Served(
         name=options.served_model_name,
         engine=ReferenceEngine(model),
@@ -82,6 +82,7 @@ def jax(options: argparse.Namespace) -> Served:
             options.model,
             lambda vocab_size: no_text(words, vocab_size),
             dtype=options.dtype,
+            context=options.context,
             slots=options.slots,
             cache_tokens=options.cache_tokens,
             invariant=options.batch_invariant,

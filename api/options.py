@@ -19,6 +19,7 @@ def parser(backends: Iterable[str]) -> argparse.ArgumentParser:
     option("--backend", choices=list(backends), default="jax")
     option("--model", type=Path, default=EMBEDDED / "text", help="a checkpoint directory")
     option("--served-model-name", default="tiny-text", help="what requests call it")
+    option("--context", type=positive, help="most tokens of prompt and output; else the model's")
     option("--host", default=env("HOST") or "127.0.0.1", help="also from HOST")
     option("--port", type=int, default=env("PORT") or "8000", help="also from PORT; 0: any")
     option("--api-key", action="append", default=[], help="repeatable; also API_KEYS, with commas")

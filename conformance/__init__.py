@@ -1,0 +1,1 @@
+"""Checks that hold a backend, or any server, against the specification."""

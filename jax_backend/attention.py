@@ -113,11 +113,12 @@ def attend(
         highest, total, out = carry
         ids_B = jax.lax.dynamic_index_in_dim(tables_BM, m, axis=1, keepdims=False)
         k_BKSH, v_BKSH = pages.k[ids_B], pages.v[ids_B]
-        j = m * S + jnp.arange(S)
+        j_xS = (m * S + jnp.arange(S))[None]
+        j = j_xS[None]
         seen_BRS = j <= i_BRx if window is None else (j <= i_BRx) & (i_BRx - window < j)
         seen = seen_BRS[:, None]
         # What lies beyond a row is another's, and 0 · NaN is NaN.
-        v_BKSH = jnp.where((j <= newest_Bx)[:, None, :, None], v_BKSH, 0)
+        v_BKSH = jnp.where((j_xS <= newest_Bx)[:, None, :, None], v_BKSH, 0)
         scores = jnp.einsum("bkrh,bksh->bkrs", q_BKRH, k_BKSH, preferred_element_type=jnp.float32)
         scores = jnp.where(seen, scores, MASKED)
         new = jnp.maximum(highest, scores.max(axis=-1, keepdims=True))
@@ -143,9 +144,9 @@ def attend(
     return out_BKGTH.transpose(0, 3, 1, 2, 4).reshape(B, T, N, H)
 
 
-def padded(x: Float[Array, "... H"], size: int) -> Float[Array, "... size"]:
-    """Zeros behind the last axis: a kernel may take only some sizes of a head."""
-    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, size - x.shape[-1])])
+def padded(x: Array, shape: tuple[int, ...]) -> Array:
+    """Zeros behind x, along every axis: a kernel may take only some shapes."""
+    return jnp.pad(x, [(0, new - old) for old, new in zip(x.shape, shape, strict=True)])
 
 
 CPU = Attention(empty, write, attend)

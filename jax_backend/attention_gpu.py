@@ -26,7 +26,7 @@ from reference.config import LlamaConfig
 
 SMALLEST = 16  # that a tensor core takes of each of the three sizes of a product
 LARGEST = 64  # block, of queries or of keys
-TILE = 16 * 2**10  # bytes of a block: some blocks at a time must fit in any GPU's shared memory
+TILE = 16 * 2**10  # bytes of a block, at most: five of them fit in any GPU's shared memory
 SPLITS = 16  # of the context, at most
 SHORTEST_SPLIT = 512  # positions
 WARPS, STAGES = 4, 2
@@ -50,10 +50,9 @@ def write(
     written_BT: Array,
 ) -> KV:
     """Put keys and values where they belong."""
-    H = pages.k.shape[-1]
-    return attention.write(
-        pages, padded(k_BTKH, H), padded(v_BTKH, H), tables_BM, positions_BT, written_BT
-    )
+    shape = (*k_BTKH.shape[:3], pages.k.shape[3])
+    k_BTKH, v_BTKH = padded(k_BTKH, shape), padded(v_BTKH, shape)
+    return attention.write(pages, k_BTKH, v_BTKH, tables_BM, positions_BT, written_BT)
 
 
 def attend(
@@ -69,14 +68,12 @@ def attend(
     R = T * N // K
     rows = max(SMALLEST, min(power_of_two(R), largest_block(pages)))
     missing = -R % rows  # queries that fill the last block up: each does what the last one does
-    q_BKRH = padded(q_BTNH, wide).reshape(B, T, K, N // K, wide).swapaxes(1, 2)
-    q_BKRH = q_BKRH.reshape(B, K, R, wide)
+    q_BTNH = padded(q_BTNH, (B, T, N, wide))
+    q_BKRH = q_BTNH.reshape(B, T, K, N // K, wide).swapaxes(1, 2).reshape(B, K, R, wide)
     q_BKRH = jnp.pad(q_BKRH, ((0, 0), (0, 0), (0, missing), (0, 0)), mode="edge")
     positions_BR = jnp.repeat(positions_BT, N // K, axis=1)
     positions_BR = jnp.pad(positions_BR, ((0, 0), (0, missing)), mode="edge")
-    parts = partial_sums(
-        q_BKRH, pages, tables_BM, positions_BR, rows, H**-0.5, window, interpret
-    )
+    parts = partial_sums(q_BKRH, pages, tables_BM, positions_BR, rows, H**-0.5, window, interpret)
     out_BKTGH = total(*parts)[:, :, :R, :H].astype(q_BTNH.dtype).reshape(B, K, T, N // K, H)
     return out_BKTGH.swapaxes(1, 2).reshape(B, T, N, H)
 
@@ -170,7 +167,9 @@ def kernel(  # what it reads and writes are references to memory
         return new, total * shrink + weights.sum(axis=1), out * shrink[:, None] + values
 
     R, H = q.shape
-    start = jnp.full(R, MASKED, jnp.float32), jnp.zeros(R, jnp.float32), jnp.zeros((R, H))
+    start = tuple(
+        jnp.full(shape, value, jnp.float32) for shape, value in ((R, MASKED), (R, 0), ((R, H), 0))
+    )
     first = jnp.maximum(z * split, jax.lax.div(oldest, block))
     stop = jnp.minimum((z + 1) * split, jax.lax.div(newest, block) + 1)
     highest_R[...], total_R[...], out_RH[...] = jax.lax.fori_loop(first, stop, one, start)

@@ -13,14 +13,18 @@ from reference import checkpoint
 
 
 def load(
-    directory: str | Path, dtype: DTypeLike = jnp.float32, attention: Attention | None = None
+    directory: str | Path,
+    dtype: DTypeLike = jnp.float32,
+    attention: Attention | None = None,
+    context: int | None = None,
 ) -> Llama:
-    """Read a Hugging Face directory as float32 or bfloat16. attention: see `Llama`. Raises what
-    `reference.checkpoint` does.
+    """Read a Hugging Face directory as float32 or bfloat16. attention: see `Llama`. context: the
+    most tokens of a text, if not what the model has stored. Raises what `reference.checkpoint`
+    does.
     """
     if jnp.dtype(dtype) not in (jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)):
         raise ValueError(f"dtype: {jnp.dtype(dtype)} is neither float32 nor bfloat16")
-    model = Llama(checkpoint.read_config(directory), jnp.dtype(dtype), attention)
+    model = Llama(checkpoint.read_config(directory, context), jnp.dtype(dtype), attention)
     graph, state = nnx.split(model)
     leaves = dict(nnx.to_flat_state(state))
     for name, tensor in checkpoint.tensors(directory):

@@ -29,7 +29,7 @@ class Linear(nnx.Module):
 
     def __call__(self, x_TI: Float[Array, "T in"]) -> Float[Array, "T out"]:
         y_TO = product(x_TI, self.weight[...])
-        return y_TO if self.bias is None else y_TO + self.bias[...]
+        return y_TO if self.bias is None else y_TO + self.bias[...][None]
 
 
 def product(x_TI: Float[Array, "T in"], w_OI: Float[Array, "out in"]) -> Float[Array, "T out"]:
@@ -125,7 +125,7 @@ def rms_norm(
     """Divide each row by its root mean square, in float32."""
     x = x_TD.astype(jnp.float32)
     mean_square = jnp.mean(x * x, axis=-1, keepdims=True)
-    return (x / jnp.sqrt(mean_square + eps)).astype(x_TD.dtype) * weight
+    return (x / jnp.sqrt(mean_square + eps)).astype(x_TD.dtype) * weight[None]
 
 
 def mlp(x_TD: Float[Array, "T D"], layer: Layer) -> Float[Array, "T D"]:

@@ -41,8 +41,7 @@ def presence_penalty(logits: Logits, counts: Int32[Array, "B V"], penalty: PerRo
 def temperature(logits: Logits, value: PerRow) -> Logits:
     """A value of 0 is greedy. The caller sends 0 for what is below `SMALLEST_TEMPERATURE`."""
     value = value[:, None]
-    ids = jnp.arange(logits.shape[1], dtype=jnp.int32)
-    greedy = jnp.where(ids == likeliest(logits)[:, None], jnp.float32(0), NEVER)
+    greedy = jnp.where(ids(logits) == likeliest(logits)[:, None], jnp.float32(0), NEVER)
     scaled = (logits - logits.max(axis=1, keepdims=True)) / jnp.where(value == 0, 1, value)
     return jnp.where(value == 0, greedy, scaled)
 
@@ -51,9 +50,12 @@ def likeliest(scores: Logits) -> Int32[Array, "B"]:
     """The highest score of each row, the lowest id on a tie. Two plain reductions, which a CPU does
     several at a time, where `jnp.argmax` is one that it does not.
     """
-    ids = jnp.arange(scores.shape[1], dtype=jnp.int32)
     highest = scores == scores.max(axis=1, keepdims=True)
-    return jnp.where(highest, ids, scores.shape[1] - 1).min(axis=1)
+    return jnp.where(highest, ids(scores), scores.shape[1] - 1).min(axis=1)
+
+
+def ids(logits: Logits) -> Int32[Array, "1 V"]:
+    return jnp.arange(logits.shape[1], dtype=jnp.int32)[None]
 
 
 def min_p(logits: Logits, fraction: PerRow) -> Logits:

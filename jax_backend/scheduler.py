@@ -45,6 +45,7 @@ class Scheduler:
         self.waiting: deque[Reading] = deque()
         self.reading: Reading | None = None
         self.running: list[Choice] = []
+        self.preempted = 0  # how often a choice gave way
 
     def add(self, ticket: int, request: Request, deliver: Callable[[Event], None]) -> Job:
         """Queue a request. Raises ValueError if its prompt leaves no room for a token."""
@@ -104,6 +105,7 @@ class Scheduler:
                 self._preempt(max(self.running, key=lambda c: (c.job.ticket, c.index)))
 
     def _preempt(self, choice: Choice) -> None:
+        self.preempted += 1
         self._leave(choice)
         self._wait(Reading(choice.job, [choice]))
 

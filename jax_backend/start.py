@@ -31,22 +31,22 @@ def start(
     never: Callable[[int], frozenset[int]],
     *,
     dtype: str = "float32",
+    context: int | None = None,
     slots: int = 8,
     cache_tokens: int | None = None,
     invariant: bool = True,
     top: int = 20,
     progress: Progress = lambda what, done, total: None,
 ) -> Started:
-    """Load, compile, and run. never: which ids of a vocabulary of this size are no text.
-    cache_tokens: room for keys and values; if None, for every slot 2048 tokens or a whole context,
+    """Load, compile, and run. never: which ids of a vocabulary of this size are no text. context:
+    the most tokens of a text, if not what the model has stored. cache_tokens: room for keys and values; if None, for every slot 2048 tokens or a whole context,
     whichever is less, and for one whole context at least.
 
     Raises what `jax_backend.checkpoint.load` does, and ValueError for settings that cannot be.
     """
     keep_compiled()
-    model = load(directory, dtype)
-    config = model.config
-    context = config.max_position_embeddings
+    model = load(directory, dtype, context=context)
+    config, context = model.config, model.config.max_position_embeddings
     wanted = slots * min(context, 2048) if cache_tokens is None else cache_tokens
     if cache_tokens is not None and cache_tokens < context:
         raise ValueError(f"cache_tokens: {cache_tokens} do not hold a context of {context}")

@@ -46,14 +46,17 @@ class Checkpoint:
     directory: Path
 
 
-def load(directory: str | Path, dtype: DTypeLike = np.float32) -> Checkpoint:
-    """Read a checkpoint as float32 or float64, converted tensor by tensor.
+def load(
+    directory: str | Path, dtype: DTypeLike = np.float32, context: int | None = None
+) -> Checkpoint:
+    """Read a checkpoint as float32 or float64, converted tensor by tensor. context: the most tokens
+    of a text, if not what the model has stored.
 
     Raises ConfigError for a model that is not supported, CheckpointError for an unsound directory.
     """
     if np.dtype(dtype) not in (np.float32, np.float64):
         raise ValueError(f"dtype: {np.dtype(dtype)} is neither float32 nor float64")
-    config = read_config(directory)
+    config = read_config(directory, context)
     eos_token_ids = read_eos_token_ids(directory, config)
     weights = Weights.from_tensors(config, dict(tensors(directory, dtype)))
     return Checkpoint(
@@ -64,11 +67,11 @@ def load(directory: str | Path, dtype: DTypeLike = np.float32) -> Checkpoint:
     )
 
 
-def read_config(directory: str | Path) -> LlamaConfig:
-    """The model's shape, from config.json."""
+def read_config(directory: str | Path, context: int | None = None) -> LlamaConfig:
+    """The model's shape, from config.json, with a context of so many tokens."""
     path = Path(directory) / "config.json"
     try:
-        return LlamaConfig.from_json(_read_json(path))
+        return LlamaConfig.from_json(_read_json(path)).with_context(context)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 

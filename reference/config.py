@@ -6,7 +6,7 @@ other defaults. A field that would change the logits is honoured or refused, nev
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reference.fields import (
@@ -137,6 +137,20 @@ class LlamaConfig:
             )
         if self.head_dim % 2:
             raise ConfigError(f"head_dim: {self.head_dim} is odd, and rope turns pairs")
+
+    def with_context(self, context: int | None) -> "LlamaConfig":
+        """The same model, for texts of at most so many tokens; None: as it is stored. More than is
+        stored is for linear rope scaling, which does not say what it scales: up to `factor` times.
+
+        Raises ConfigError for more than that.
+        """
+        if context is None:
+            return self
+        factor = self.rope.factor if self.rope.kind == "linear" else None
+        most = int(self.max_position_embeddings * (factor or 1))
+        if not 0 < context <= most:
+            raise ConfigError(f"context: {context} is not in 1 … {most}, what the model can do")
+        return replace(self, max_position_embeddings=context)
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> "LlamaConfig":

@@ -41,8 +41,8 @@ def no_text(tokenizer: Tokenizer, vocab_size: int) -> frozenset[int]:
     return tokenizer.special_ids | set(range(tokenizer.vocab_size, vocab_size))
 
 
-def load(directory: str | Path) -> Model:
-    """Read a checkpoint directory in Hugging Face format. Raises CheckpointError, ConfigError or
-    TokenizerError.
+def load(directory: str | Path, context: int | None = None) -> Model:
+    """Read a checkpoint directory in Hugging Face format. context: the most tokens of a text, if
+    not what the model has stored. Raises CheckpointError, ConfigError or TokenizerError.
     """
-    return Model(checkpoint.load(directory), tokenizer.load(directory))
+    return Model(checkpoint.load(directory, context=context), tokenizer.load(directory))

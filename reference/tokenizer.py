@@ -17,12 +17,21 @@ import tokenizers
 from sentencepiece import SentencePieceProcessor
 from sentencepiece import sentencepiece_model_pb2 as sentencepiece_model
 
-SPACE = "▁"  # how SentencePiece writes a space
-BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
-
-
-class TokenizerError(ValueError):
-    """A tokenizer's file is missing, broken or of a kind that cannot be read without loss."""
+from reference.tokenizer_files import (
+    BYTE_OF,
+    BYTE_PIECE,
+    SPACE,
+    added_tokens,
+    is_byte_level,
+    keeps_every_byte,
+    longest,
+    read_config,
+    special_tokens,
+    token_name,
+)
+from reference.tokenizer_files import (
+    TokenizerError as TokenizerError,
+)
 
 
 @runtime_checkable
@@ -30,13 +39,15 @@ class Tokenizer(Protocol):
     """ids 0 ≤ id < vocab_size. special_ids are control tokens and the unknown token: never part of
     an output.
 
-    bos_id: what `encode` puts first, None if nothing. leading_space: whether `encode` puts a space
-    before the text that `decode` takes away again.
+    bos_id: what `encode` puts first, None if nothing. most_bytes: of text that one token stands
+    for, None if there is no limit to them. leading_space: whether `encode` puts a space before the
+    text that `decode` takes away again.
     """
 
     vocab_size: int
     special_ids: frozenset[int]
     bos_id: int | None
+    most_bytes: int | None
 
     @property
     def leading_space(self) -> bool: ...
@@ -74,6 +85,10 @@ class SentencePieceTokenizer:
         empty = {i for i, name in enumerate(names) if not name}
         self.special_ids = frozenset(control) | special_tokens(config) | empty
         self._pieces = [self._bytes(i, name) for i, name in enumerate(names)]
+        # A normalizer's table may shorten the text, and without bytes to fall back on any number of
+        # unknown characters are one token.
+        exact = proto.trainer_spec.byte_fallback and not normalizer.precompiled_charsmap
+        self.most_bytes = longest(self._pieces, False) if exact else None
         adds_bos = config.get("add_bos_token", True) and proto.trainer_spec.bos_id >= 0
         self.bos_id = proto.trainer_spec.bos_id if adds_bos else None
 
@@ -117,7 +132,8 @@ class JsonTokenizer:
             raise TokenizerError(f"tokenizer.json: {error}") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._byte_level = is_byte_level(json.loads(text).get("decoder"))
+        spec = json.loads(text)
+        self._byte_level = is_byte_level(spec.get("decoder"))
         added = self._tokenizer.get_added_tokens_decoder()
         self._added = {i: token.content for i, token in added.items()}
         self.vocab_size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
@@ -125,6 +141,8 @@ class JsonTokenizer:
         gaps = {i for i in range(self.vocab_size) if self._tokenizer.id_to_token(i) is None}
         self.special_ids = frozenset(special | gaps | special_tokens(config))
         self._pieces = [self._bytes(i) for i in range(self.vocab_size)]
+        exact = keeps_every_byte(spec, self._byte_level)
+        self.most_bytes = longest(self._pieces, self._byte_level) if exact else None
         self.bos_id = self._bos(config)
         first = self._ids("a")
         self.leading_space = bool(first) and self._pieces[first[0]].startswith(b" ")
@@ -171,8 +189,7 @@ def load(directory: str | Path) -> Tokenizer:
     Raises TokenizerError, naming the file.
     """
     directory = Path(directory)
-    config_file = directory / "tokenizer_config.json"
-    config = json.loads(config_file.read_text("utf-8")) if config_file.exists() else {}
+    config = read_config(directory / "tokenizer_config.json")
     if (directory / "tokenizer.model").exists():
         try:
             return SentencePieceTokenizer((directory / "tokenizer.model").read_bytes(), config)
@@ -183,53 +200,6 @@ def load(directory: str | Path) -> Tokenizer:
     if (directory / "tokenizer.json").exists():
         return JsonTokenizer((directory / "tokenizer.json").read_text("utf-8"), config)
     raise TokenizerError(f"{directory}: neither tokenizer.model nor tokenizer.json is there")
-
-
-def added_tokens(config: dict[str, Any]) -> dict[int, str]:
-    """`added_tokens_decoder` of a tokenizer_config.json: the tokens added to those of the model's
-    file.
-    """
-    decoder = config.get("added_tokens_decoder") or {}
-    return {int(i): token["content"] for i, token in decoder.items()}
-
-
-def special_tokens(config: dict[str, Any]) -> frozenset[int]:
-    """The added tokens that are no text."""
-    decoder = config.get("added_tokens_decoder") or {}
-    return frozenset(int(i) for i, token in decoder.items() if token.get("special"))
-
-
-def token_name(token: str | dict[str, Any] | None) -> str | None:
-    """The text of a token as a tokenizer_config.json writes it: a string, or an object with
-    `content`.
-    """
-    return str(token["content"]) if isinstance(token, dict) else token
-
-
-def is_byte_level(decoder: dict[str, Any] | None) -> bool:
-    """Whether pieces are written in GPT-2's alphabet; False for SentencePiece's. Raises
-    TokenizerError for another.
-    """
-    kinds = {d["type"] for d in [decoder or {"type": None}, *(decoder or {}).get("decoders", [])]}
-    if "ByteLevel" in kinds:
-        return True
-    if kinds & {"ByteFallback", "Metaspace"}:
-        return False
-    raise TokenizerError(f"tokenizer.json: decoder {sorted(map(str, kinds))} is not supported")
-
-
-def gpt2_alphabet() -> dict[str, int]:
-    """The byte that each character of a byte-level piece stands for: printable Latin-1 for itself,
-    the rest from U+0100.
-
-    Source: Radford et al. 2019 (GPT-2), section 2.2, and the files of its kind.
-    """
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [b for b in range(0x100) if b not in printable]
-    return {chr(b): b for b in printable} | {chr(0x100 + i): b for i, b in enumerate(others)}
-
-
-BYTE_OF = gpt2_alphabet()
 
 
 class Detokenizer:
@@ -249,8 +219,10 @@ class Detokenizer:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def push(self, token: int) -> str:
-        """The characters that this token completes."""
-        piece = self.tokenizer.piece(token)
+        """The characters that this token completes; none of an id that the tokenizer does not know
+        (the embedding may have more rows).
+        """
+        piece = self.tokenizer.piece(token) if token < self.tokenizer.vocab_size else b""
         if self._drop_space and token not in self.tokenizer.special_ids:
             piece = piece.removeprefix(b" ")
         self._drop_space = False

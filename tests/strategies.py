@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from conformance.parity.requests import SEEDS as SEEDS
 from tests.texts import HARD_TEXTS
 
 SIZES = st.integers(1, 40)
@@ -23,11 +24,6 @@ def logits(draw: st.DrawFn, dropped: bool = True) -> np.ndarray:
         x = np.where(gone, np.float32(-np.inf), x)
     return x
 
-
-SEEDS = st.one_of(
-    st.sampled_from([0, 1, -1, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1, -(2**63)]),
-    st.integers(-(2**63), 2**64 - 1),
-)
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="▁")
 TEXTS = st.one_of(st.sampled_from(HARD_TEXTS), st.text(CHARACTERS, max_size=30))

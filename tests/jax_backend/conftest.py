@@ -1,49 +1,51 @@
 """One engine for the tests that need one: compiled once, with pages enough for a small crowd."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
+import jax
 import pytest
 
+from conformance.parity.backends import NoText
 from jax_backend.checkpoint import load
 from jax_backend.device import Settings
 from jax_backend.engine import JaxEngine
 from reference import checkpoint
 from reference.model import Model
+from tests.goldens import GOLDENS
 
-GOLDENS = Path(__file__).parent.parent / "goldens"
 SMALL = Settings(widths=(1, 2, 4), pages=160, page_size=32, chunks=(8, 16))
-TIGHT = Settings(widths=(2, 4), pages=128, page_size=32, chunks=(8, 16))
+TIGHT_CONTEXT = 256
+TIGHT = Settings(widths=(2, 4), pages=8, page_size=32, chunks=(8, 16))
 
 
-class NoText:
-    """In the place of a tokenizer, which an engine has no use for."""
-
-    vocab_size = 48
-    special_ids = frozenset({0, 1, 2})
-    bos_id = None
-    leading_space = False
-
-    def encode(self, text: str) -> list[int]:
-        raise NotImplementedError
-
-    def piece(self, token: int) -> bytes:
-        raise NotImplementedError
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
 @pytest.fixture(scope="session")
 def spec() -> Model:
-    return Model(checkpoint.load(GOLDENS / "gqa"), NoText())
+    return Model(checkpoint.load(GOLDENS / "gqa"), NoText(48, frozenset({0, 1, 2})))
 
 
-def engine_of(spec: Model, settings: Settings, endless: bool = False) -> JaxEngine:
+def engine_of(
+    spec: Model, settings: Settings, context: int | None = None, endless: bool = False
+) -> JaxEngine:
     """endless: no token ends a text."""
+    directory = spec.checkpoint.directory
     eos = () if endless else spec.checkpoint.eos_token_ids
-    return JaxEngine(load(spec.checkpoint.directory), eos, spec.never, settings)
+    return JaxEngine(load(directory, context=context), eos, spec.never, settings)
 
 
 @pytest.fixture(scope="session")
 def engine(spec: Model) -> Iterator[JaxEngine]:
     engine = engine_of(spec, SMALL)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def tight_engine(spec: Model) -> Iterator[JaxEngine]:
+    """With a cache that holds a single context: in a crowd requests give way to each other."""
+    engine = engine_of(spec, TIGHT, TIGHT_CONTEXT)
     yield engine
     engine.close()

@@ -1,18 +1,27 @@
-"""Requests sent to an engine, and what came back."""
+"""Requests, as hypothesis makes them; sent to an engine; and what came back."""
 
 import queue
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from hypothesis import strategies as st
 
-from api.engine import Engine
 from reference.params import CompletionParams
 from reference.request import End, Event, Prompt, Request, Token
-from tests.strategies import SEEDS
 
-PATIENCE = 60.0
+PATIENCE = 300.0  # seconds without an event after which an engine counts as stuck
+
+SEEDS = st.one_of(
+    st.sampled_from([0, 1, -1, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1, -(2**63)]),
+    st.integers(-(2**63), 2**64 - 1),
+)
+
+
+class Engine(Protocol):
+    """The verb of an engine that is needed here."""
+
+    def submit(self, request: Request, deliver: Callable[[Event], None]) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -35,15 +44,16 @@ class Answer:
 
 
 def collect(engine: Engine, requests: Sequence[Request]) -> list[Answer]:
-    """The answers of requests that are submitted together."""
+    """The answers of requests that are submitted together. Raises AssertionError for events that
+    are out of order, and queue.Empty if nothing comes.
+    """
     queues: list[queue.SimpleQueue[Event]] = [queue.SimpleQueue() for _ in requests]
     for request, events in zip(requests, queues, strict=True):
         engine.submit(request, events.put)
-    return [answer(r, events) for r, events in zip(requests, queues, strict=True)]
+    return [_answer(r, events) for r, events in zip(requests, queues, strict=True)]
 
 
-def answer(request: Request, events: "queue.SimpleQueue[Event]") -> Answer:
-    """The events of one request, which are checked to come in order."""
+def _answer(request: Request, events: "queue.SimpleQueue[Event]") -> Answer:
     prompt: Prompt | None = None
     choices: list[list[Token]] = [[] for _ in range(request.params.n)]
     while True:
@@ -60,12 +70,28 @@ def answer(request: Request, events: "queue.SimpleQueue[Event]") -> Answer:
                 return Answer(prompt, tuple(map(tuple, choices)), error)
 
 
-Asked = tuple[list[int], dict[str, Any], str]
+@dataclass(frozen=True)
+class Asked:
+    """What a request is made of. hypothesis shows it when a check fails, and makes it smaller."""
+
+    prompt: list[int]
+    params: dict[str, Any]
+    principal: str = "me"
+
+    @property
+    def request(self) -> Request:
+        """A request with a seed of its own."""
+        return Request(
+            prompt=tuple(self.prompt),
+            params=CompletionParams(**self.params),
+            seed=self.params["seed"],
+            principal=self.principal,
+        )
 
 
-def asked(vocab_size: int, longest: int = 90, budget: int = 12) -> st.SearchStrategy[Asked]:
-    """Prompt, parameters and principal: each parameter may be left out, or be anything that is
-    allowed. Prompts often begin alike, as prompts do.
+def asked(vocab_size: int, longest: int = 160, budget: int = 12) -> st.SearchStrategy[Asked]:
+    """Any request: each parameter may be left out, or be anything that is allowed. Prompts often
+    begin alike, as prompts do. longest, budget: of a prompt and of an output, in tokens.
     """
     penalties = st.floats(-2, 2, width=32)
     params = st.fixed_dictionaries(
@@ -85,17 +111,17 @@ def asked(vocab_size: int, longest: int = 90, budget: int = 12) -> st.SearchStra
             "prompt_cache_key": st.sampled_from([None, "a", "b"]),
         },
     )
-    shared = st.sampled_from([0, 40, 70]).map(lambda n: [i % vocab_size for i in range(n)])
-    own = st.lists(st.integers(0, vocab_size - 1), min_size=1, max_size=longest)
-    prompts = st.builds(list.__add__, shared, own)
-    return st.tuples(prompts, params, st.sampled_from(["me", "you"]))
-
-
-def build(what: Asked) -> Request:
-    prompt, params, principal = what
-    return Request(
-        prompt=tuple(prompt),
-        params=CompletionParams(**params),
-        seed=params["seed"],
-        principal=principal,
+    alike = st.sampled_from([0, longest // 4, longest // 2])
+    shared = alike.map(lambda count: [i % vocab_size for i in range(count)])
+    ids = st.integers(0, vocab_size - 1)
+    own = st.one_of(
+        st.lists(ids, min_size=1, max_size=9),
+        st.builds(scattered, st.just(vocab_size), st.integers(10, longest // 2), ids),
     )
+    prompts = st.builds(list.__add__, shared, own)
+    return st.builds(Asked, prompts, params, st.sampled_from(["me", "you"]))
+
+
+def scattered(vocab_size: int, count: int, start: int) -> list[int]:
+    """So many ids with no order to them, made of one: hypothesis finds long lists expensive."""
+    return [(start + i * i * 31 + i * 7) % vocab_size for i in range(count)]
