@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32, PyTree
 
+from jax_backend.sums import row_sum
 from reference.config import LlamaConfig
 
 Pages = PyTree[Array]  # the pages of one layer: arrays, whose first axis is the page
@@ -130,7 +131,7 @@ def attend(
             v_BKSH,
             preferred_element_type=jnp.float32,
         )
-        return new, total * shrink + weights.sum(axis=-1, keepdims=True), out * shrink + values
+        return new, total * shrink + row_sum(weights)[..., None], out * shrink + values
 
     shape = q_BKRH.shape[:3]
     start = (

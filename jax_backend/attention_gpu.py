@@ -26,7 +26,7 @@ from reference.config import LlamaConfig
 
 SMALLEST = 16  # that a tensor core takes of each of the three sizes of a product
 LARGEST = 64  # block, of queries or of keys
-TILE = 16 * 2**10  # bytes of a block, at most: five of them fit in any GPU's shared memory
+TILE = 16 * 2**10  # bytes of a block, at most: a GPU's shared memory has to hold about five
 SPLITS = 16  # of the context, at most
 SHORTEST_SPLIT = 512  # positions
 WARPS, STAGES = 4, 2

@@ -15,6 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from jax_backend.attention import Attention, Pages, for_platform
+from jax_backend.sums import row_sum
 from reference.config import LlamaConfig
 
 Shapes = jax.ShapeDtypeStruct
@@ -124,7 +125,7 @@ def rms_norm(
 ) -> Float[Array, "T D"]:
     """Divide each row by its root mean square, in float32."""
     x = x_TD.astype(jnp.float32)
-    mean_square = jnp.mean(x * x, axis=-1, keepdims=True)
+    mean_square = row_sum(x * x)[:, None] / x.shape[1]
     return (x / jnp.sqrt(mean_square + eps)).astype(x_TD.dtype) * weight[None]
 
 

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32
 
+from jax_backend.sums import row_sum
+
 Logits = Float32[Array, "B V"]
 PerRow = Float32[Array, "B"]
 
@@ -74,7 +76,7 @@ def top_p(logits: Logits, mass: PerRow) -> Logits:
     weights = jnp.exp(logits)
 
     def reached(kept: Bool[Array, "B V"]) -> Float32[Array, "B"]:
-        return jnp.where(kept, weights, 0).sum(axis=1)
+        return row_sum(jnp.where(kept, weights, 0))
 
     target = mass * reached(jnp.ones_like(logits, dtype=jnp.bool_))
     return jnp.where(mass[:, None] >= 1, logits, keep_highest(logits, reached, target))

@@ -4,11 +4,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, Int32
 
+from jax_backend.sums import row_sum
+
 
 def log_softmax(logits: Float32[Array, "B V"]) -> Float32[Array, "B V"]:
     """Natural logarithms of the model's probabilities."""
     shifted = logits - logits.max(axis=1, keepdims=True)
-    return shifted - jnp.log(jnp.exp(shifted).sum(axis=1, keepdims=True))
+    return shifted - jnp.log(row_sum(jnp.exp(shifted)))[:, None]
 
 
 def report(

@@ -2,7 +2,7 @@
 `reference.sampler`. `STEPS` is the same list; a step that no row asks for is skipped on the device.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float32, Int32, UInt32
 
 from jax_backend import logits as l
 from jax_backend.logits import Logits, PerRow
+from jax_backend.sums import row_sum
 from jax_backend.threefry import gumbel, random_bits, seed_key
 from reference.params import CompletionParams
 
@@ -58,9 +59,10 @@ class History(NamedTuple):
 
 Step = Callable[[Logits, Params, History], Logits]
 Asked = Callable[[Params], Array]
+AskedStep = tuple[str, Step, Asked]
 
 # (name, step, which rows ask for it). A row that does not ask is not changed by the step.
-STEPS: tuple[tuple[str, Step, Asked], ...] = (
+STEPS: tuple[AskedStep, ...] = (
     (
         "response_format",
         lambda x, p, h: l.mask(x, h.allowed),
@@ -88,7 +90,7 @@ STEPS: tuple[tuple[str, Step, Asked], ...] = (
     ),
     ("min_p", lambda x, p, h: l.min_p(x, p.min_p), lambda p: warm(p) & (p.min_p > 0)),
     ("top_k", lambda x, p, h: l.top_k(x, p.top_k), lambda p: warm(p) & (p.top_k > 0)),
-    ("top_p", lambda x, p, h: l.top_p(x, p.top_p), lambda p: warm(p) & (p.top_p < 1)),
+    ("top_p", lambda x, p, h: l.top_p(x, p.top_p), lambda p: asks_for_top_p(p)),
 )
 
 
@@ -97,9 +99,15 @@ def warm(params: Params) -> Bool[Array, "B"]:
     return params.temperature > 0
 
 
-def trace(logits: Logits, params: Params, history: History) -> Iterator[tuple[str, Logits]]:
+def asks_for_top_p(params: Params) -> Bool[Array, "B"]:
+    return warm(params) & (params.top_p < 1)
+
+
+def trace(
+    logits: Logits, params: Params, history: History, steps: Sequence[AskedStep] = STEPS
+) -> Iterator[tuple[str, Logits]]:
     """The logits after each step, with the step's name."""
-    for name, step, asked in STEPS:
+    for name, step, asked in steps:
         logits = jax.lax.cond(
             jnp.any(asked(params)),
             lambda x, step=step: step(x, params, history),
@@ -112,9 +120,16 @@ def trace(logits: Logits, params: Params, history: History) -> Iterator[tuple[st
 def sample(
     logits: Logits, params: Params, history: History, positions: Int32[Array, "B"]
 ) -> Int32[Array, "B"]:
-    """One token for each row. positions: how many tokens each row has generated so far."""
-    *_, (_, last) = trace(logits, params, history)
-    return choose(last, noise(params, positions, logits.shape[1]))
+    """One token for each row. positions: how many tokens each row has generated so far. The last
+    step and the choice are one, `choose_in_nucleus`.
+    """
+    *_, (_, truncated) = trace(logits, params, history, STEPS[:-1])
+    drawn = noise(params, positions, logits.shape[1])
+    return jax.lax.cond(
+        jnp.any(asks_for_top_p(params)),
+        lambda: choose_in_nucleus(truncated, drawn, params.top_p),
+        lambda: choose(truncated, drawn),
+    )
 
 
 def noise(
@@ -131,3 +146,35 @@ def noise(
 def choose(logits: Logits, noise: Float32[Array, "B V"]) -> Int32[Array, "B"]:
     """The Gumbel-max trick; of equal scores the lowest id wins."""
     return l.likeliest(logits + noise)
+
+
+def choose_in_nucleus(
+    logits: Logits, noise: Float32[Array, "B V"], mass: PerRow
+) -> Int32[Array, "B"]:
+    """`choose(l.top_p(logits, mass), noise)`, in two or three passes instead of thirty.
+
+    The best score of all tokens is the choice if its token is kept: if the likelier ones do not
+    reach `mass` without it. If they do, nothing is kept that is as likely or less, and the best of
+    the rest is tried. (A row that is not a number ends at once: it has nothing above its floor.)
+    """
+    scores, weights = logits + noise, jnp.exp(logits)
+    target = jnp.where(mass >= 1, jnp.inf, mass * row_sum(weights))
+
+    def attempt(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        floor, settled, chosen = state
+        token = l.likeliest(jnp.where(logits > floor[:, None], scores, l.NEVER))
+        level = jnp.take_along_axis(logits, token[:, None], axis=1)
+        likelier = row_sum(jnp.where(logits > level, weights, 0))
+        kept = (likelier < target) | (likelier == 0) | ~(level[:, 0] > floor)
+        return (
+            jnp.where(settled, floor, level[:, 0]),
+            settled | kept,
+            jnp.where(settled, chosen, token),
+        )
+
+    start = (
+        jnp.full(len(logits), l.NEVER),
+        jnp.zeros(len(logits), jnp.bool_),
+        jnp.zeros(len(logits), jnp.int32),
+    )
+    return jax.lax.while_loop(lambda state: ~state[1].all(), attempt, start)[2]

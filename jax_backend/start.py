@@ -39,8 +39,9 @@ def start(
     progress: Progress = lambda what, done, total: None,
 ) -> Started:
     """Load, compile, and run. never: which ids of a vocabulary of this size are no text. context:
-    the most tokens of a text, if not what the model has stored. cache_tokens: room for keys and values; if None, for every slot 2048 tokens or a whole context,
-    whichever is less, and for one whole context at least.
+    the most tokens of a text, if not what the model has stored. cache_tokens: room for keys and
+    values; if None, for every slot 2048 tokens or a whole context, whichever is less, and for one
+    whole context at least.
 
     Raises what `jax_backend.checkpoint.load` does, and ValueError for settings that cannot be.
     """

@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as hnp
 
 from jax_backend import logits as l
 from jax_backend import logprobs, sampler, threefry
+from jax_backend.sums import row_sum
 from reference import logits as spec
 from reference import logprobs as spec_logprobs
 from reference import sampler as spec_sampler
@@ -127,6 +128,25 @@ def test_top_p(x: np.ndarray, mass: list[float]) -> None:
         np.testing.assert_array_equal(found[i], spec.top_p(x[i], mass[i]))
 
 
+@given(truncatable(), per_row(FRACTIONS), hnp.arrays(np.float32, (B, V), elements=VALUES))
+def test_the_choice_in_the_nucleus_is_the_one_among_what_top_p_keeps(
+    x: np.ndarray, mass: list[float], noise: np.ndarray
+) -> None:
+    """No tolerance: both add the same weights in the same order."""
+    found = jax.jit(sampler.choose_in_nucleus)(x, noise, single(mass))
+    kept = jax.jit(l.top_p)(x, single(mass))
+    np.testing.assert_array_equal(found, jax.jit(sampler.choose)(kept, noise))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_choice_among_what_is_no_number_ends(wrong: float) -> None:
+    x = np.zeros((2, V), np.float32)
+    x[1, 3] = wrong
+    x = np.asarray(jax.jit(l.temperature)(x, single([1, 1])))
+    found = jax.jit(sampler.choose_in_nucleus)(x, np.zeros_like(x), single([0.5, 0.5]))
+    assert found[0] == 0
+
+
 def near_the_line(x: np.ndarray, mass: float) -> bool:
     """Whether a level's cumulative mass lies within the tolerance of `mass`."""
     p = spec.probabilities(x)
@@ -209,6 +229,16 @@ def close(x: np.ndarray) -> bool:
     """Whether two logits differ by so little that the other side may see a tie, or none."""
     gaps = np.diff(np.sort(x))
     return bool(((gaps > 0) & (gaps < 100 * TOLERANCE)).any())
+
+
+@pytest.mark.parametrize("size", [1, 5, 64, 65, 192, 768, 5000])
+def test_a_sum_does_not_depend_on_the_rows_beside_it(size: int) -> None:
+    x = np.random.default_rng(0).normal(size=(16, size)).astype(np.float32)
+    sums = [np.asarray(jax.jit(row_sum)(x[:count])) for count in (1, 2, 3, 8, 16)]
+    for found in sums:
+        np.testing.assert_array_equal(found, sums[-1][: len(found)])
+    exact = x.astype(np.float64).sum(axis=1)
+    np.testing.assert_allclose(sums[-1], exact, rtol=0, atol=size * 2**-22)
 
 
 @given(rows, per_row(st.integers(0, V - 1)), st.integers(0, 5))

@@ -1,0 +1,32 @@
+"""Sums that do not depend on the company.
+
+How XLA adds up a row on a CPU depends on how many rows there are beside it: in another order, and
+so with other last bits. Additions that are written out stay in their order.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float32
+
+MOST = 64  # additions in a row: what a compiler unrolls without a thought
+
+
+def row_sum(x: Float32[Array, "... N"]) -> Float32[Array, "..."]:
+    """The sum along the last axis, in an order that N alone decides.
+
+    `MOST` strides are added to each other, lane by lane, and their sums in the same way, until one
+    is left. Other platforms than a CPU use their own reduction.
+    """
+    if jax.default_backend() != "cpu":
+        return x.sum(axis=-1)
+    while (n := x.shape[-1]) > 1:
+        lanes = -(-n // MOST)
+        strides = -(-n // lanes)
+        x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, lanes * strides - n)])
+        parts = [x[..., i * lanes : (i + 1) * lanes] for i in range(strides)]
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        # Else the sums of the next round would be made again for each of its terms.
+        x = jax.lax.optimization_barrier(total)
+    return x[..., 0]
