@@ -15,9 +15,11 @@ from rich.progress import Progress
 from api.app import create_app
 from api.engine import Served
 from api.options import check_bind, keys_of, parser
-from api.server import Server
+from api.server import Server, listen
 from reference import tokenizer
 from reference.model import load, no_text
+
+EDGE = 2**16  # bytes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,17 +30,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_bind(options.host, keys, options.allow_open)
         served = BACKENDS[options.backend](options)
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return refused(error)
     try:
         serve(options, served, keys)
+    except OSError as error:
+        return refused(error)
     finally:
         served.engine.close()
     return 0
 
 
+def refused(error: Exception) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
 def serve(options: argparse.Namespace, served: Served, keys: list[str]) -> None:
-    """Until a signal ends it."""
+    """Until a signal ends it. Raises OSError if there is nothing to listen on."""
     app = create_app(
         [served],
         keys,
@@ -51,7 +59,7 @@ def serve(options: argparse.Namespace, served: Served, keys: list[str]) -> None:
     def ready(port: int) -> None:
         print(announcement(options.host, port, served.name, options, bool(keys)), flush=True)
 
-    Server(app, options.host, options.port, ready).run()
+    Server(app, ready).run(listen(options.host, options.port))
 
 
 def reference(options: argparse.Namespace) -> Served:
@@ -113,11 +121,16 @@ def progress_bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
 
 
 def contents(directory: Path) -> str:
-    """A digest of the names, the sizes and the beginnings of a directory's files."""
+    """A digest of a directory's files: of each its name, its size, and its first and last 64 KiB.
+    All of a large model would take minutes to read.
+    """
     digest = hashlib.sha256()
     for path in sorted(p for p in directory.iterdir() if p.is_file()):
+        size = path.stat().st_size
         with path.open("rb") as file:
-            digest.update(repr((path.name, path.stat().st_size, file.read(2**16))).encode())
+            first = file.read(EDGE)
+            file.seek(max(0, size - EDGE))
+            digest.update(repr((path.name, size, first, file.read(EDGE))).encode())
     return digest.hexdigest()
 
 

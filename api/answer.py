@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.engine import EngineDown, Stream
-from api.errors import of_engine
+from api.errors import ApiError, engine_down, of_engine
 from api.order import Order
 from api.shapes import Choice, Chunk, Completion, Logprobs, PromptTokensDetails, Usage
 from reference.request import End, Event, Prompt, Token
@@ -88,8 +88,14 @@ class Answer:
             case Token():
                 return self._grow(p, event)
             case End(error=Exception() as error):
-                raise of_engine(error) from error
+                raise self._told(error) from error
         return []
+
+    def _told(self, error: Exception) -> ApiError:
+        """What the client is told. Whatever ended the engine has ended its requests with it, and
+        another server may still answer them.
+        """
+        return of_engine(error) if self.order.served.engine.stats().healthy else engine_down()
 
     def _read(self, p: int, event: Prompt) -> list[Step]:
         self._cached_tokens += event.cached_tokens

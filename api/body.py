@@ -26,6 +26,7 @@ UNIONS = frozenset({"prompt", "stop", "response_format"})
 Detail = dict[str, Any]
 Json = dict[str, Any]
 
+NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _NO_NUMBER = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|(NaN|-?Infinity|\d{4301})', re.DOTALL)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
@@ -52,8 +53,6 @@ def parse(body: bytes) -> Json:
     value = loads(body)
     if not isinstance(value, dict):
         raise Invalid([detail("model_attributes_type", (), NO_OBJECT, value)])
-    if is_deep(value):
-        malformed(0, "nested too deeply")
     return value
 
 
@@ -63,12 +62,12 @@ def loads(body: bytes) -> Any:
         text = body.decode()
     except UnicodeDecodeError as error:
         malformed(error.start, f"invalid UTF-8: {error.reason}")
+    if is_deep(body):
+        malformed(0, "nested too deeply")
     try:
         return json.loads(text, parse_constant=no_number)
     except json.JSONDecodeError as error:
         malformed(error.pos, error.msg)
-    except RecursionError:
-        malformed(0, "nested too deeply")
     except ValueError:
         places = (m.start() for m in _NO_NUMBER.finditer(text) if m[1])
         malformed(next(places, 0), "not a number, or one of too many digits")
@@ -85,27 +84,28 @@ def malformed(position: int, why: str) -> NoReturn:
     raise Invalid([error])
 
 
-def is_deep(value: Any) -> bool:
-    """Whether containers are nested more than MAX_DEPTH deep."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [child for parent in level for child in children(parent)]
-        if not level:
-            return False
-    return True
+def is_deep(body: bytes) -> bool:
+    """Whether containers are nested more than MAX_DEPTH deep, by the brackets outside of strings.
 
-
-def children(value: Json | list[Any]) -> list[Any]:
-    items = value.values() if isinstance(value, dict) else value
-    return [item for item in items if isinstance(item, dict | list)]
+    Before anything is parsed, and in few passes: a body may have millions of items.
+    """
+    unescaped = body.replace(rb"\\", b"").replace(rb"\"", b"")
+    outside = b"".join(unescaped.split(b'"')[::2])
+    brackets = outside.translate(None, delete=NO_BRACKETS)
+    depth = 0
+    for bracket in brackets:
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MAX_DEPTH:
+            return True
+    return False
 
 
 def unknown(body: Json, known: Mapping[str, frozenset[str]]) -> list[tuple[str, ...]]:
     """The paths of fields that nobody knows. known: the fields of each object, "" for the body."""
     found: list[tuple[str, ...]] = [(name,) for name in body if name not in known[""]]
-    for parent in known.keys() & body.keys():
-        if isinstance(body[parent], dict):
-            found += [(parent, name) for name in body[parent] if name not in known[parent]]
+    for parent, names in known.items():
+        if parent and isinstance(inner := body.get(parent), dict):
+            found += [(parent, name) for name in inner if name not in names]
     return found
 
 

@@ -33,7 +33,7 @@ class Completions:
             body = await read(request, self.service.max_body_bytes)
         except ClientDisconnect:
             return
-        call = self.service.read(body)
+        call = await asyncio.to_thread(self.service.read, body)
         with call.lane.slot():
             await while_connected(receive, answer(call, principal, scope, receive, send))
 

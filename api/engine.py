@@ -44,7 +44,10 @@ class Engine(Protocol):
 
     def stats(self) -> Stats: ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Stop within one decoding step: not healthy any more, it ends every request with an error,
+        also one that is submitted later. Closing it again does nothing.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from starlette.types import ExceptionHandler
 
 from api.engine import EngineDown
 from reference.grammar import UnsupportedFormat
+from reference.prompt import EmptyPrompt, UnknownToken
 from reference.stopping import ContextLengthExceeded
 
 RETRY_AFTER = {"Retry-After": "1"}
@@ -79,6 +80,10 @@ def of_engine(error: Exception) -> ApiError:
             return error
         case ContextLengthExceeded():
             return ApiError(400, "context_length_exceeded", str(error), "prompt")
+        case EmptyPrompt():
+            return ApiError(400, "empty_prompt", str(error), "prompt")
+        case UnknownToken():
+            return ApiError(400, "unknown_token", str(error), "prompt")
         case UnsupportedFormat():
             message = str(error)[:500]
             return ApiError(400, "unsupported_response_format", message, "response_format")

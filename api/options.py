@@ -21,7 +21,7 @@ def parser(backends: Iterable[str]) -> argparse.ArgumentParser:
     option("--served-model-name", default="tiny-text", help="what requests call it")
     option("--context", type=positive, help="most tokens of prompt and output; else the model's")
     option("--host", default=env("HOST") or "127.0.0.1", help="also from HOST")
-    option("--port", type=int, default=env("PORT") or "8000", help="also from PORT; 0: any")
+    option("--port", type=port, default=env("PORT") or "8000", help="also from PORT; 0: any")
     option("--api-key", action="append", default=[], help="repeatable; also API_KEYS, with commas")
     option("--allow-open", action="store_true", help="no key, although other machines can ask")
     option("--max-concurrency", type=positive, default=200, help="requests in flight")
@@ -47,6 +47,12 @@ def parser(backends: Iterable[str]) -> argparse.ArgumentParser:
 def natural(text: str) -> int:
     if (number := int(text)) < 0:
         raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return number
+
+
+def port(text: str) -> int:
+    if (number := int(text)) not in range(2**16):
+        raise argparse.ArgumentTypeError(f"{text} is not in 0 … {2**16 - 1}")
     return number
 
 

@@ -9,8 +9,9 @@ from api.wire import CompletionRequest
 from reference import grammar
 from reference.grammar import UnsupportedFormat
 from reference.params import CompletionParams
+from reference.prompt import EmptyPrompt, UnknownToken, prompt_ids
 from reference.request import Request
-from reference.stopping import ContextLengthExceeded, token_budget
+from reference.stopping import ContextLengthExceeded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +39,11 @@ def place(served: Served, asked: CompletionRequest, principal: str) -> Order:
     prompts = asked.prompts()
     try:
         grammar.check(params.response_format)
-        ids = [tokenize(served, params, prompt) for prompt in prompts]
-    except (UnsupportedFormat, ContextLengthExceeded) as error:
+        ids = [
+            prompt_ids(served.tokenizer, prompt, served.vocab_size, served.context)
+            for prompt in prompts
+        ]
+    except (UnsupportedFormat, EmptyPrompt, UnknownToken, ContextLengthExceeded) as error:
         raise of_engine(error) from error
     return Order(served=served, params=params, prompts=prompts, ids=ids, principal=principal)
 
@@ -47,12 +51,3 @@ def place(served: Served, asked: CompletionRequest, principal: str) -> Order:
 def refuse_images(asked: CompletionRequest) -> None:
     if asked.data is not None and asked.data.image:
         raise ApiError(400, "text_only_model", "This model reads text only, no images", "data")
-
-
-def tokenize(served: Served, params: CompletionParams, prompt: str | list[int]) -> list[int]:
-    """The ids of a prompt that leaves room for a token. Raises ContextLengthExceeded."""
-    ids = served.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
-    if not ids:
-        raise ApiError(400, "empty_prompt", "The prompt has no tokens", "prompt")
-    token_budget(params.max_tokens, served.context, len(ids))
-    return ids

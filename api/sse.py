@@ -45,7 +45,7 @@ async def send_events(
             if more:
                 await send(part(more))
     except Exception as error:
-        logger.warning("a stream was cut short", exc_info=True)
+        logger.warning("a stream was cut short", exc_info=of_engine(error).status == 500)
         await send(part([json.dumps(of_engine(error).body)]))
     await send({"type": "http.response.body", "body": DONE, "more_body": False})
 

@@ -1,7 +1,8 @@
 """The request as JSON: one pydantic field for each parameter, made from `reference.params`.
 
-Coercions are pydantic's lax ones ("2" is 2, "yes" is true), except for the ids of a prompt: there
-the type says what the prompt is. The fields are in the order of the contract, and so are errors.
+Coercions are pydantic's lax ones ("2" is 2, "yes" is true), with two exceptions: true is no number,
+and of the ids of a prompt the type says what the prompt is. The fields are in the order of the
+contract, and so are errors.
 """
 
 import json
@@ -12,12 +13,15 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
     Strict,
     Tag,
+    ValidationInfo,
     create_model,
+    field_validator,
 )
 from pydantic_core import PydanticKnownError
 
@@ -59,6 +63,20 @@ def plain_json(value: dict[str, Any]) -> dict[str, Any]:
     encodable(text)
     return value
 
+
+def no_flag(value: Any, kind: Literal["int_type", "float_type"] = "int_type") -> Any:
+    """To pydantic true is 1, as it is to Python."""
+    if isinstance(value, bool):
+        raise PydanticKnownError(kind)
+    return value
+
+
+# The parameters that are one number, and what pydantic calls the error of no number.
+NUMBERS: dict[str, Literal["int_type", "float_type"]] = {
+    name: "float_type" if isinstance(f.default, float) else "int_type"
+    for name, f in TABLE.items()
+    if f.default != () and f.metadata["bounds"]
+}
 
 Text = Annotated[str, AfterValidator(encodable)]
 
@@ -199,6 +217,12 @@ class CompletionRequest(BaseModel):
     prompt_cache_key: Text | None = parameter("prompt_cache_key")
     data: Data | None = parameter("data")
 
+    @field_validator(*NUMBERS, mode="before")
+    @classmethod
+    def numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """For all of them here: the schema stays that of a number."""
+        return no_flag(value, NUMBERS[str(info.field_name)])
+
     def prompts(self) -> list[str | list[int]]:
         """Each prompt, as text or as ids."""
         if isinstance(self.prompt, str) or isinstance(self.prompt[0], int):
@@ -225,7 +249,7 @@ def frozen(value: Any) -> Any:
 
 def request_model(max_logprobs: int, vocab_size: int | None = None) -> type[CompletionRequest]:
     """The request as one server reads it for one model. vocab_size: None if no model is meant."""
-    token = Annotated[int, bounds("stop_token_ids", lt=vocab_size)]
+    token = Annotated[int, bounds("stop_token_ids", lt=vocab_size), BeforeValidator(no_flag)]
     stop_ids = list[token] | None
     prompt = Field(description=CompletionRequest.model_fields["prompt"].description)
     return create_model(

@@ -2,8 +2,8 @@
 
 Read it in this order: `params` (what may be asked), `sampler` (the order of the steps), `logits`
 (one function per parameter), `threefry` (where chance comes from), `logprobs`, `stopping`,
-`tokenizer`, `text` (what comes back), `llama` (the model), `generate` (one request, from its ids to
-its tokens).
+`tokenizer`, `prompt` (what is refused), `text` (what comes back), `llama` (the model), `generate`
+(one request, from its ids to its tokens).
 
 Dimension key, used in shapes and in names such as `x_TD`:
 

@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import Field, fields
 from typing import Any, get_args, get_type_hints
 
@@ -13,7 +15,7 @@ from reference.completion import stream
 from reference.explain import Explainer
 from reference.model import EMBEDDED, Model, load
 from reference.params import CompletionParams
-from reference.text import Entry, names_of
+from reference.text import Delta, Entry, names_of
 
 SERVER_ONLY = {"stream", "stream_options", "user", "prompt_cache_key", "data", "response_format"}
 
@@ -26,11 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     console = Console(highlight=False, soft_wrap=True, record=svg is not None)
     try:
-        params = CompletionParams(**{k: v for k, v in given.items() if v is not None})
+        params = CompletionParams(**{k: frozen(v) for k, v in given.items() if v is not None})
         run(load(directory), prompt, params, console, explain)
         if svg is not None:
             console.save_svg(svg, title=f"python -m reference {prompt!r}")
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -39,11 +41,13 @@ def main(arguments: list[str] | None = None) -> int:
 def run(
     model: Model, prompt: str, params: CompletionParams, console: Console, explain: bool
 ) -> None:
-    """Print the choices as they grow, and the log-probabilities if they are asked for."""
+    """Print choice after choice as it grows, then its name and, if they are asked for, its
+    log-probabilities.
+    """
     sample = Explainer(names_of(model.tokenizer, params), console) if explain else sampler.sample
     entries: list[Entry] = []
     text = ""
-    for choice, delta in stream(model, prompt, params, sample=sample):
+    for choice, delta in in_turn(stream(model, prompt, params, sample=sample)):
         text += delta.text
         entries += delta.entries
         if not explain:
@@ -51,9 +55,26 @@ def run(
         if delta.finish_reason is not None:
             console.out(text if explain else "")
             console.print(f"[dim]choice {choice}: {delta.finish_reason}[/dim]")
-            text = ""
-    if entries:
-        console.print(logprob_table(entries))
+            if entries:
+                console.print(logprob_table(entries))
+            text, entries = "", []
+
+
+def in_turn(deltas: Iterable[tuple[int, Delta]]) -> Iterator[tuple[int, Delta]]:
+    """The same, one choice after the other: an echo comes to all of them before the first grows."""
+    turn = 0
+    waiting: defaultdict[int, list[Delta]] = defaultdict(list)
+    for choice, delta in deltas:
+        waiting[choice].append(delta)
+        while waiting[turn]:
+            first = waiting[turn].pop(0)
+            yield turn, first
+            turn += first.finish_reason is not None
+
+
+def frozen(value: Any) -> Any:
+    """argparse makes lists of what the parameters have as tuples."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def logprob_table(entries: list[Entry]) -> Table:

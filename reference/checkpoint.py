@@ -77,15 +77,23 @@ def read_config(directory: str | Path, context: int | None = None) -> LlamaConfi
 
 
 def read_eos_token_ids(directory: str | Path, config: LlamaConfig) -> tuple[int, ...]:
-    """The ids that end a text: what generation_config.json says, or config.json if it is silent."""
+    """The ids that end a text: what generation_config.json says, or config.json if it is silent.
+
+    Raises ConfigError for one that the model cannot draw: a text would never end.
+    """
     path = Path(directory) / "generation_config.json"
     named = _read_json(path).get("eos_token_id") if path.exists() else None
     if named is None:
-        return config.eos_token_ids
+        path = Path(directory) / "config.json"
+        named = list(config.eos_token_ids)
     try:
-        return as_token_ids("eos_token_id", named)
+        found = as_token_ids("eos_token_id", named)
+        for token in found:
+            if token >= config.vocab_size:
+                raise ConfigError(f"eos_token_id: {token} is not in 0 … {config.vocab_size - 1}")
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+    return found
 
 
 def tensors(

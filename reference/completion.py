@@ -10,6 +10,7 @@ from reference.generate import Sampler, generate
 from reference.model import Model
 from reference.params import CompletionParams
 from reference.prefix_cache import PrefixCache
+from reference.prompt import prompt_ids
 from reference.request import Prompt, Request, Token
 from reference.text import Delta, Entry, choice_text, echo, prompt_text
 
@@ -37,8 +38,7 @@ def stream(
     UnsupportedFormat.
     """
     grammar.check(params.response_format)
-    ids = model.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
-    check_ids(model, ids)
+    ids = prompt_ids(model.tokenizer, prompt, model.vocab_size, model.context)
     text = prompt_text(model.tokenizer, prompt)
     choices = [choice_text(model.tokenizer, params, ids, text) for _ in range(params.n)]
     ended: set[int | None] = set()
@@ -73,12 +73,3 @@ def complete(
         )
         for ds in deltas
     ]
-
-
-def check_ids(model: Model, ids: Sequence[int]) -> None:
-    """Raise ValueError unless there is at least one id and each is in the vocabulary."""
-    if not ids:
-        raise ValueError("prompt: it has no tokens")
-    for i, token in enumerate(ids):
-        if not 0 <= token < model.vocab_size:
-            raise ValueError(f"prompt: id {token} at {i} is not in 0 … {model.vocab_size - 1}")

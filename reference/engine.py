@@ -49,17 +49,23 @@ class ReferenceEngine:
         self.prefixes = PrefixCache()
         self._tickets = itertools.count()
         self._jobs: dict[int, Job] = {}
+        self._closing = False
+        self._lock = threading.Lock()  # nothing is queued behind the None that ends the thread
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="reference-engine", daemon=True)
         self._thread.start()
 
     def submit(self, request: Request, deliver: Callable[[Event], None]) -> int:
         """Queue a request; its events go to `deliver`, called on the engine's thread. Returns its
-        ticket.
+        ticket. After `close` it ends with an error at once.
         """
         job = Job(next(self._tickets), request, deliver)
-        self._jobs[job.ticket] = job
-        self._queue.put(job)
+        with self._lock:
+            if not self._closing:
+                self._jobs[job.ticket] = job
+                self._queue.put(job)
+                return job.ticket
+        deliver(closed())
         return job.ticket
 
     def abort(self, ticket: int, choice: int | None = None) -> None:
@@ -69,13 +75,14 @@ class ReferenceEngine:
 
     def stats(self) -> Stats:
         waiting = self._queue.qsize()
-        return Stats(self._thread.is_alive(), len(self._jobs) - waiting, waiting)
+        healthy = self._thread.is_alive() and not self._closing
+        return Stats(healthy, len(self._jobs) - waiting, waiting)
 
     def close(self) -> None:
-        """Stop after the request that is running; those that wait end with an error."""
-        self._queue.put(None)
-        for job in list(self._jobs.values()):
-            job.unwanted.add(None)
+        """Stop within one decoding step; requests that have not ended end with an error."""
+        with self._lock:
+            self._closing = True
+            self._queue.put(None)
         self._thread.join()
 
     def _work(self) -> None:
@@ -88,9 +95,17 @@ class ReferenceEngine:
                 del self._jobs[job.ticket]
 
     def _run(self, job: Job) -> None:
+        def aborted(choice: int | None) -> bool:
+            return self._closing or job.aborted(choice)
+
         try:
-            for event in generate(self.model, job.request, self.prefixes, job.aborted):
-                job.deliver(event)
+            for event in generate(self.model, job.request, self.prefixes, aborted):
+                cut = self._closing and isinstance(event, End)
+                job.deliver(closed() if cut else event)
         except Exception as error:
             logger.exception("a request failed")
             job.deliver(End(error=error))
+
+
+def closed() -> End:
+    return End(error=RuntimeError("the engine was closed"))

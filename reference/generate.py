@@ -19,6 +19,7 @@ from reference.stopping import finish, token_budget
 from reference.threefry import noise
 
 Sampler = Callable[[Logits, sampler.History, Logits], int]
+Aborting = Callable[[int | None], bool]
 
 
 class Aborted(Exception):
@@ -40,24 +41,24 @@ def generate(
     model: Model,
     request: Request,
     prefixes: PrefixCache | None = None,
-    aborted: Callable[[int | None], bool] = lambda choice: False,
+    aborted: Aborting = lambda choice: False,
     sample: Sampler = sampler.sample,
 ) -> Iterator[Event]:
     """The events of one request: `Prompt`, then choice after choice its `Token`s, then `End`.
 
     The `n` choices share one reading of the prompt and differ in their noise alone. aborted(choice)
-    is asked before every step, aborted(None) before every block of the prompt; what it says ends
-    the choice or the request. Raises ContextLengthExceeded if the prompt leaves no room, ValueError
-    if the model's logits are not finite.
+    is asked before every step, aborted(None) before every block of the prompt, whether it is read,
+    known or reported; what it says ends the choice or the request. Raises ContextLengthExceeded if
+    the prompt leaves no room, ValueError if the model's logits are not finite.
     """
     params = request.params
     token_budget(params.max_tokens, model.context, len(request.prompt))
     try:
         reading = read_prompt(model, request, prefixes or PrefixCache(), aborted)
+        reports = prompt_reports(model, request, reading, aborted)
     except Aborted:
         yield End()
         return
-    reports = tuple(prompt_reports(model, request, reading)) if request.reports_prompt else None
     yield Prompt(cached_tokens=reading.cached_tokens, reports=reports)
     for choice in range(params.n):
         if aborted(choice):
@@ -70,20 +71,22 @@ def generate(
 
 
 def read_prompt(
-    model: Model, request: Request, prefixes: PrefixCache, aborted: Callable[[int | None], bool]
+    model: Model, request: Request, prefixes: PrefixCache, aborted: Aborting
 ) -> Reading:
-    """Run the model over the prompt, block by block, reusing the blocks that are known."""
+    """Run the model over the prompt, block by block, reusing the blocks that are known. Raises
+    Aborted.
+    """
     weights, config = model.checkpoint.weights, model.checkpoint.config
     prompt = np.asarray(request.prompt)
     names = block_names(root(request.principal, request.params.prompt_cache_key), request.prompt)
     known = prefixes.longest(names)
     cache = Cache.empty(config, weights.dtype)
     for block in known:
+        go_on(aborted)
         cache.append(block.keys, block.values)
     rows = [block.rows for block in known]
     for start in range(cache.length, len(prompt), BLOCK):
-        if aborted(None):
-            raise Aborted
+        go_on(aborted)
         rows.append(llama.hidden_states(weights, config, prompt[start : start + BLOCK], cache))
         if start // BLOCK < len(names):
             keys, values = cache.block(start, start + BLOCK)
@@ -91,15 +94,29 @@ def read_prompt(
     return Reading(cache, np.concatenate(rows), len(known) * BLOCK)
 
 
-def prompt_reports(model: Model, request: Request, reading: Reading) -> Iterator[Report | None]:
-    """The log-probability of each prompt token given those before it; the first has none."""
+def go_on(aborted: Aborting) -> None:
+    """Raise Aborted if nobody wants the request any more."""
+    if aborted(None):
+        raise Aborted
+
+
+def prompt_reports(
+    model: Model, request: Request, reading: Reading, aborted: Aborting
+) -> tuple[Report | None, ...] | None:
+    """The log-probability of each prompt token given those before it; the first has none. None if
+    they are not asked for. Raises Aborted.
+    """
+    if not request.reports_prompt:
+        return None
+    found: list[Report | None] = [None]
     top = request.params.logprobs or 0
-    yield None
     for start in range(0, len(request.prompt) - 1, BLOCK):
+        go_on(aborted)
         rows = llama.logits(model.checkpoint.weights, reading.rows[start : start + BLOCK])
         following = request.prompt[start + 1 : start + 1 + BLOCK]
         for row, token in zip(rows, following, strict=False):
-            yield report(row.astype(np.float32), token, top)
+            found.append(report(row.astype(np.float32), token, top))
+    return tuple(found)
 
 
 def choice_tokens(

@@ -14,6 +14,6 @@ def check(response_format: Mapping[str, Any] | None) -> None:
     The other formats of the contract (json_object, json_schema, regex) are refused: a promise about
     the text is kept or not made.
     """
-    kind = "text" if response_format is None else response_format["type"]
+    kind = "text" if response_format is None else response_format.get("type")
     if kind != "text":
         raise UnsupportedFormat(f"response_format: {kind!r} is not supported yet; 'text' is")

@@ -44,5 +44,9 @@ def no_text(tokenizer: Tokenizer, vocab_size: int) -> frozenset[int]:
 def load(directory: str | Path, context: int | None = None) -> Model:
     """Read a checkpoint directory in Hugging Face format. context: the most tokens of a text, if
     not what the model has stored. Raises CheckpointError, ConfigError or TokenizerError.
+
+    The tokenizer may know ids that the model does not (a `<pad>` that was added later is common): a
+    prompt that leads to one is refused, not the directory. An end-of-sequence id must be the
+    model's.
     """
     return Model(checkpoint.load(directory, context=context), tokenizer.load(directory))

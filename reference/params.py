@@ -28,7 +28,8 @@ def parameter(default: Any, meaning: str, *, spec: str, **bounds: float) -> Any:
 class CompletionParams:
     """What one request asks for, besides its model and its prompt.
 
-    Raises ValueError, naming the field, for a value out of range.
+    Raises ValueError, naming the field, for a value out of range, and for several stops that are
+    no tuple.
     """
 
     max_tokens: int | None = parameter(
@@ -141,7 +142,10 @@ class CompletionParams:
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            check(f.name, getattr(self, f.name), **f.metadata["bounds"])
+            value = getattr(self, f.name)
+            if f.default == () and not isinstance(value, tuple):
+                raise ValueError(f"{f.name}: {value!r} is not a tuple")
+            check(f.name, value, **f.metadata["bounds"])
         if "" in self.stop:
             raise ValueError("stop: a stop string is empty")
 

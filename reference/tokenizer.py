@@ -29,9 +29,7 @@ from reference.tokenizer_files import (
     special_tokens,
     token_name,
 )
-from reference.tokenizer_files import (
-    TokenizerError as TokenizerError,
-)
+from reference.tokenizer_files import TokenizerError as TokenizerError
 
 
 @runtime_checkable
@@ -39,15 +37,13 @@ class Tokenizer(Protocol):
     """ids 0 ≤ id < vocab_size. special_ids are control tokens and the unknown token: never part of
     an output.
 
-    bos_id: what `encode` puts first, None if nothing. most_bytes: of text that one token stands
-    for, None if there is no limit to them. leading_space: whether `encode` puts a space before the
-    text that `decode` takes away again.
+    bos_id: what `encode` puts first, None if nothing. leading_space: whether `encode` puts a space
+    before the text that `decode` takes away again.
     """
 
     vocab_size: int
     special_ids: frozenset[int]
     bos_id: int | None
-    most_bytes: int | None
 
     @property
     def leading_space(self) -> bool: ...
@@ -59,6 +55,15 @@ class Tokenizer(Protocol):
 
     def piece(self, token: int) -> bytes:
         """What a token adds to the text; of a special token, its name (`</s>`)."""
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A tokenizer that knows how many bytes of text one of its tokens stands for at most; None: any
+    number.
+    """
+
+    most_bytes: int | None
 
 
 class SentencePieceTokenizer:

@@ -39,10 +39,11 @@ def decoder_of(config: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
 
 def added_tokens(config: Mapping[str, Any]) -> dict[int, str]:
     """The text of each added token."""
-    found = {i: token.get("content") for i, token in decoder_of(config).items()}
-    for i, content in found.items():
-        if i < 0 or not isinstance(content, str):
-            raise ValueError(f"added_tokens_decoder: {i}: no id and content")
+    found: dict[int, str] = {}
+    for i, token in decoder_of(config).items():
+        if i < 0 or not isinstance(token.get("content"), str):
+            raise ValueError(f"added_tokens_decoder: {i}: not an id with its content")
+        found[i] = token["content"]
     return found
 
 

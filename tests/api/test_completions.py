@@ -1,5 +1,7 @@
 """Answers of the toy, worked out by hand."""
 
+import logging
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from reference.stopping import DEFAULT_BUDGET
 from tests.api.sending import Json, ask, choice, choices, joined, post, stream
-from tests.api.toy import BYTES, CONTEXT, VOCABULARY, ToyTokenizer, toy
+from tests.api.toy import BYTES, CONTEXT, VOCABULARY, ToyEngine, ToyTokenizer, toy
 
 
 def test_greedy(toy_client: TestClient) -> None:
@@ -224,6 +226,47 @@ def test_a_prompt_without_tokens() -> None:
     served.engine.close()
 
 
+def test_a_text_that_leads_to_an_id_which_the_model_lacks() -> None:
+    """A token that was added to the tokenizer and not to the model."""
+
+    class Padded(ToyTokenizer):
+        vocab_size = VOCABULARY + 1
+
+        def encode(self, text: str) -> list[int]:
+            return [VOCABULARY if text == "<pad>" else 24]
+
+    served = toy(tokenizer=Padded())
+    client = TestClient(create_app([served]))
+    response = post(client, prompt=["w", "<pad>"])
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert (error["code"], error["param"]) == ("unknown_token", "prompt")
+    assert str(VOCABULARY) in error["message"]
+    assert choice(client, prompt="w")["text"] == "xyz"
+    served.engine.close()
+
+
+def test_ids_beyond_the_tokenizer_have_no_text(toy_client: TestClient) -> None:
+    found = choice(toy_client, prompt=[VOCABULARY - 1, 24], echo=True, logprobs=0)
+    assert found["text"] == "wxyz"
+    assert found["logprobs"]["tokens"][:2] == [f"token_id:{VOCABULARY - 1}", "w"]
+    assert found["logprobs"]["text_offset"] == [0, 0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("fail_after", [None, 1, 3])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_user_is_neither_logged_nor_told(
+    caplog: pytest.LogCaptureFixture, fail_after: int | None, streamed: bool
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    served = toy(ToyEngine(fail_after=fail_after))
+    response = post(TestClient(create_app([served])), user="Nobody-7", stream=streamed)
+    served.engine.close()
+    assert response.text and "Nobody-7" not in response.text
+    assert "Nobody-7" not in str(response.headers)
+    assert "Nobody-7" not in caplog.text
+
+
 @pytest.mark.parametrize(
     "wanted",
     [
@@ -233,19 +276,18 @@ def test_a_prompt_without_tokens() -> None:
     ],
 )
 @pytest.mark.parametrize("streamed", [False, True])
-def test_an_engine_error_over_a_format_is_a_400_or_it_works(
+def test_a_format_that_cannot_be_honoured_is_a_400(
     toy_client: TestClient, wanted: Json, streamed: bool
 ) -> None:
     response = post(toy_client, response_format=wanted, stream=streamed)
-    if response.status_code != 200:
-        assert response.status_code == 400
-        assert response.json()["error"]["code"] == "unsupported_response_format"
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "unsupported_response_format"
 
 
 STOPS = st.lists(st.text("abcxyz€ !e~", min_size=1, max_size=3), max_size=4)
 PROMPTS = st.one_of(
     st.text("awx0~é", max_size=4),
-    st.lists(st.integers(0, ToyTokenizer.vocab_size - 1), min_size=1, max_size=4),
+    st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=4),
     st.lists(st.text("a0", max_size=2), min_size=1, max_size=3),
 )
 

@@ -143,9 +143,26 @@ def test_every_prompt_is_answered_as_it_is_alone(served: Served, ask: Any) -> No
 
 
 def test_a_long_explicit_limit_is_limited_by_the_context(served: Served, ask: Any) -> None:
-    room = served.context - len(served.tokenizer.encode(PROMPT))
+    """There is room for two tokens, and every model here goes on greedily after so many fives."""
     for max_tokens in 1_000_000, None:
-        assert ask(max_tokens=max_tokens).json()["usage"]["completion_tokens"] <= room
+        answer = ask(prompt=[5] * (served.context - 2), max_tokens=max_tokens, temperature=0).json()
+        assert answer["usage"]["total_tokens"] == served.context
+        assert answer["choices"][0]["finish_reason"] == "length"
+
+
+def test_a_text_far_longer_than_the_context_is_not_tokenised(
+    served: Served, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some megabytes of it would keep a thread busy for seconds, and a few such requests all."""
+
+    def encode(text: str) -> list[int]:
+        raise AssertionError("a text was tokenised")
+
+    monkeypatch.setattr(served.tokenizer, "encode", encode)
+    for prompt in "once upon a time " * 2**18, ["é" * 2**20]:
+        response = ask(prompt=prompt)
+        assert response.status_code == 400
+        assert response.json()["error"]["code"] == "context_length_exceeded"
 
 
 def test_a_prompt_longer_than_the_context(served: Served, ask: Any) -> None:

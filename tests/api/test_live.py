@@ -121,6 +121,19 @@ def test_others_are_answered_while_a_completion_runs() -> None:
     engine.close()
 
 
+def test_health_answers_while_the_reference_computes(reference_served: Served) -> None:
+    """Its matrix products keep one thread busy, and not the one that answers."""
+    prompt = ["once upon a time"] * 64
+    asked = {"model": reference_served.name, "prompt": prompt, "n": 4, "stream": True}
+    with listening(create_app([reference_served])) as address:
+        with httpx.stream("POST", address + "/v1/completions", json=asked) as response:
+            lines = response.iter_lines()
+            next(lines)
+            for _ in range(3):
+                assert httpx.get(address + "/health", timeout=2).status_code == 200
+            assert reference_served.engine.stats().waiting > 0
+
+
 def test_bytes_on_the_wire(live: str, served: Served) -> None:
     asked = {"model": served.name, "prompt": "once", "max_tokens": 3, "stream": True}
     response = httpx.post(live + "/v1/completions", json=asked)

@@ -106,6 +106,24 @@ def test_lax_coercions(toy_client: TestClient, given: Json, meant: Json) -> None
     assert ask(toy_client, **given)["choices"] == ask(toy_client, **meant)["choices"]
 
 
+NUMBERS = [
+    *("max_tokens", "temperature", "top_p", "min_p", "top_k", "n", "logprobs"),
+    *("presence_penalty", "frequency_penalty", "repetition_penalty", "seed"),
+]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [True, False])
+def test_a_boolean_is_no_number(toy_client: TestClient, name: str, value: bool) -> None:
+    kind = "float_type" if isinstance(TABLE[name].default, float) else "int_type"
+    assert places(post(toy_client, **{name: value})) == [(kind, [name])]
+
+
+def test_a_boolean_is_no_id(toy_client: TestClient) -> None:
+    response = post(toy_client, stop_token_ids=[5, True])
+    assert places(response) == [("int_type", ["stop_token_ids", 1])]
+
+
 def test_a_word_can_ask_for_a_stream(toy_client: TestClient) -> None:
     assert post(toy_client, stream="yes").headers["content-type"].startswith("text/event-stream")
 
@@ -273,7 +291,7 @@ def test_a_whole_surrogate_pair_is(toy_client: TestClient) -> None:
     assert toy_client.post(PATH, content=body).json()["choices"][0]["text"] == "😀a"
 
 
-NUMBERS = [
+HUGE_NUMBERS = [
     *(("temperature", "1e999", "finite_number"), ("temperature", "-1e999", "finite_number")),
     *(("n", "1e999", "finite_number"), ("top_k", "-1e999", "finite_number")),
     *(("temperature", "1" * 400, "float_type"), ("n", "1" * 400, "less_than_equal")),
@@ -281,7 +299,7 @@ NUMBERS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "number", "kind"), NUMBERS, ids=lambda x: x[:20])
+@pytest.mark.parametrize(("name", "number", "kind"), HUGE_NUMBERS, ids=lambda x: x[:20])
 def test_numbers_out_of_this_world(
     toy_client: TestClient, name: str, number: str, kind: str
 ) -> None:
@@ -352,13 +370,25 @@ def test_unknown_fields_are_named_and_do_nothing(toy_client: TestClient) -> None
 
 
 def test_unknown_fields_inside_are_named(toy_client: TestClient) -> None:
+    """In the order of the contract, whatever that of the body and the hashes of the process."""
     response = post(
         toy_client,
+        data={"video": []},
         stream_options={"include_obfuscation": False},
         response_format={"type": "text", "x.y": 1},
+        best_of=1,
     )
-    named = set(response.headers["x-ignored-parameters"].split(","))
-    assert named == {"stream_options.include_obfuscation", "response_format.x.y"}
+    assert response.headers["x-ignored-parameters"].split(",") == [
+        "best_of",
+        "response_format.x.y",
+        "stream_options.include_obfuscation",
+        "data.video",
+    ]
+
+
+def test_a_field_without_a_name_is_not_the_body(toy_client: TestClient) -> None:
+    response = post(toy_client, **{"": {"n": 9, "x": 1}})
+    assert (response.status_code, response.headers["x-ignored-parameters"]) == (200, "")
 
 
 def test_the_names_of_unknown_fields_are_harmless(toy_client: TestClient) -> None:

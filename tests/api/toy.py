@@ -49,6 +49,7 @@ class ToyTokenizer:
 
     vocab_size = len(PIECES)
     special_ids = frozenset({BOS, EOS})
+    most_bytes = 1
     leading_space = False
 
     def __init__(self, bos_id: int | None = BOS) -> None:
@@ -144,8 +145,11 @@ class ToyEngine:
         with self._wake:
             self.requests.append(request)
             ticket = len(self.requests)
-            self._jobs[ticket] = Job(request, deliver)
-            self._wake.notify()
+            if not self._closed:
+                self._jobs[ticket] = Job(request, deliver)
+                self._wake.notify()
+                return ticket
+        deliver(End(error=RuntimeError("the toy was closed")))
         return ticket
 
     def abort(self, ticket: int, choice: int | None = None) -> None:
@@ -158,9 +162,11 @@ class ToyEngine:
 
     def close(self) -> None:
         with self._wake:
-            self._closed = True
+            self._closed, self.healthy = True, False
             self._wake.notify()
         self._thread.join()
+        for ticket in [*self._jobs]:
+            self._jobs.pop(ticket).deliver(End(error=RuntimeError("the toy was closed")))
 
     @property
     def idle(self) -> bool:

@@ -142,11 +142,11 @@ def test_old_rotary_buffers_are_ignored(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("generation", "ids"),
-    [({}, (7,)), ({"eos_token_id": None}, (7,)), ({"eos_token_id": 3}, (3,))]
-    + [({"eos_token_id": [3, 4]}, (3, 4)), (None, (7,))],
+    [({}, (5,)), ({"eos_token_id": None}, (5,)), ({"eos_token_id": 3}, (3,))]
+    + [({"eos_token_id": [3, 4]}, (3, 4)), (None, (5,))],
 )
 def test_eos_token_ids(tmp_path: Path, generation: Any, ids: tuple[int, ...]) -> None:
-    write(tmp_path, arrays(), eos_token_id=7)
+    write(tmp_path, arrays(), eos_token_id=5)
     if generation is not None:
         write_json(tmp_path / "generation_config.json", generation)
     assert load(tmp_path).eos_token_ids == ids
@@ -159,6 +159,16 @@ def test_bad_generation_config(tmp_path: Path) -> None:
     (tmp_path / "generation_config.json").write_text("{")
     with pytest.raises(CheckpointError, match="generation_config.json"):
         read_eos_token_ids(tmp_path, LlamaConfig.from_json(CONFIG))
+
+
+def test_an_end_that_the_model_cannot_draw_is_refused(tmp_path: Path) -> None:
+    """What generation_config.json does not say comes from config.json, and what it says wins."""
+    write(tmp_path, arrays(), eos_token_id=[2, 6])
+    refused(tmp_path, "config.json", "eos_token_id: 6", error=ConfigError)
+    write_json(tmp_path / "generation_config.json", {"eos_token_id": 5})
+    assert load(tmp_path).eos_token_ids == (5,)
+    write_json(tmp_path / "generation_config.json", {"eos_token_id": [5, 6]})
+    refused(tmp_path, "generation_config.json", "eos_token_id: 6", error=ConfigError)
 
 
 def test_only_float32_and_float64(tmp_path: Path) -> None:

@@ -1,8 +1,5 @@
 """One request on the embedded model: caches, choices, echo, ends. Equal means equal bit for bit."""
 
-import queue
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +7,6 @@ from hypothesis import strategies as st
 
 from reference import llama
 from reference.completion import complete, stream
-from reference.engine import ReferenceEngine
 from reference.generate import first_history, generate
 from reference.grammar import UnsupportedFormat
 from reference.logprobs import report
@@ -151,6 +147,24 @@ def test_a_prompt_that_fills_the_context_is_refused_and_one_token_less_is_not(mo
     assert len(tokens(fits)) == 1
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_an_abort_is_seen_at_every_block_of_a_prompt(model: Model, known: bool) -> None:
+    """Whether the block is read or known, and once more where its log-probabilities are made."""
+    ids = model.tokenizer.encode(STORY)[: 3 * BLOCK]
+    request = Request.of(ids, CompletionParams(max_tokens=1, echo=True, logprobs=0))
+    for patience in range(6):
+        prefixes, asked = PrefixCache(), []
+
+        def aborted(choice: int | None, asked: list[int | None] = asked, most=patience) -> bool:
+            asked.append(choice)
+            return len(asked) > most
+
+        if known:
+            list(generate(model, request, prefixes))
+        assert list(generate(model, request, prefixes, aborted)) == [End()]
+        assert asked == [None] * (patience + 1)
+
+
 def test_a_special_stop_id_stays_reachable(model: Model) -> None:
     """End-of-sequence and stop ids are allowed although they are special; other special ids are
     not.
@@ -184,62 +198,6 @@ def test_refusals_name_the_field(model: Model) -> None:
     for prompt, message in ([], "no tokens"), ([10**6], "prompt: id 1000000"), ([-1], "id -1"):
         with pytest.raises(ValueError, match=message):
             complete(model, prompt, CompletionParams())
-    with pytest.raises(UnsupportedFormat, match="response_format.*json_object"):
-        complete(model, "x", CompletionParams(response_format={"type": "json_object"}))
-
-
-@pytest.fixture()
-def engine(model: Model) -> Iterator[ReferenceEngine]:
-    engine = ReferenceEngine(model)
-    yield engine
-    engine.close()
-
-
-def test_the_engine_gives_the_same_events_one_request_after_another(
-    model: Model, engine: ReferenceEngine
-) -> None:
-    request = Request.of(model.tokenizer.encode("The"), CompletionParams(seed=3, max_tokens=5, n=2))
-    streams: list[queue.SimpleQueue[Event]] = [queue.SimpleQueue() for _ in range(3)]
-    for s in streams:
-        engine.submit(request, s.put)
-    expected = list(generate(model, request))
-    for s in streams:
-        assert [s.get(timeout=60) for _ in expected] == expected
-    assert engine.stats().healthy
-
-
-def test_an_abort_ends_a_choice_or_a_request_within_a_step(
-    model: Model, engine: ReferenceEngine
-) -> None:
-    found: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    tickets: list[int] = []
-
-    def deliver(event: Event) -> None:
-        found.put(event)
-        if isinstance(event, Token):
-            engine.abort(tickets[0], event.choice if event.choice == 0 else None)
-
-    request = Request.of([1], CompletionParams(seed=3, max_tokens=400, n=4))
-    ready = queue.SimpleQueue[None]()
-    engine.submit(
-        request, lambda event: ready.get(timeout=60) if isinstance(event, Prompt) else None
-    )
-    tickets.append(engine.submit(request, deliver))
-    engine.abort(tickets[0] - 1)
-    ready.put(None)
-    seen = []
-    while not seen or not isinstance(seen[-1], End):
-        seen.append(found.get(timeout=60))
-    assert [e.choice for e in seen if isinstance(e, Token)] == [0, 1]
-    assert seen[-1].error is None
-
-
-def test_an_error_in_the_model_ends_the_request_and_not_the_engine(
-    model: Model, engine: ReferenceEngine
-) -> None:
-    found: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    engine.submit(Request.of([1] * model.context, CompletionParams()), found.put)
-    end = found.get(timeout=60)
-    assert isinstance(end, End) and isinstance(end.error, ContextLengthExceeded)
-    engine.submit(Request.of([1], CompletionParams(max_tokens=1, seed=0)), found.put)
-    assert isinstance(found.get(timeout=60), Prompt) and engine.stats().healthy
+    for wanted in {"type": "json_object"}, {"type": None}, {}:
+        with pytest.raises(UnsupportedFormat, match=f"response_format: {wanted.get('type')!r}"):
+            complete(model, "x", CompletionParams(response_format=wanted))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from reference.params import CompletionParams
 from reference.request import Report, Token
 from reference.text import ChoiceText, Delta, TokenNames, choice_text, echo
+from reference.tokenizer import decode
 from tests.reference.test_stopping import brute_force
 
 
@@ -94,6 +95,12 @@ def test_an_output_that_begins_the_text_loses_the_space_that_encode_adds() -> No
     goes_on = run(choice_text(Toy(), CompletionParams(), [1], "x"), tokens)
     assert "".join(d.text for d in begins) == "a b"
     assert "".join(d.text for d in goes_on) == " a b"
+
+
+def test_an_id_that_the_tokenizer_does_not_know_has_no_text() -> None:
+    """The embedding may have more rows; the space that the tokenizer adds stands at the start."""
+    assert decode(Toy(), [*b" a", 300, *b" b"]) == "a b"
+    assert decode(Toy(), [300, *b" a"]) == " a"
 
 
 def test_names_never_overwrite_each_other() -> None:
