@@ -3,9 +3,11 @@
 import json
 import math
 import re
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -25,6 +27,13 @@ from reference.tokenizer import load
 SMALL = Shape(
     vocab_size=420, model=16, ffn=24, heads=4, kv_heads=2, head_dim=4, layers=2, context=32
 )
+
+
+@pytest.fixture(autouse=True)
+def lax() -> Iterator[None]:
+    """The optimiser is not ours, and relies on promotions."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 @pytest.fixture(scope="module")
