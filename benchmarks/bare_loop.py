@@ -6,6 +6,7 @@ loop itself only enqueues steps.
 """
 
 import time
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,17 +18,21 @@ from reference.config import LlamaConfig
 Weights = dict[str, Any]
 
 
+@partial(jax.jit, static_argnums=0, donate_argnums=4)
+def run(config: LlamaConfig, weights: Weights, token: Any, position: Any, caches: Any) -> Any:
+    return step(config, weights, token, position, caches)
+
+
 def loop(config: LlamaConfig, weights: Weights, streams: int, steps: int, start: int) -> float:
     """Seconds per step of `streams` sequences, from position `start` on."""
     shape = (streams, config.num_key_value_heads, start + steps + 1, config.head_dim)
     caches = [(jnp.zeros(shape), jnp.zeros(shape)) for _ in range(config.num_hidden_layers)]
-    run = jax.jit(lambda w, t, p, c: step(config, w, t, p, c), donate_argnums=3)
     token = jnp.arange(streams, dtype=jnp.int32)
-    token, caches = run(weights, token, jnp.int32(start), caches)
+    token, caches = run(config, weights, token, jnp.int32(start), caches)
     token.block_until_ready()
     begin = time.perf_counter()
     for i in range(1, steps):
-        token, caches = run(weights, token, jnp.int32(start + i), caches)
+        token, caches = run(config, weights, token, jnp.int32(start + i), caches)
     token.block_until_ready()
     return (time.perf_counter() - begin) / (steps - 1)
 

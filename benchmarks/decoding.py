@@ -1,6 +1,6 @@
 """The engine beside a bare loop of the same shape, in turns, in one run.
 
-python -m benchmarks.decoding [--shape 134M] [--streams 1 8] [--repeats 5] [--tokens 96]
+python -m benchmarks.decoding [--shape 134M] [--streams 1 8] [--repeats 15] [--tokens 64] [--variant]
 """
 
 import argparse
@@ -39,8 +39,8 @@ def main() -> None:
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--widths", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--variant", action="store_true", help="use every width")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--tokens", type=int, default=96)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--tokens", type=int, default=64)
     options = parser.parse_args()
     shape = config(options.shape)
     model = random_model(shape, jnp.dtype(jnp.float32))
@@ -68,15 +68,28 @@ def main() -> None:
 def by_name(model: Llama) -> Weights:
     """The same arrays as plain dictionaries."""
 
-    def linear(name: str, layer: nnx.Module) -> jax.Array:
-        return getattr(layer, name).weight[...]
+    config = model.config
+    Q = config.num_attention_heads * config.head_dim
+    KV = config.num_key_value_heads * config.head_dim
 
-    names = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    def linear(layer: nnx.Module) -> Weights:
+        q, k, v = jnp.split(layer.qkv_proj.weight[...], (Q, Q + KV))
+        gate, up = jnp.split(layer.gate_up_proj.weight[...], 2)
+        return {
+            "q_proj": q,
+            "k_proj": k,
+            "v_proj": v,
+            "o_proj": layer.o_proj.weight[...],
+            "gate_proj": gate,
+            "up_proj": up,
+            "down_proj": layer.down_proj.weight[...],
+        }
+
     assert model.lm_head is not None
     return {
         "embed_tokens": model.embed_tokens[...],
         "layers": [
-            {name: linear(name, layer) for name in names}
+            linear(layer)
             | {
                 "input_layernorm": layer.input_layernorm[...],
                 "post_attention_layernorm": layer.post_attention_layernorm[...],

@@ -1,15 +1,24 @@
-"""A checkpoint, tensor by tensor onto the device. The host holds one tensor at a time."""
+"""A checkpoint, tensor by tensor onto the device. The host holds what is put together there: three
+tensors of a layer at most.
+"""
 
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
 from jax_backend.attention import Attention
 from jax_backend.llama import Llama, rotation
 from reference import checkpoint
+
+Place = tuple[str | int, ...]
+
+# The layers that `jax_backend.llama` makes of several of the file's, in this order.
+JOINED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+JOINED_IN = {part: whole for whole, parts in JOINED.items() for part in parts}
 
 
 def load(
@@ -27,17 +36,33 @@ def load(
     model = Llama(checkpoint.read_config(directory, context), jnp.dtype(dtype), attention)
     graph, state = nnx.split(model)
     leaves = dict(nnx.to_flat_state(state))
+
+    def put(place: Place, parts: list[np.ndarray]) -> None:
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        leaves[place] = leaves[place].replace(jax.device_put(whole))
+
+    waiting: dict[Place, dict[str, np.ndarray]] = {}
     for name, tensor in checkpoint.tensors(directory):
-        leaf = leaves[path(name)]
-        leaves[path(name)] = leaf.replace(jax.device_put(tensor.astype(dtype)))
-    turns = ("rotation",)
-    leaves[turns] = leaves[turns].replace(jax.device_put(rotation(model.config)))
+        place, part = where(name)
+        parts = waiting.setdefault(place, {})
+        parts[part] = tensor.astype(dtype)
+        wanted = JOINED.get(JOINED_IN.get(part, ""), (part,))
+        if len(parts) == len(wanted):
+            put(place, [parts[p] for p in wanted])
+            del waiting[place], parts
+    put(("rotation",), [rotation(model.config)])
     return nnx.merge(graph, nnx.from_flat_state(leaves))
 
 
-def path(name: str) -> tuple[str | int, ...]:
-    """Where a tensor of the file stands in the module."""
-    parts = [part for part in name.split(".") if part not in ("model", "self_attn", "mlp")]
-    if not parts[-2].endswith("_proj"):
-        parts.pop()  # the weight is all there is
-    return tuple(int(part) if part.isdigit() else part for part in parts)
+def where(name: str) -> tuple[Place, str]:
+    """Where a tensor of the file stands in the module, and which part it is of what stands there.
+
+    model.layers.3.self_attn.k_proj.bias  →  ("layers", 3, "qkv_proj", "bias"), "k_proj"
+    """
+    words = [word for word in name.split(".") if word not in ("model", "self_attn", "mlp")]
+    part = words[-2]
+    if part.endswith("_proj"):
+        words[-2] = JOINED_IN.get(part, part)
+    else:
+        words.pop()  # the weight is all there is
+    return tuple(int(word) if word.isdigit() else word for word in words), part

@@ -139,7 +139,12 @@ def test_product(count: int, data: st.DataObject) -> None:
 def test_a_checkpoint_goes_to_the_device_whole() -> None:
     model, weights = load(GOLDENS / "biases"), checkpoint.load(GOLDENS / "biases").weights
     np.testing.assert_array_equal(model.embed_tokens[...], weights.embedding)
-    np.testing.assert_array_equal(model.layers[1].k_proj.bias[...], weights.layers[1].k_proj.bias)
+    theirs, mine = weights.layers[1], model.layers[1]
+    for name in "weight", "bias":
+        parts = [getattr(getattr(theirs, part), name) for part in ("q_proj", "k_proj", "v_proj")]
+        np.testing.assert_array_equal(getattr(mine.qkv_proj, name)[...], np.concatenate(parts))
+    up = mine.gate_up_proj.weight[...][len(theirs.gate_proj.weight) :]
+    np.testing.assert_array_equal(up, theirs.up_proj.weight)
     assert load(GOLDENS / "mqa_tied").lm_head is None
     with pytest.raises(ValueError, match="dtype"):
         load(GOLDENS / "gqa", np.float16)
@@ -151,8 +156,8 @@ def test_a_shorter_context_may_be_asked_for() -> None:
         load(GOLDENS / "gqa", context=10**6)
 
 
-def test_the_host_holds_one_tensor_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tensor is let go when the next one is read."""
+def test_the_host_holds_a_few_tensors_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tensor is let go when the parts of its layer are together."""
     import weakref
 
     alive: list[Any] = []
@@ -168,4 +173,4 @@ def test_the_host_holds_one_tensor_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(checkpoint, "tensors", watched)
     load(GOLDENS / "gqa", jnp.bfloat16)
-    assert max(held) <= 2
+    assert max(held) <= 3 < len(alive)
