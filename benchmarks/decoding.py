@@ -1,6 +1,6 @@
 """The engine beside a bare loop of the same shape, in turns, in one run.
 
-python -m benchmarks.decoding [--shape 134M] [--streams 1 8] [--repeats 15] [--tokens 64] [--variant]
+python -m benchmarks.decoding [--shape 134M] [--streams 1 8] [--repeats 15] [--variant]
 """
 
 import argparse

@@ -73,7 +73,9 @@ class Device:
         self.vocab_size = config.vocab_size
         self.top = min(settings.top, config.vocab_size)
         self.table = -(-config.max_position_embeddings // settings.page_size)
-        self.graph, self.weights = nnx.split(model)
+        graph, state = nnx.split(model)
+        self.weights, structure = jax.tree.flatten(state)
+        self.program = step.program(graph, structure)
         self.layers = step.empty_pages(model, settings.pages, settings.page_size)
         self.slots = step.empty_slots(settings.slots, self.vocab_size)
         self.widths = settings.widths
@@ -97,7 +99,7 @@ class Device:
             table=filled(chunk.pages, self.table),
         )
         top = None if chunk.reading.reports is None else self.top
-        self.layers, reports = step.read(self.graph, self.weights, self.layers, content, top)
+        self.layers, reports = self.program.read(self.weights, self.layers, content, top)
         return reports
 
     def _content(self, choice: Choice) -> step.Slots:
@@ -131,8 +133,8 @@ class Device:
         )
 
     def _decode(self, rows: step.Rows) -> step.Drawn:
-        self.layers, self.slots, drawn = step.decode(
-            self.graph, self.weights, self.layers, self.slots, rows, self.top
+        self.layers, self.slots, drawn = self.program.decode(
+            self.weights, self.layers, self.slots, rows, self.top
         )
         return drawn
 

@@ -135,6 +135,8 @@ class JaxEngine:
 
     def _receive(self, ticket: int, request: Request, deliver: Callable[[Event], None]) -> None:
         try:
+            if not 0 <= min(request.prompt) <= max(request.prompt) < self.device.vocab_size:
+                raise ValueError(f"prompt: an id is not in 0 … {self.device.vocab_size - 1}")
             self._jobs[ticket] = self.scheduler.add(ticket, request, deliver)
         except ValueError as error:
             self._end(ticket, error)

@@ -6,13 +6,15 @@ A slot keeps, on the device, what belongs to one choice. A row of a batch is one
 one token; a row that only fills the batch up has a slot beyond the last, whose changes are dropped.
 """
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.tree_util import PyTreeDef
 from jaxtyping import Array, Bool, Float32, Int32
 
 from jax_backend import logprobs
@@ -113,18 +115,12 @@ def copy_page(
     return jax.tree.map(lambda pages: pages.at[target].set(pages[source]), layers)
 
 
-@partial(jax.jit, static_argnames=("graph", "top"), donate_argnums=(2,))
 def read(
-    graph: nnx.GraphDef[Llama],
-    weights: nnx.State,
-    layers: list[Pages],
-    chunk: "Chunk",
-    top: int | None,
+    model: Llama, layers: list[Pages], chunk: "Chunk", top: int | None
 ) -> tuple[list[Pages], Reports | None]:
     """Read a chunk of one prompt into its pages. top: None if its log-probabilities are not asked
     for.
     """
-    model = nnx.merge(graph, weights)
     i = jnp.arange(chunk.token.shape[0], dtype=jnp.int32)
     written = i < chunk.count
     positions = jnp.where(written, chunk.start + i, chunk.start)
@@ -148,19 +144,12 @@ class Chunk(NamedTuple):
     table: Int32[Array, "M"]
 
 
-@partial(jax.jit, static_argnames=("graph", "top"), donate_argnums=(2, 3))
 def decode(
-    graph: nnx.GraphDef[Llama],
-    weights: nnx.State,
-    layers: list[Pages],
-    slots: Slots,
-    rows: Rows,
-    top: int,
+    model: Llama, layers: list[Pages], slots: Slots, rows: Rows, top: int
 ) -> tuple[list[Pages], Slots, Drawn]:
     """One decoding step: each row feeds a token and draws the next. top: the most likeliest tokens
     that a report may list.
     """
-    model = nnx.merge(graph, weights)
     mine: Slots = jax.tree.map(lambda all: all[rows.slot], slots._replace(history=None))
     token = jnp.where(rows.token < 0, mine.token, rows.token)
     real = rows.slot < len(slots.token)
@@ -201,3 +190,32 @@ def remember(
         seen=history.seen.at[slot, token].set(True, mode="drop"),
         counts=history.counts.at[slot, token].add(1, mode="drop"),
     )
+
+
+class Program(NamedTuple):
+    """`read` and `decode`, compiled for one kind of model. They take its weights as a list."""
+
+    read: Callable[..., tuple[list[Pages], Reports | None]]
+    decode: Callable[..., tuple[list[Pages], Slots, Drawn]]
+
+
+@cache
+def program(graph: nnx.GraphDef[Llama], structure: PyTreeDef) -> Program:
+    """What a model is, besides its weights, is bound here once: to tell one from another takes
+    longer than to enqueue a step.
+    """
+
+    def model(weights: list[Array]) -> Llama:
+        return nnx.merge(graph, jax.tree.unflatten(structure, weights))
+
+    @partial(jax.jit, static_argnums=3, donate_argnums=1)
+    def compiled_read(weights: list[Array], layers: list[Pages], chunk: Chunk, top: int | None):
+        return read(model(weights), layers, chunk, top)
+
+    @partial(jax.jit, static_argnums=4, donate_argnums=(1, 2))
+    def compiled_decode(
+        weights: list[Array], layers: list[Pages], slots: Slots, rows: Rows, top: int
+    ):
+        return decode(model(weights), layers, slots, rows, top)
+
+    return Program(compiled_read, compiled_decode)

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from conformance.parity import agreement, circumstances
 from conformance.parity.requests import Asked, asked, collect
-from jax_backend import step
+from jax_backend.checkpoint import load
 from jax_backend.device import Settings
 from jax_backend.engine import JaxEngine
 from reference.model import Model
@@ -86,7 +87,8 @@ def test_nothing_is_compiled_after_the_start(engine: JaxEngine) -> None:
             compiled.append(event)
 
     jax.monitoring.register_event_duration_secs_listener(heard)
-    before = step.decode._cache_size(), step.read._cache_size()
+    program = engine.device.program
+    before = program.decode._cache_size(), program.read._cache_size()
     rng = np.random.default_rng(3)
     answered = 0
     for hour in range(24):
@@ -97,7 +99,7 @@ def test_nothing_is_compiled_after_the_start(engine: JaxEngine) -> None:
         assert all(answer.error is None for answer in answers)
         answered += len(answers)
     assert answered > 150
-    assert (step.decode._cache_size(), step.read._cache_size()) == before
+    assert (program.decode._cache_size(), program.read._cache_size()) == before
     jax.monitoring.clear_event_listeners()
     assert compiled == []
 
@@ -161,6 +163,13 @@ def test_a_prompt_that_fills_the_context_ends_with_an_error(engine: JaxEngine) -
     assert isinstance(answer.error, ValueError)
 
 
+@pytest.mark.parametrize("wrong", [-1, V])
+def test_an_id_out_of_the_vocabulary_fails_its_request_alone(engine: JaxEngine, wrong: int) -> None:
+    bad, good = collect(engine, [request([3, wrong]), request([3])])
+    assert isinstance(bad.error, ValueError) and "prompt" in str(bad.error)
+    assert good.error is None
+
+
 def test_an_engine_that_fails_says_so_and_ends_everything(
     spec: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,11 +183,10 @@ def test_an_engine_that_fails_says_so_and_ends_everything(
 
 
 def test_logits_that_are_not_finite_fail_their_request_alone(spec: Model) -> None:
-    engine = engine_of(spec, Settings(widths=(2,), pages=64, page_size=64, chunks=(8,)))
-    embedding = engine.device.weights["embed_tokens"][...]
-    engine.device.weights["embed_tokens"] = engine.device.weights["embed_tokens"].replace(
-        embedding.at[0].set(np.nan)
-    )
+    model = load(spec.checkpoint.directory)
+    model.embed_tokens[...] = model.embed_tokens[...].at[0].set(jnp.nan)
+    settings = Settings(widths=(2,), pages=64, page_size=64, chunks=(8,))
+    engine = JaxEngine(model, spec.checkpoint.eos_token_ids, spec.never, settings)
     bad, good = collect(engine, [request([3, 0], n=2), request([3, 4])])
     assert isinstance(bad.error, ValueError) and "finite" in str(bad.error)
     assert good.error is None
