@@ -112,8 +112,9 @@ BACKENDS: dict[str, Callable[[argparse.Namespace], Served]] = {"jax": jax, "refe
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
-    """On the terminal, as long as the block runs: a function of (what, done, total)."""
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    """On the terminal, if there is one, while the block runs: a function of (what, done, total)."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None)
         yield lambda what, done, total: bar.update(
             task, description=f"{title}: {what}", completed=done, total=total

@@ -1,5 +1,6 @@
 """The end of a server: what runs is finished, or ends with an error that has its proper shape."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -80,11 +81,12 @@ def test_every_address_of_a_host_has_one_port() -> None:
 
 
 @contextmanager
-def process() -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`python -m api` with the embedded model, and its address."""
-    command = [sys.executable, "-m", "api", "--backend", "reference", "--port", "0"]
+def process(backend: str = "reference") -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`python -m api` with the embedded model, and its address. It keeps nothing on disk."""
+    command = [sys.executable, "-m", "api", "--backend", backend, "--port", "0"]
+    environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "0"}
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as started:
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as started:
         try:
             assert started.stdout is not None
             [address] = [w for w in started.stdout.readline().split() if w.startswith("http")]
@@ -105,10 +107,13 @@ def left(started: subprocess.Popen[str]) -> tuple[int, str]:
     return started.returncode, said
 
 
-@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_lets_finish_what_runs(sign: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("backend", "sign"),
+    [("reference", signal.SIGTERM), ("reference", signal.SIGINT), ("jax", signal.SIGTERM)],
+)
+def test_a_signal_lets_finish_what_runs(backend: str, sign: signal.Signals) -> None:
     with (
-        process() as (started, address),
+        process(backend) as (started, address),
         httpx.stream("POST", address + PATH, json=asked(8), timeout=60) as response,
     ):
         lines = response.iter_lines()
