@@ -263,7 +263,9 @@ def test_a_model_keeps_the_attention_that_it_is_given() -> None:
             count=jnp.int32(5),
             table=jnp.array([2, 1]),
         )
-        _, reports = step.read(graph, weights, step.empty_pages(model, 2, 16), chunk, 4)
+        leaves, structure = jax.tree.flatten(weights)
+        layers = step.empty_pages(model, 2, 16)
+        _, reports = step.program(graph, structure).read(leaves, layers, chunk, 4)
         found.append(np.asarray(reports.logprob[:5]))
     np.testing.assert_allclose(*found, rtol=0, atol=1e-4)  # as in test_engine
 
