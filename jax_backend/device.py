@@ -95,6 +95,7 @@ class Device:
             token=filled(prompt[chunk.start : stop], chunk.size),
             following=filled(prompt[chunk.start + 1 : stop + 1], chunk.size),
             start=np.int32(chunk.start),
+            skip=np.int32(chunk.skip),
             count=np.int32(chunk.count),
             table=filled(chunk.pages, self.table),
         )
@@ -159,7 +160,7 @@ class Device:
         ]
         for size in self.settings.chunks:
             for reports, more in (None, ""), ([], " with log-probabilities"):
-                chunk = Chunk(Reading(job, [], reports=reports), 0, 0, size, ())
+                chunk = Chunk(Reading(job, [], reports=reports), 0, 0, 0, size, ())
                 tasks.append((f"prompts by {size}{more}", partial(self._read, chunk)))
         for width in self.widths:
             tasks.append((f"batches of {width}", partial(self._feed, nobody(choice, width, self))))

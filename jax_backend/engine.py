@@ -134,6 +134,8 @@ class JaxEngine:
                 return
 
     def _receive(self, ticket: int, request: Request, deliver: Callable[[Event], None]) -> None:
+        if ticket not in self._open:
+            return  # the engine was closed meanwhile
         try:
             if not 0 <= min(request.prompt) <= max(request.prompt) < self.device.vocab_size:
                 raise ValueError(f"prompt: an id is not in 0 … {self.device.vocab_size - 1}")
@@ -174,13 +176,15 @@ class JaxEngine:
 
     def _collect(self, chunk: Chunk, reports: step.Reports) -> None:
         request, collected = chunk.reading.job.request, chunk.reading.reports
-        for i in range(chunk.count if collected is not None else 0):
+        for i in range(chunk.skip, chunk.count if collected is not None else 0):
             token = request.prompt[chunk.start + i + 1]
             collected.append(report(token, reports, i, request.params.logprobs or 0))
 
     def _announce(self, reading: Reading) -> None:
+        if reading.job.ticket not in self._open:
+            return  # aborted while its prompt was being read
         reports = None if reading.reports is None else tuple(reading.reports)
-        event = Prompt(cached_tokens=reading.cached, reports=reports)
+        event = Prompt(cached_tokens=reading.job.cached or 0, reports=reports)
         self._deliver(reading.job.deliver, event)
 
     def _take(self, row: Row, drawn: step.Drawn, i: int) -> None:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from jax_backend.attention import Attention, Pages, for_platform
@@ -33,14 +34,22 @@ class Linear(nnx.Module):
         return y_TO if self.bias is None else y_TO + self.bias[...][None]
 
 
-def product(x_TI: Float[Array, "T in"], w_OI: Float[Array, "out in"]) -> Float[Array, "T out"]:
-    """x Wᵀ. On a CPU the few rows of a decoding step are columns of W x, which reads the weights
-    once, in order; the barriers keep the compiler from folding the transposition back.
+def product(
+    x_TI: Float[Array, "T in"], w_OI: Float[Array, "out in"], out: DTypeLike | None = None
+) -> Float[Array, "T out"]:
+    """x Wᵀ, in the dtype `out` if it is not to be that of x. On a CPU the few rows of a decoding
+    step are columns of W x, which reads the weights once, in order; the barriers keep the compiler
+    from folding the transposition back.
     """
     if jax.default_backend() != "cpu" or len(x_TI) == 1:
-        return jax.lax.dot_general(x_TI, w_OI, (((1,), (1,)), ((), ())), precision="highest")
+        inner = (((1,), (1,)), ((), ()))
+        return jax.lax.dot_general(
+            x_TI, w_OI, inner, precision="highest", preferred_element_type=out
+        )
     columns = jax.lax.optimization_barrier(x_TI.T)
-    y_OT = jax.lax.optimization_barrier(jnp.matmul(w_OI, columns, precision="highest"))
+    y_OT = jax.lax.optimization_barrier(
+        jnp.matmul(w_OI, columns, precision="highest", preferred_element_type=out)
+    )
     return y_OT.T
 
 
@@ -115,7 +124,7 @@ class Llama(nnx.Module):
     def logits(self, x_TD: Float[Array, "T D"]) -> Float32[Array, "T V"]:
         """The score of every token of the vocabulary as the next one."""
         head = self.embed_tokens if self.lm_head is None else self.lm_head
-        return product(x_TD, head[...]).astype(jnp.float32)
+        return product(x_TD, head[...], jnp.float32)
 
 
 def rms_norm(

@@ -10,13 +10,16 @@ from reference.request import Event, Report, Request
 
 @dataclass(eq=False)
 class Job:
-    """A request on its way. announced: whether its prompt has been read once."""
+    """A request on its way. cached: how many tokens of its prompt were known when it was first to
+    be read, None before. announced: whether it has been read once.
+    """
 
     ticket: int
     request: Request
     deliver: Callable[[Event], None]
     budget: int
     names: list[bytes]
+    cached: int | None = None
     announced: bool = False
     choices: list["Choice"] = field(default_factory=list)
 
@@ -70,7 +73,6 @@ class Reading:
     choices: list[Choice]
     pages: list[int] = field(default_factory=list)
     position: int = 0
-    cached: int = 0
     reports: list[Report | None] | None = None
 
     @property
@@ -80,12 +82,13 @@ class Reading:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Prompt tokens start … start + count − 1 to read into `pages`. size: how many places the
-    device's computation has for them.
+    """Prompt tokens start … start + count − 1, of which the first `skip` are in `pages` already, to
+    read into `pages`. size: how many places the device's computation has for them.
     """
 
     reading: Reading
     start: int
+    skip: int
     count: int
     size: int
     pages: tuple[int, ...]

@@ -28,7 +28,8 @@ class Scheduler:
 
     A prompt is cut where a multiple of the largest chunk is, whatever is known of it already, and
     each piece is read in the smallest chunk that holds the whole of it. So the size of a token's
-    chunk, which its rounding may depend on, is a matter of the prompt alone. A smaller chunk is
+    chunk and its place there, on which its rounding may depend, are a matter of the prompt alone:
+    what is known keeps its place, and is not written again. A smaller chunk is
     smaller than a page: it fills none that another prompt could share.
     """
 
@@ -150,8 +151,8 @@ class Scheduler:
         stop = min(stop, len(reading.pages) * self.page_size)
         if stop <= reading.position:
             return None
-        count = stop - reading.position
-        chunk = Chunk(reading, reading.position, count, size, tuple(reading.pages))
+        skip = reading.position - cut
+        chunk = Chunk(reading, cut, skip, stop - cut, size, tuple(reading.pages))
         reading.position = stop
         full = stop // self.page_size
         for page, name in zip(reading.pages[:full], reading.job.names[:full], strict=True):
@@ -167,7 +168,9 @@ class Scheduler:
         else:
             reading.pages = self.pool.longest(reading.job.names)
             self.pool.share(reading.pages)
-        reading.position = reading.cached = len(reading.pages) * self.page_size
+        reading.position = len(reading.pages) * self.page_size
+        if reading.job.cached is None:  # else the pages may be its own
+            reading.job.cached = reading.position
         return reading
 
     def _announce(self) -> Reading | None:

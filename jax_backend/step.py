@@ -122,8 +122,9 @@ def read(
     for.
     """
     i = jnp.arange(chunk.token.shape[0], dtype=jnp.int32)
-    written = i < chunk.count
-    positions = jnp.where(written, chunk.start + i, chunk.start)
+    real = i < chunk.count
+    written = real & (i >= chunk.skip)
+    positions = jnp.where(real, chunk.start + i, chunk.start)
     x, layers = model.hidden_states(
         chunk.token[None], positions[None], written[None], chunk.table[None], layers
     )
@@ -133,13 +134,14 @@ def read(
 
 
 class Chunk(NamedTuple):
-    """Tokens of one prompt at start, start + 1, …; `count` of them are real. following: the token
-    after each.
+    """Tokens of one prompt at start, start + 1, …; `count` of them are real, and the first `skip`
+    of those are in the pages already. following: the token after each.
     """
 
     token: Int32[Array, "C"]
     following: Int32[Array, "C"]
     start: Int32[Array, ""]
+    skip: Int32[Array, ""]
     count: Int32[Array, ""]
     table: Int32[Array, "M"]
 
@@ -162,7 +164,7 @@ def decode(
     logits = model.logits(x[:, 0])
     drawn = sample(
         logits,
-        mine.params,
+        asking_nothing(mine.params, ~real),
         jax.tree.map(lambda all: all[rows.slot], history),
         rows.position + 1 - mine.prompt,
     )
@@ -177,6 +179,20 @@ def decode(
     )
     slots = slots._replace(history=history, token=slots.token.at[rows.slot].set(drawn, mode="drop"))
     return layers, slots, Drawn(drawn, jnp.isfinite(logits).all(axis=1), *report)
+
+
+def asking_nothing(params: Params, rows: Bool[Array, "B"]) -> Params:
+    """The parameters, with `rows` greedy and without penalties, so that they ask for no step of the
+    sampler. What a row beyond the last slot seems to ask for is what somebody left in that one.
+    """
+    nothing = {
+        "temperature": 0,
+        "repetition_penalty": 1,
+        "frequency_penalty": 0,
+        "presence_penalty": 0,
+    }
+    changed = {name: jnp.where(rows, off, getattr(params, name)) for name, off in nothing.items()}
+    return params._replace(**changed)
 
 
 def remember(

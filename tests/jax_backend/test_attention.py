@@ -260,6 +260,7 @@ def test_a_model_keeps_the_attention_that_it_is_given() -> None:
             token=jnp.arange(8) + 3,
             following=jnp.arange(8) + 4,
             start=jnp.int32(0),
+            skip=jnp.int32(0),
             count=jnp.int32(5),
             table=jnp.array([2, 1]),
         )

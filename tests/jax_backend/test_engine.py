@@ -158,6 +158,18 @@ def test_abort_ends_a_request_within_a_step(engine: JaxEngine) -> None:
     assert engine.scheduler.pool.available == engine.scheduler.pool.count
 
 
+def test_nothing_follows_the_end(engine: JaxEngine) -> None:
+    """However early or late the abort comes."""
+    for pause in range(12):
+        events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        ticket = engine.submit(request(list(range(40)) * 3, max_tokens=40), events.put)
+        threading.Event().wait(pause / 2000)
+        engine.abort(ticket)
+        collect(engine, [request([1], max_tokens=1)])
+        seen = [events.get_nowait() for _ in range(events.qsize())]
+        assert [type(event) for event in seen].index(End) == len(seen) - 1
+
+
 def test_a_prompt_that_fills_the_context_ends_with_an_error(engine: JaxEngine) -> None:
     (answer,) = collect(engine, [request([5] * 4096)])
     assert isinstance(answer.error, ValueError)

@@ -88,6 +88,7 @@ def test_bfloat16_is_float32_to_its_precision() -> None:
     assert {leaf.dtype for leaf in jax.tree.leaves(half.layers)} == {jnp.dtype(jnp.bfloat16)}
     found, expected = half.read(tokens), Paged(load(GOLDENS / "gqa")).read(tokens)
     assert found.dtype == np.float32
+    assert (found != found.astype(jnp.bfloat16).astype(np.float32)).any(), "rounded on the way"
     error = np.abs(found - expected).max() / np.ptp(expected)
     assert 1e-5 < error < 0.04
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jax_backend import logits as l
-from jax_backend import logprobs, sampler, threefry
+from jax_backend import logprobs, sampler, step, threefry
 from jax_backend.sums import row_sum
 from reference import logits as spec
 from reference import logprobs as spec_logprobs
@@ -261,3 +261,16 @@ def test_ties_among_the_likeliest_are_ranked_by_id() -> None:
     x = np.zeros((1, V), np.float32)
     _, _, ids = logprobs.report(x, np.array([0], np.int32), 5)
     assert ids[0].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_padding_asks_for_nothing() -> None:
+    asked = CompletionParams(
+        top_k=3, top_p=0.5, min_p=0.1, repetition_penalty=2, presence_penalty=1
+    )
+    one = sampler.Params.of(asked, 1, 0)
+    params = jax.tree.map(lambda x: jnp.stack([x, x]), one)
+    padding = step.asking_nothing(params, jnp.array([False, True]))
+    for name, _, asks in sampler.STEPS:
+        if name not in ("response_format", "temperature"):
+            expected = [name != "frequency_penalty", False]
+            assert asks(padding).tolist() == expected, name

@@ -22,8 +22,8 @@ def request(prompt: list[int], **params: Any) -> Request:
 
 
 class Device:
-    """pages[p][i]: the token at place i of page p, and the size of the chunk it was read in, 0 for
-    one that was fed. slots: what each has drawn last.
+    """pages[p][i]: the token at place i of page p, and the size of the chunk it was read in and its
+    place there, zeros for one that was fed. slots: what each has drawn last.
     """
 
     def __init__(self, pages: int, size: int, chunks: tuple[int, ...]) -> None:
@@ -34,8 +34,9 @@ class Device:
     def run(self, plan: Plan) -> list[int]:
         """What each row draws: a function of all tokens before it, as a model's choice is."""
         if chunk := plan.chunk:
-            for i in range(chunk.start, chunk.start + chunk.count):
-                self.write(chunk.pages, i, chunk.reading.job.prompt[i], chunk.size)
+            for i in range(chunk.start + chunk.skip, chunk.start + chunk.count):
+                where = chunk.size, i - chunk.start
+                self.write(chunk.pages, i, chunk.reading.job.prompt[i], where)
             assert chunk.count <= chunk.size
         for source, target in plan.copies:
             self.pages[target] = list(self.pages[source])
@@ -45,13 +46,15 @@ class Device:
             self.write(row.pages, row.position, token)
             text = self.text(row.pages, row.position + 1)
             job, read = row.choice.job, len(row.choice.job.prompt) - 1
-            assert self.chunks(row.pages, read) == sizes(read, self.chunk_sizes)
+            assert self.chunks(row.pages, read) == chunks_of(read, self.chunk_sizes)
             assert text[: len(job.prompt)] == list(job.prompt[: len(text)])
             drawn.append(draw(text, row.choice.index))
             self.slots[row.slot] = drawn[-1]
         return drawn
 
-    def write(self, pages: tuple[int, ...], position: int, token: int, chunk: int = 0) -> None:
+    def write(
+        self, pages: tuple[int, ...], position: int, token: int, chunk: tuple[int, int] = (0, 0)
+    ) -> None:
         page = pages[position // self.size]
         assert page > 0
         self.pages[page][position % self.size] = token, chunk
@@ -169,11 +172,13 @@ class Scheduling(RuleBasedStateMachine):
         assert len(set(self.announced)) == len(self.announced)
 
 
-def sizes(read: int, chunks: tuple[int, ...]) -> list[int]:
-    """The chunk of each of the first tokens of a prompt, whatever of it was in the cache."""
+def chunks_of(read: int, chunks: tuple[int, ...]) -> list[tuple[int, int]]:
+    """The chunk of each of the first tokens of a prompt, and its place there, whatever of it was in
+    the cache.
+    """
     starts = range(0, read, chunks[-1])
     pieces = [min(chunks[-1], read - start) for start in starts]
-    return [next(c for c in chunks if c >= piece) for piece in pieces for _ in range(piece)]
+    return [(next(c for c in chunks if c >= piece), i) for piece in pieces for i in range(piece)]
 
 
 TestScheduling = Scheduling.TestCase
@@ -183,13 +188,18 @@ TestScheduling.settings = settings(max_examples=150, stateful_step_count=40)
 def run(s: Scheduler, device: Device) -> list[Plan]:
     plans = []
     while s.busy:
-        plans.append(s.plan())
-        for row, token in zip(plans[-1].rows, device.run(plans[-1]), strict=True):
-            if row.drawn == len(row.choice.tokens) and not row.choice.ended:
-                row.choice.tokens.append(token)
-                if finish(row.choice, frozenset())[0]:
-                    s.end(row.choice)
+        plans.append(one_step(s, device))
     return plans
+
+
+def one_step(s: Scheduler, device: Device) -> Plan:
+    plan = s.plan()
+    for row, token in zip(plan.rows, device.run(plan), strict=True):
+        if row.drawn == len(row.choice.tokens) and not row.choice.ended:
+            row.choice.tokens.append(token)
+            if finish(row.choice, frozenset())[0]:
+                s.end(row.choice)
+    return plan
 
 
 def test_a_long_prompt_is_read_chunk_by_chunk_while_others_go_on() -> None:
@@ -228,7 +238,7 @@ def test_a_prompt_that_was_read_is_found_by_its_own_principal_only() -> None:
         params = CompletionParams(max_tokens=1, prompt_cache_key=key)
         s.add(ticket, Request.of(list(range(10)), params, who), print)
         plans = run(s, device)
-        cached += [p.announced.cached for p in plans if p.announced]
+        cached += [p.announced.job.cached for p in plans if p.announced]
     assert cached == [0, 8, 0, 0]
 
 
@@ -258,10 +268,26 @@ def test_the_rest_of_a_prompt_is_read_in_a_small_chunk() -> None:
     )
     s.add(0, request(list(range(12)), max_tokens=1), print)
     s.add(1, request(list(range(7)), max_tokens=1), print)
-    chunks = [(p.chunk.start, p.chunk.count, p.chunk.size) for p in run(s, device) if p.chunk]
-    assert chunks == [(0, 8, 8), (8, 3, 3), (4, 2, 8)]
+    found = [p.chunk for p in run(s, device) if p.chunk]
+    chunks = [(c.start, c.skip, c.count, c.size) for c in found]
+    assert chunks == [(0, 0, 8, 8), (8, 0, 3, 3), (0, 4, 6, 8)]
     with pytest.raises(ValueError, match="chunks"):
         Scheduler(slots=1, pages=20, page_size=4, chunks=(4, 8), context=40)
+
+
+def test_pages_that_a_prompt_has_read_itself_are_no_cache_hit() -> None:
+    """An older request takes the pages of a prompt that is being read, which then begins again."""
+    s, device = (
+        Scheduler(slots=2, pages=4, page_size=4, chunks=(4,), context=16),
+        Device(4, 4, (4,)),
+    )
+    s.add(0, request([1, 2, 3], max_tokens=7), print)
+    for _ in range(2):
+        one_step(s, device)
+    late = s.add(1, request(list(range(20, 33)), max_tokens=1), print)
+    readings = [p.chunk.reading for p in run(s, device) if p.chunk]
+    assert len({id(reading) for reading in readings if reading.job is late}) == 2
+    assert late.cached == 0
 
 
 def test_a_prompt_that_fills_the_context_is_refused() -> None:
