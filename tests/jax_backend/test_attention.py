@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from jax.experimental.pallas.ops.tpu.ragged_paged_attention import ref_ragged_paged_attention
 from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
 
+from conformance.parity import agreement
 from jax_backend import attention_gpu, attention_tpu, step
 from jax_backend.attention import CPU, Attention, Pages, for_platform
 from jax_backend.checkpoint import load
@@ -268,7 +269,7 @@ def test_a_model_keeps_the_attention_that_it_is_given() -> None:
         layers = step.empty_pages(model, 2, 16)
         _, reports = step.program(graph, structure).read(leaves, layers, chunk, 4)
         found.append(np.asarray(reports.logprob[:5]))
-    np.testing.assert_allclose(*found, rtol=0, atol=1e-4)  # as in test_engine
+    np.testing.assert_allclose(*found, rtol=0, atol=agreement.TOLERANCE)
 
 
 LLAMAS = [
