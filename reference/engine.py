@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from reference.generate import generate
+from reference import sampler
+from reference.generate import Sampler, generate
 from reference.model import Model
 from reference.prefix_cache import PrefixCache
 from reference.request import End, Event, Request
@@ -44,8 +45,9 @@ class ReferenceEngine:
     request.
     """
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(self, model: Model, sample: Sampler = sampler.sample) -> None:
+        """sample: how a token is drawn; a wrong one shows whether anybody notices."""
+        self.model, self._sample = model, sample
         self.prefixes = PrefixCache()
         self._tickets = itertools.count()
         self._jobs: dict[int, Job] = {}
@@ -99,7 +101,7 @@ class ReferenceEngine:
             return self._closing or job.aborted(choice)
 
         try:
-            for event in generate(self.model, job.request, self.prefixes, aborted):
+            for event in generate(self.model, job.request, self.prefixes, aborted, self._sample):
                 cut = self._closing and isinstance(event, End)
                 job.deliver(closed() if cut else event)
         except Exception as error:

@@ -1,17 +1,17 @@
-"""Inputs that favour what goes wrong: ties, boundaries, dropped tokens, the ends of ranges."""
+"""Inputs that favour what goes wrong: ties, boundaries, dropped tokens, the ends of ranges.
+
+Some are those of `conformance.parity.strategies`.
+"""
 
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from conformance.parity.requests import SEEDS as SEEDS
+from conformance.parity.strategies import SEEDS as SEEDS
+from conformance.parity.strategies import VALUES as VALUES
 from tests.texts import HARD_TEXTS
 
 SIZES = st.integers(1, 40)
-VALUES = st.one_of(
-    st.sampled_from([-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0]),
-    st.floats(-20, 20, width=32, allow_subnormal=False),
-)
 
 
 @st.composite

@@ -1,6 +1,9 @@
-"""The reference against a backend, in one process: the same requests to both.
+"""The reference against a backend, in one process: what both of them share, from the bits of chance
+to the text that a client reads.
 
-`requests` makes them, `agreement` says whether the reference could have answered so, and
-`circumstances` whether a backend answers the same whatever else goes on. `python -m conformance
-parity` runs them over as many requests as one likes.
+One file for each level, from the bottom: `randomness`, `logits`, `sampler`, `logprobs`,
+`attention`, `layer`, `model`, `engine`, `text`. Each says what holds as `Property` objects, and
+`properties` has them all. `strategies` makes what is asked, `tolerance` says how far two right
+answers may lie apart, and `run` tries every property as often as one likes:
+`python -m conformance parity`.
 """

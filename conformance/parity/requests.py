@@ -7,15 +7,11 @@ from typing import Any, Protocol
 
 from hypothesis import strategies as st
 
+from conformance.parity.strategies import FRACTIONS, PENALTIES, REPETITION_PENALTIES, SEEDS
 from reference.params import CompletionParams
 from reference.request import End, Event, Prompt, Request, Token
 
 PATIENCE = 300.0  # seconds without an event after which an engine counts as stuck
-
-SEEDS = st.one_of(
-    st.sampled_from([0, 1, -1, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1, -(2**63)]),
-    st.integers(-(2**63), 2**64 - 1),
-)
 
 
 class Engine(Protocol):
@@ -93,21 +89,23 @@ def asked(vocab_size: int, longest: int = 160, budget: int = 12) -> st.SearchStr
     """Any request: each parameter may be left out, or be anything that is allowed. Prompts often
     begin alike, as prompts do. longest, budget: of a prompt and of an output, in tokens.
     """
-    penalties = st.floats(-2, 2, width=32)
     params = st.fixed_dictionaries(
         {"max_tokens": st.integers(1, budget), "seed": SEEDS},
         optional={
-            "temperature": st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 2)),
-            "top_p": st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1)),
-            "min_p": st.floats(0, 1),
-            "top_k": st.integers(0, vocab_size + 1),
+            "temperature": st.one_of(st.sampled_from([0.0, 1e-45, 1.0, 2.0]), st.floats(0, 2)),
+            "top_p": FRACTIONS,
+            "min_p": FRACTIONS,
+            "top_k": st.one_of(
+                st.sampled_from([0, 1, vocab_size - 1, vocab_size, 2**40]),
+                st.integers(0, vocab_size + 1),
+            ),
             "n": st.integers(1, 4),
             "logprobs": st.integers(0, 20),
             "echo": st.booleans(),
             "stop_token_ids": st.lists(st.integers(0, vocab_size - 1), max_size=2).map(tuple),
-            "presence_penalty": penalties,
-            "frequency_penalty": penalties,
-            "repetition_penalty": st.floats(0.01, 5),
+            "presence_penalty": PENALTIES,
+            "frequency_penalty": PENALTIES,
+            "repetition_penalty": REPETITION_PENALTIES,
             "prompt_cache_key": st.sampled_from([None, "a", "b"]),
         },
     )

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import jax
 import pytest
 
-from conformance.parity.backends import NoText
+from api.engine import Served
+from conformance.parity.backends import Backend, NoText
 from jax_backend.checkpoint import load
 from jax_backend.device import Settings
 from jax_backend.engine import JaxEngine
@@ -50,3 +51,17 @@ def tight_engine(spec: Model) -> Iterator[JaxEngine]:
     engine = engine_of(spec, TIGHT, TIGHT_CONTEXT)
     yield engine
     engine.close()
+
+
+@pytest.fixture(scope="session")
+def bare_backend(spec: Model, engine: JaxEngine, tight_engine: JaxEngine) -> Backend:
+    """That reads and writes ids only."""
+    return Backend(
+        spec, engine, tight_engine, lambda: tight_engine.scheduler.preempted, lambda: None
+    )
+
+
+@pytest.fixture(scope="session")
+def writing_backend(model: Model, jax_served: Served) -> Backend:
+    """With the embedded model and its tokenizer, as it is served; there is no tight place."""
+    return Backend(model, jax_served.engine, jax_served.engine, lambda: 0, lambda: None)

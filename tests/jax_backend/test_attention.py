@@ -1,11 +1,8 @@
-"""Each platform's attention against the reference's, and against itself in other company.
-
-Without a GPU, its kernel is interpreted. Without a TPU, JAX's own definition stands in for its
-kernel, which JAX (0.10) cannot interpret. That both become programs for their platform is a test,
-too.
+"""Each platform's attention against itself in other company, and in a model. That it is the
+reference's is in test_parity.py; that it becomes a program for its platform is a test, too.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -15,110 +12,27 @@ import pytest
 from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jax.experimental.pallas.ops.tpu.ragged_paged_attention import ref_ragged_paged_attention
 from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
 
-from conformance.parity import agreement
-from jax_backend import attention_gpu, attention_tpu, step
-from jax_backend.attention import CPU, Attention, Pages, for_platform
+from conformance.parity.attention import (
+    BLOCKS,
+    CPU,
+    GPU,
+    GROUPED,
+    HERE,
+    LONG,
+    TPU,
+    Case,
+    Rows,
+    attended,
+    kept,
+    random_rows,
+)
+from conformance.parity.tolerance import near
+from jax_backend import step
+from jax_backend.attention import Attention, for_platform
 from jax_backend.checkpoint import load
-from reference import llama
-from reference.config import LlamaConfig
 from tests.goldens import GOLDENS
-
-
-def defined(q: jax.Array, *rest: jax.Array, **options: object) -> jax.Array:
-    """What the TPU's kernel computes, and garbage behind it."""
-    options = {name: options[name] for name in ("sm_scale", "sliding_window")}
-    out = ref_ragged_paged_attention(q, *rest, **options)
-    return jnp.full_like(q, jnp.nan).at[: len(out)].set(out)
-
-
-HERE = jax.default_backend()
-GPU = replace(attention_gpu.GPU, attend=partial(attention_gpu.attend, interpret=HERE != "gpu"))
-TPU = replace(attention_tpu.TPU, attend=partial(attention_tpu.attend, kernel=defined))
-TPU = attention_tpu.TPU if HERE == "tpu" else TPU
-
-
-@dataclass(frozen=True)
-class Case:
-    """Sizes by their letters; S positions in a page, M pages in a row."""
-
-    B: int
-    T: int
-    N: int
-    K: int
-    H: int
-    S: int
-    M: int
-    window: int | None = None
-    dtype: str = "float32"
-
-    @property
-    def config(self) -> LlamaConfig:
-        return LlamaConfig(
-            vocab_size=8,
-            hidden_size=8,
-            intermediate_size=8,
-            num_hidden_layers=1,
-            num_attention_heads=self.N,
-            num_key_value_heads=self.K,
-            head_dim=self.H,
-            max_position_embeddings=self.M * self.S,
-        )
-
-
-GROUPED = Case(B=3, T=1, N=4, K=2, H=16, S=16, M=3)
-LONG = Case(B=2, T=1, N=3, K=1, H=10, S=32, M=20, window=300)  # two splits on a GPU
-CHUNK = Case(B=1, T=20, N=2, K=2, H=16, S=16, M=3)
-BLOCKS = Case(B=2, T=24, N=9, K=3, H=8, S=48, M=2, window=9)  # two of queries on a GPU
-HALVES = [Case(**{**vars(case), "dtype": "bfloat16"}) for case in (GROUPED, CHUNK)]
-CASES = [GROUPED, LONG, CHUNK, BLOCKS, *HALVES]
-
-# Queries, keys and values are below 1, H is at most 16. So a score is a sum of 16 products below 1,
-# over 4, and its 16 roundings of 2⁻²⁴ of at most 16 make less than 2⁻¹⁷. A weight is off by twice
-# as much of itself, a mean by twice that, and 640 roundings of 2⁻²⁴ are less than 2⁻¹⁴ more.
-# In bfloat16 weights and means are rounded to 2⁻⁹ of themselves.
-TOLERANCES = {"float32": 2**-13, "bfloat16": 2**-7}
-
-
-@dataclass(frozen=True)
-class Rows:
-    """starts_B: the position of a row's first query. counts_B: how many of its queries do not pad.
-    k_BSKH, v_BSKH: of all positions that a row has room for.
-    """
-
-    q_BTNH: np.ndarray
-    k_BSKH: np.ndarray
-    v_BSKH: np.ndarray
-    tables_BM: np.ndarray
-    starts_B: np.ndarray
-    counts_B: np.ndarray
-
-    @property
-    def real_BT(self) -> np.ndarray:
-        return np.arange(self.q_BTNH.shape[1]) < self.counts_B[:, None]
-
-    @property
-    def positions_BT(self) -> np.ndarray:
-        i = np.arange(self.q_BTNH.shape[1], dtype=np.int32)
-        return self.starts_B[:, None] + np.where(self.real_BT, i, 0).astype(np.int32)
-
-
-def random_rows(case: Case, starts: list[int], counts: list[int], seed: int) -> Rows:
-    rng = np.random.default_rng(seed)
-
-    def uniform(*shape: int) -> np.ndarray:
-        return rng.uniform(-1, 1, shape).astype(jnp.dtype(case.dtype))
-
-    return Rows(
-        q_BTNH=uniform(case.B, case.T, case.N, case.H),
-        k_BSKH=uniform(case.B, case.M * case.S, case.K, case.H),
-        v_BSKH=uniform(case.B, case.M * case.S, case.K, case.H),
-        tables_BM=rng.permutation(case.B * case.M).reshape(case.B, case.M).astype(np.int32) + 1,
-        starts_B=np.array(starts, np.int32),
-        counts_B=np.array(counts, np.int32),
-    )
 
 
 @st.composite
@@ -126,68 +40,6 @@ def rows_of(draw: st.DrawFn, case: Case) -> Rows:
     counts = [draw(st.integers(1, case.T)) for _ in range(case.B)]
     starts = [draw(st.integers(0, case.M * case.S - n)) for n in counts]
     return random_rows(case, starts, counts, draw(st.integers(0, 2**32 - 1)))
-
-
-WRITE = jax.jit(lambda attention, *rest: attention.write(*rest), static_argnums=0)
-ATTEND = jax.jit(lambda attention, *rest: attention.attend(*rest), static_argnums=(0, 5))
-
-
-def kept(attention: Attention, case: Case, rows: Rows) -> Pages:
-    """Pages as they are when the queries come. What the rows have not written is NaN, in their own
-    pages as well; there is one page more than they need.
-    """
-    pages = attention.empty(case.config, case.B * case.M + 2, case.S, jnp.dtype(case.dtype))
-    pages = jax.tree.map(lambda x: np.full(x.shape, np.nan, x.dtype), pages)
-    j_BS = np.tile(np.arange(case.M * case.S, dtype=np.int32), (case.B, 1))
-    earlier_BS = j_BS < rows.starts_B[:, None]
-    pages = WRITE(attention, pages, rows.k_BSKH, rows.v_BSKH, rows.tables_BM, j_BS, earlier_BS)
-    b, positions_BT = np.arange(case.B)[:, None], rows.positions_BT
-    k_BTKH, v_BTKH = rows.k_BSKH[b, positions_BT], rows.v_BSKH[b, positions_BT]
-    return WRITE(attention, pages, k_BTKH, v_BTKH, rows.tables_BM, positions_BT, rows.real_BT)
-
-
-def attended(attention: Attention, case: Case, rows: Rows, pages: Pages) -> np.ndarray:
-    """(B, T, N, H), as float32."""
-    # JAX's definition looks at the lengths, so it cannot be compiled for any.
-    compute = ATTEND if attention is not TPU else lambda a, *rest: a.attend(*rest)
-    out = compute(attention, rows.q_BTNH, pages, rows.tables_BM, rows.positions_BT, case.window)
-    return np.asarray(out, np.float32)
-
-
-def expected(case: Case, rows: Rows, b: int) -> np.ndarray:
-    """(count, N, H): the reference's, of row b's queries."""
-    count, stop = rows.counts_B[b], rows.starts_B[b] + rows.counts_B[b]
-    q, k, v = (
-        np.asarray(x[b, :size], np.float64)
-        for x, size in ((rows.q_BTNH, count), (rows.k_BSKH, stop), (rows.v_BSKH, stop))
-    )
-    return llama.attention(q, k, v, case.window)
-
-
-def is_right(attention: Attention, case: Case, rows: Rows) -> None:
-    found = attended(attention, case, rows, kept(attention, case, rows))
-    for b, count in enumerate(rows.counts_B):
-        np.testing.assert_allclose(
-            found[b, :count], expected(case, rows, b), rtol=0, atol=TOLERANCES[case.dtype]
-        )
-
-
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("attention", [CPU, GPU], ids=["cpu", "gpu"])
-@given(data=st.data())
-@settings(max_examples=20)
-def test_the_reference_agrees(attention: Attention, case: Case, data: st.DataObject) -> None:
-    is_right(attention, case, data.draw(rows_of(case)))
-
-
-@pytest.mark.parametrize("case", [BLOCKS, HALVES[0]])
-def test_the_reference_agrees_with_a_tpu(case: Case) -> None:
-    """Two examples: what stands in for the kernel is compiled for each length."""
-    last = case.M * case.S
-    full, ragged = [case.T] * case.B, [max(1, case.T - 5 * b - 3) for b in range(case.B)]
-    for seed, counts in enumerate((full, ragged)):
-        starts = [(last - n) // (b + 1) for b, n in enumerate(counts)]
-        is_right(TPU, case, random_rows(case, starts, counts, seed))
 
 
 @pytest.mark.parametrize("case", [GROUPED, LONG, BLOCKS])
@@ -269,7 +121,7 @@ def test_a_model_keeps_the_attention_that_it_is_given() -> None:
         layers = step.empty_pages(model, 2, 16)
         _, reports = step.program(graph, structure).read(leaves, layers, chunk, 4)
         found.append(np.asarray(reports.logprob[:5]))
-    np.testing.assert_allclose(*found, rtol=0, atol=agreement.TOLERANCE)
+    near(*found)
 
 
 LLAMAS = [

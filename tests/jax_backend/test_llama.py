@@ -1,5 +1,8 @@
-"""The model, part by part and whole, against the reference and against transformers' logits."""
+"""The model against transformers' logits, and how it comes onto the device. That it is the
+reference's, part by part and whole, is in test_parity.py.
+"""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
-from jax_backend import llama, step
+from conformance.parity import twins
+from jax_backend import llama
 from jax_backend.checkpoint import load
 from reference import checkpoint
 from reference import llama as spec
@@ -20,45 +20,7 @@ from reference.config import ConfigError
 from tests.goldens import GOLDENS
 
 DIRECTORIES = sorted(path.parent for path in GOLDENS.glob("*/golden.npz"))
-SIZE, CHUNK = 32, 64
-# Of a value near 1: as many roundings as the longest sum here has terms, in either order.
-TOLERANCE = 64 * 2**-23
-FEW = settings(max_examples=30)
-
-values = st.floats(-4, 4, width=32, allow_subnormal=False)
-
-
-def rows(width: int, count: int = 3) -> st.SearchStrategy[np.ndarray]:
-    return hnp.arrays(np.float32, (count, width), elements=values)
-
-
-class Paged:
-    """A model, and the pages of one text that is read from the first token on."""
-
-    def __init__(self, model: llama.Llama) -> None:
-        config = model.config
-        self.model, self.position = model, 0
-        count = -(-config.max_position_embeddings // SIZE)
-        self.layers = step.empty_pages(model, count, SIZE)
-        self.table = np.arange(1, count + 1, dtype=np.int32)[None]
-        graph, self.state = nnx.split(model)
-
-        def run(state: nnx.State, tokens: Any, positions: Any, table: Any, layers: Any) -> Any:
-            merged = nnx.merge(graph, state)
-            everything = jnp.ones_like(tokens, jnp.bool_)
-            x_BTD, layers = merged.hidden_states(tokens, positions, everything, table, layers)
-            return merged.logits(x_BTD[0]), layers
-
-        self.run = jax.jit(run)
-
-    def read(self, tokens: np.ndarray) -> np.ndarray:
-        """The logits of tokens that come next."""
-        positions = np.arange(self.position, self.position + len(tokens), dtype=np.int32)
-        logits, self.layers = self.run(
-            self.state, tokens.astype(np.int32)[None], positions[None], self.table, self.layers
-        )
-        self.position += len(tokens)
-        return np.asarray(logits)
+CHUNK, Paged = 64, partial(twins.Paged, page_size=32)
 
 
 @pytest.mark.parametrize("directory", DIRECTORIES, ids=lambda path: path.name)
@@ -93,13 +55,6 @@ def test_bfloat16_is_float32_to_its_precision() -> None:
     assert 1e-5 < error < 0.04
 
 
-@FEW
-@given(rows(12), hnp.arrays(np.float32, 12, elements=values), st.sampled_from([1e-6, 1e-5]))
-def test_rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> None:
-    found = jax.jit(llama.rms_norm, static_argnums=2)(x, weight, eps)
-    np.testing.assert_allclose(found, spec.rms_norm(x, weight, eps), TOLERANCE, TOLERANCE)
-
-
 @pytest.mark.parametrize("directory", DIRECTORIES, ids=lambda path: path.name)
 def test_the_rotation_is_the_references_to_the_bit(directory: Path) -> None:
     config = checkpoint.read_config(directory)
@@ -108,33 +63,6 @@ def test_the_rotation_is_the_references_to_the_bit(directory: Path) -> None:
     expected = spec.rotation(frequencies, 0, config.max_position_embeddings, np.float32)
     np.testing.assert_array_equal(cos, expected[0])
     np.testing.assert_array_equal(sin, expected[1])
-
-
-@FEW
-@given(rows(8 * 2), st.integers(0, 4000))
-def test_rotate(x: np.ndarray, start: int) -> None:
-    config = checkpoint.read_config(GOLDENS / "gqa")
-    x_TNH = x.reshape(3, -1, config.head_dim)
-    cos, sin = spec.rotation(spec.rope_frequencies(config), start, 3, np.float32)
-    found = jax.jit(llama.rotate)(x_TNH[None], cos[None], sin[None])[0]
-    np.testing.assert_allclose(found, spec.rotate(x_TNH, cos, sin), TOLERANCE, TOLERANCE)
-
-
-@FEW
-@given(rows(16))
-def test_the_feed_forward_part(x: np.ndarray) -> None:
-    weights = checkpoint.load(GOLDENS / "gqa").weights.layers[1]
-    found = llama.mlp(jnp.asarray(x), load(GOLDENS / "gqa").layers[1])
-    np.testing.assert_allclose(found, spec.mlp(x, weights), TOLERANCE, 8 * TOLERANCE)
-
-
-@pytest.mark.parametrize("count", [1, 2, 5])
-@FEW
-@given(data=st.data())
-def test_product(count: int, data: st.DataObject) -> None:
-    x, w = data.draw(rows(7, count)), data.draw(rows(7, 11))
-    found = jax.jit(llama.product)(x, w)
-    np.testing.assert_allclose(found, x.astype(np.float64) @ w.T, TOLERANCE, 64 * TOLERANCE)
 
 
 def test_a_checkpoint_goes_to_the_device_whole() -> None:

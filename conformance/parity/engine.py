@@ -1,0 +1,36 @@
+"""Whole requests through an engine, with all parameters at once."""
+
+from hypothesis import strategies as st
+
+from conformance.parity import agreement, circumstances
+from conformance.parity.backends import Backend
+from conformance.parity.property import OfModel, Tally
+from conformance.parity.requests import Asked, asked, collect
+
+
+def requests(backend: Backend, one: Asked, tally: Tally) -> None:
+    """The reference could have given the same answer: tokens, reasons, log-probabilities."""
+    [answer] = collect(backend.roomy, [one.request])
+    agreement.compare(backend.model, one.request, answer, tally)
+
+
+def crowds(backend: Backend, crowd: list[Asked], tally: Tally) -> None:
+    """Alone, in a crowd, cached and where requests give way to each other: the same bits."""
+    before = backend.preempted()
+    requests = [one.request for one in crowd]
+    tally.counts["requests"] += circumstances.check(backend.roomy, backend.tight, requests)
+    tally.counts["times that one gave way"] += backend.preempted() - before
+
+
+def any_request(backend: Backend) -> st.SearchStrategy[Asked]:
+    return asked(backend.model.vocab_size)
+
+
+def any_crowd(backend: Backend) -> st.SearchStrategy[list[Asked]]:
+    return st.lists(asked(backend.model.vocab_size, 160, 90), min_size=2, max_size=8)
+
+
+PROPERTIES = (
+    OfModel("engine/requests", any_request, requests),
+    OfModel("engine/crowds", any_crowd, crowds),
+)
