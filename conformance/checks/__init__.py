@@ -1,0 +1,1 @@
+"""What a completions server must do, one file for each parameter. Black-box: over HTTP only."""

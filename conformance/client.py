@@ -1,0 +1,211 @@
+"""A server under test, as a check sees it."""
+
+import random
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+
+from conformance.answer import Answer, Stream, parsed
+from conformance.exchange import Exchange, as_sent, clean, sent, shortened
+from conformance.verdicts import Broken, Failed, Inconclusive, Unsupported
+
+if TYPE_CHECKING:
+    from conformance.truth import Truth
+
+PROMPT = "Once upon a time"
+T = TypeVar("T")
+
+
+class Budget:
+    """How many requests may be sent. limit: None for any number. closed: why no more may."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit, self.spent = limit, 0
+        self.closed: str | None = None
+        self._lock = threading.Lock()
+
+    def spend(self) -> None:
+        """Raises Inconclusive if nothing is left."""
+        if self.closed is not None:
+            raise Inconclusive(self.closed)
+        with self._lock:
+            if self.limit is not None and self.spent >= self.limit:
+                raise Inconclusive(f"the {self.limit} requests that were allowed are spent")
+            self.spent += 1
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A response, whatever it says."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+    at: Exchange = field(repr=False)
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """Raises Failed if it is no JSON object."""
+        return parsed(self.text, self.at)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where a server is, and what is shared by all checks of it.
+
+    base: the URL up to `/completions`, as clients of OpenAI's API are given it. model: the name it
+    is asked for. alpha: how likely a server that conforms may fail any statistical check of a run.
+    """
+
+    base: str
+    model: str
+    http: httpx.Client
+    api_key: str | None = None
+    truth: "Truth | None" = None
+    seed: int = 0
+    budget: Budget = field(default_factory=Budget)
+    facts: dict[str, Any] = field(default_factory=dict)
+    locks: dict[str, threading.Lock] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def root(self) -> str:
+        """The URL without its path."""
+        return urlunsplit(urlsplit(self.base)._replace(path="", query="", fragment=""))
+
+    def server(self, name: str, alpha: float = 1e-6) -> "Server":
+        """For one check."""
+        return Server(self, random.Random(f"{self.seed} {name}"), alpha)
+
+
+def base_of(url: str) -> str:
+    """A URL without a path is the root of a server that has the API under /v1."""
+    url = url if "://" in url else f"http://{url}"
+    url = url.rstrip("/").removesuffix("/completions")
+    return url if urlsplit(url).path else f"{url}/v1"
+
+
+class Server:
+    """What a check is given. rng: its own chance, the same in each run of one seed. alpha: how
+    likely a server that conforms may fail this check by chance.
+    """
+
+    def __init__(self, target: Target, rng: random.Random, alpha: float) -> None:
+        self.target, self.rng, self.alpha = target, rng, alpha
+        self.requests = 0
+        self.last: Exchange | None = None
+
+    @property
+    def truth(self) -> "Truth":
+        """Raises Inconclusive if no checkpoint was given."""
+        if self.target.truth is None:
+            raise Inconclusive("needs --truth CHECKPOINT")
+        return self.target.truth
+
+    def body(self, **fields: Any) -> dict[str, Any]:
+        """A request that is greedy and short unless it says otherwise; `...` leaves a field out."""
+        defaults = {
+            "model": self.target.model,
+            "prompt": PROMPT,
+            "max_tokens": 8,
+            "temperature": 0,
+        }
+        return {name: v for name, v in (defaults | fields).items() if v is not ...}
+
+    def send(
+        self,
+        body: Any = None,
+        *,
+        method: str = "POST",
+        url: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Any request. body: JSON, or bytes as they are. url: else that of completions. headers:
+        else those with the key. Raises Broken if nothing comes back, Inconclusive if no more
+        requests are allowed.
+        """
+        self.target.budget.spend()
+        self.requests += 1
+        url = url or f"{self.target.base}/completions"
+        content = b"" if method == "GET" else as_sent(body)
+        headers = self.headers() if headers is None else dict(headers)
+        self.last = at = sent(method, url, headers, content, self.target.api_key)
+        try:
+            reply = self._exchanged(method, url, content, headers)
+        except httpx.HTTPError as error:
+            at.response = shortened(self.clean(f"{type(error).__name__}: {error}"))
+            raise Broken(at.response, at=at) from error
+        at.status, at.response = reply.status_code, shortened(self.clean(reply.text))
+        return Reply(reply.status_code, reply.headers, reply.text, at)
+
+    def _exchanged(
+        self, method: str, url: str, content: bytes, headers: Mapping[str, str]
+    ) -> httpx.Response:
+        """A server may have closed a connection that was kept open: then it is asked once more, on
+        another. That is one more request.
+        """
+        request = partial(
+            self.target.http.request, method, url, content=content, headers=dict(headers)
+        )
+        try:
+            return request()
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            self.target.budget.spend()
+            self.requests += 1
+            return request()
+
+    def clean(self, text: str) -> str:
+        """Without the key, should a server send it back."""
+        return clean(text, self.target.api_key)
+
+    def headers(self) -> dict[str, str]:
+        key = self.target.api_key
+        return {"content-type": "application/json"} | (
+            {"authorization": f"Bearer {key}"} if key else {}
+        )
+
+    def post(self, **fields: Any) -> Reply:
+        """A completion, whatever comes of it."""
+        return self.send(self.body(**fields))
+
+    def ask(self, **fields: Any) -> Answer:
+        """A completion that succeeds. Raises Unsupported if it is refused, Broken if the server
+        fails.
+        """
+        reply = self.post(**fields)
+        demand_success(reply)
+        return Answer(reply.json, reply.at)
+
+    def ask_all(self, bodies: Sequence[Mapping[str, Any]]) -> list[Answer]:
+        """Completions that are asked for together."""
+        return together([partial(self.ask, **body) for body in bodies])
+
+    def stream(self, **fields: Any) -> Stream:
+        """A completion that succeeds and comes as events."""
+        reply = self.post(**fields, stream=True)
+        demand_success(reply)
+        kind = reply.headers.get("content-type", "")
+        if not kind.startswith("text/event-stream"):
+            raise Failed("an event stream", f"content-type {kind!r}", at=reply.at)
+        return Stream(reply.text, reply.at)
+
+
+def together(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """The results of calls that run at the same time, each on a thread."""
+    with ThreadPoolExecutor(max(1, len(calls))) as pool:
+        return [future.result() for future in [pool.submit(call) for call in calls]]
+
+
+def demand_success(reply: Reply) -> None:
+    """Raises Unsupported for a 4xx, Broken for a 5xx or anything else that is no success."""
+    if reply.status == 200:
+        return
+    seen = f"answered {reply.status}: {reply.at.response[:300]}"
+    kind = Unsupported if 400 <= reply.status < 500 else Broken
+    raise kind(seen, at=reply.at)

@@ -1,0 +1,1 @@
+"""A run, or several side by side, for people and for programs."""

@@ -1,0 +1,28 @@
+"""The tiny model, and an app on a socket as something to be checked."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from starlette.types import ASGIApp
+
+from conformance.client import Target
+from conformance.truth import Truth
+from reference.model import Model, load
+from tests.api.conftest import listening
+from tests.conformance import tiny
+from tests.conformance.breaking import NAME
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return load(tiny.write(tmp_path_factory.mktemp("tiny")))
+
+
+@contextmanager
+def target(app: ASGIApp, model: Model, keys: tuple[str, ...] = ()) -> Iterator[Target]:
+    """keys: of an app that wants one; it is asked with the first."""
+    with listening(app) as address, httpx.Client(timeout=60) as http:
+        key = keys[0] if keys else None
+        yield Target(base=f"{address}/v1", model=NAME, http=http, api_key=key, truth=Truth(model))

@@ -1,0 +1,54 @@
+"""Every mutant against every check: python -m tests.conformance.matrix [ID-GLOB …]
+
+Writes docs/conformance/mutants.json, from which `tests.conformance.pages` makes the page. Takes
+about half an hour on two cores, so the suite itself runs only the checks that each mutant names.
+"""
+
+import json
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+
+from rich.progress import track
+
+from conformance.registry import all_checks
+from conformance.runner import run
+from conformance.verdicts import Verdict
+from reference.model import Model, load
+from tests.conformance import tiny
+from tests.conformance.conftest import target
+from tests.conformance.mutants import all_mutants
+
+FILE = Path(__file__).parents[2] / "docs/conformance/mutants.json"
+NOTICED = (Verdict.FAIL, Verdict.NON_STRICT)
+
+
+@cache
+def model() -> Model:
+    return load(tiny.write(Path(tempfile.mkdtemp())))
+
+
+def noticed(identity: str) -> list[str]:
+    """The ids of the checks that notice a mutant."""
+    [mutant] = [m for m in all_mutants() if m.id == identity]
+    with target(mutant.make(model()), model(), mutant.keys) as broken:
+        results = run(broken, all_checks(), concurrency=2)
+    return [r.id for r in results if r.verdict in NOTICED]
+
+
+def main(globs: list[str]) -> None:
+    known = json.loads(FILE.read_text()) if FILE.exists() else {}
+    wanted = [m.id for m in all_mutants()]
+    chosen = [i for i in wanted if not globs or any(fnmatchcase(i, g) for g in globs)]
+    with ProcessPoolExecutor(2) as pool:
+        found = dict(zip(chosen, track(pool.map(noticed, chosen), total=len(chosen)), strict=True))
+    merged = {i: (known | found)[i] for i in wanted if i in known | found}
+    FILE.parent.mkdir(exist_ok=True)
+    FILE.write_text(json.dumps(merged, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,128 @@
+"""n, broken."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from starlette.types import ASGIApp
+
+from api.app import create_app
+from reference.engine import ReferenceEngine
+from reference.model import Model
+from reference.request import End, Event, Prompt, Request, Token
+from tests.conformance.breaking import (
+    Json,
+    answering,
+    asking,
+    clamping,
+    defaulting,
+    params,
+    replacing,
+    served,
+    whole,
+)
+from tests.conformance.mutants import mutant
+
+
+class Splitting:
+    """An engine that makes n requests of one. seed_of: that of each, given the seed that was asked
+    for, the index of the choice, and n.
+    """
+
+    def __init__(self, model: Model, seed_of: Callable[[int, int, int], int]) -> None:
+        self.engine, self.seed_of = ReferenceEngine(model), seed_of
+        self.abort, self.stats, self.close = self.engine.abort, self.engine.stats, self.engine.close
+
+    def submit(self, request: Request, deliver: Callable[[Event], None]) -> int:
+        n = request.params.n
+        for i in range(n):
+            one = replace(params(request, n=1), seed=self.seed_of(request.seed, i, n))
+            ticket = self.engine.submit(one, self.part(deliver, i, last=i == n - 1))
+        return ticket
+
+    def part(self, deliver: Callable[[Event], None], i: int, last: bool) -> Callable[[Event], None]:
+        def told(event: Event) -> None:
+            if isinstance(event, Token):
+                deliver(replace(event, choice=i))
+            elif (isinstance(event, Prompt) and i == 0) or (isinstance(event, End) and last):
+                deliver(event)
+
+        return told
+
+
+def splitting(model: Model, seed_of: Callable[[int, int, int], int]) -> ASGIApp:
+    return create_app([served(model, Splitting(model, seed_of))])
+
+
+@mutant("n/out-of-range-is-refused")
+def clamped(model: Model) -> ASGIApp:
+    """A value out of range is moved to the nearest in it."""
+    return clamping(whole(model), "n", 1, 4)
+
+
+@mutant("n/what-is-no-integer-is-refused")
+def booleans_are_numbers(model: Model) -> ASGIApp:
+    """true is 1."""
+    return replacing(whole(model), "n", lambda n: 1 if n is True else n)
+
+
+@mutant("n/the-ends-of-the-range-are-accepted")
+def at_most_three(model: Model) -> ASGIApp:
+    """4 is a 422."""
+    return replacing(whole(model), "n", lambda n: 5 if n == 4 else n)
+
+
+@mutant("n/default-is-one")
+def another_default(model: Model) -> ASGIApp:
+    """The default is 2."""
+    return defaulting(whole(model), "n", 2)
+
+
+@mutant("n/so-many-choices-come-back")
+def all_are_the_first(model: Model) -> ASGIApp:
+    """Each choice has the index 0."""
+
+    def change(answer: Json) -> Json:
+        return answer | {"choices": [c | {"index": 0} for c in answer["choices"]]}
+
+    return answering(whole(model), change)
+
+
+@mutant("n/so-many-choices-come-back", "n/choices-differ")
+def ignored(model: Model) -> ASGIApp:
+    """One choice comes back, whatever was asked for."""
+    return replacing(whole(model), "n", lambda n: n if n is None else min(n, 1))
+
+
+@mutant("n/greedy-choices-are-equal")
+def several_are_sampled(model: Model) -> ASGIApp:
+    """Several choices are never greedy: the temperature is 0.3 at least."""
+
+    def change(body: Json) -> Json:
+        warm = body.get("n", 1) > 1 and body.get("temperature") == 0
+        return body | ({"temperature": 0.3} if warm else {})
+
+    return asking(whole(model), change)
+
+
+@mutant("n/choices-differ", "n/choices-are-drawn-independently")
+def one_seed(model: Model) -> ASGIApp:
+    """All choices are drawn with the same chance."""
+    return splitting(model, lambda seed, i, n: seed)
+
+
+@mutant("n/choices-differ", "n/choices-are-drawn-independently")
+def pairs(model: Model) -> ASGIApp:
+    """Choices 2 and 3 are copies of 0 and 1."""
+    return splitting(model, lambda seed, i, n: seed + i % 2 * 2**40)
+
+
+@mutant("n/a-choice-does-not-depend-on-n")
+def n_enters(model: Model) -> ASGIApp:
+    """n is mixed into the seed."""
+    return splitting(model, lambda seed, i, n: seed * 4 + i + n * 2**40)
+
+
+@mutant("n/a-choice-is-not-of-the-next-seed")
+def seed_and_index(model: Model) -> ASGIApp:
+    """Choice i is drawn as the only one of the seed that is i higher."""
+    return splitting(model, lambda seed, i, n: seed + i)

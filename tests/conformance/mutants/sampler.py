@@ -1,0 +1,41 @@
+"""Several parameters at once, broken."""
+
+from starlette.types import ASGIApp
+
+from conformance import dialects
+from conformance.dialects import DIALECTS
+from reference.logits import Logits
+from reference.model import Model
+from reference.sampler import History, choose, final_logits
+from tests.conformance.breaking import drawing, steps, whole, without
+from tests.conformance.mutants import mutant
+
+FINAL = {dialect.name: dialect.final for dialect in DIALECTS}
+
+
+@mutant("sampler/draws-as-the-reference-does")
+def penalties_after_temperature(model: Model) -> ASGIApp:
+    """The temperature comes first, so that the penalties count for more where it is high."""
+    return steps(model, FINAL["penalties after the temperature"])
+
+
+@mutant("sampler/draws-as-the-reference-does")
+def temperature_last(model: Model) -> ASGIApp:
+    """The temperature comes last."""
+    return steps(model, dialects.temperature_last)
+
+
+@mutant("sampler/draws-as-the-reference-does")
+def bold(model: Model) -> ASGIApp:
+    """Half of the noise is missing."""
+
+    def sample(logits: Logits, history: History, noise: Logits) -> int:
+        return choose(final_logits(logits, history), noise / 2)
+
+    return drawing(model, sample)
+
+
+@mutant("sampler/draws-as-the-reference-does")
+def presence_ignored(model: Model) -> ASGIApp:
+    """presence_penalty is accepted and dropped."""
+    return without(whole(model), "presence_penalty")

@@ -1,0 +1,58 @@
+"""Unknown fields, broken."""
+
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Scope
+
+from reference.model import Model
+from tests.conformance.breaking import Said, asking, replying, whole
+from tests.conformance.mutants import mutant
+
+HEADER = "x-ignored-parameters"
+
+
+def naming(model: Model, change: Callable[[str | None], str | None]) -> ASGIApp:
+    """The header, changed; None: there is none."""
+
+    def changed(scope: Scope, said: Said) -> Said:
+        status, headers, text = said
+        value = change(headers.pop(HEADER, None))
+        return status, headers | ({} if value is None else {HEADER: value}), text
+
+    return replying(whole(model), changed)
+
+
+@mutant("unknown_fields/are-named-or-refused")
+def silence(model: Model) -> ASGIApp:
+    """What is not known is dropped in silence."""
+    return naming(model, lambda value: None)
+
+
+@mutant("unknown_fields/are-not-named-if-there-are-none")
+def always(model: Model) -> ASGIApp:
+    """The header is always there."""
+    return naming(model, lambda value: value or "none")
+
+
+@mutant("unknown_fields/names-are-percent-encoded")
+def plus(model: Model) -> ASGIApp:
+    """A space is a plus, as in a form."""
+    return naming(model, lambda value: value and value.replace("%20", "+"))
+
+
+@mutant("unknown_fields/the-header-is-bounded")
+def all_of_them(model: Model) -> ASGIApp:
+    """The header is as long as the names are."""
+    return naming(model, lambda value: value and value * (1 if len(value) < 500 else 10))
+
+
+@mutant("unknown_fields/do-nothing")
+def any_case(model: Model) -> ASGIApp:
+    """Names are read in any case."""
+    return asking(whole(model), lambda body: {name.lower(): v for name, v in body.items()})
+
+
+@mutant("unknown_fields/the-usual-ones-break-nothing")
+def strict(model: Model) -> ASGIApp:
+    """Unknown fields are refused."""
+    return whole(model, strict=True)

@@ -1,0 +1,29 @@
+"""Each broken server is noticed by the checks that should notice it, and each check notices one."""
+
+import itertools
+
+import pytest
+
+from conformance.registry import all_checks
+from conformance.runner import run_one
+from conformance.verdicts import Verdict
+from reference.model import Model
+from tests.conformance.conftest import target
+from tests.conformance.mutants import Mutant, all_mutants
+
+CHECKS = {check.id: check for check in all_checks()}
+MUTANTS = all_mutants()
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.id)
+def test_a_broken_server_is_noticed(tiny_model: Model, mutant: Mutant) -> None:
+    with target(mutant.make(tiny_model), tiny_model, mutant.keys) as broken:
+        for name in mutant.killed_by:
+            result = run_one(broken, CHECKS[name])
+            assert result.verdict in (Verdict.FAIL, Verdict.NON_STRICT), result
+
+
+def test_every_check_notices_a_broken_server() -> None:
+    noticing = set(itertools.chain.from_iterable(m.killed_by for m in MUTANTS))
+    assert CHECKS.keys() - noticing == set()
+    assert all(m.killed_by for m in MUTANTS)
