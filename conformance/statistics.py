@@ -23,7 +23,7 @@ def log_mean_exp(values: Sequence[float]) -> float:
     return top + math.log(sum(math.exp(v - top) for v in values) / len(values))
 
 
-def log_likelihood(counts: Mapping[Hashable, int], p: Distribution) -> float:
+def log_likelihood(counts: Mapping[Any, int], p: Distribution) -> float:
     """Of samples; −inf if one of them has no probability."""
     total = 0.0
     for outcome, count in counts.items():

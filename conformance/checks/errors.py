@@ -28,6 +28,7 @@ WRONG: dict[str, Any] = {
     "user": 3,
 }
 OUT_OF_RANGE = {"max_tokens": 0, "temperature": 3, "top_p": 2, "n": 0, "presence_penalty": 9}
+NUMBERS = ("max_tokens", "temperature", "top_p", "top_k", "n", "logprobs", "seed")
 LONG = "long " * 20_000
 MOST = 20_000  # characters of an error
 LARGE = 17 * 2**20  # bytes, of which the contract's own servers allow 16 MiB
@@ -84,6 +85,12 @@ def nan_is_no_number(server: Server) -> None:
 def wrong_types_are_refused(server: Server) -> None:
     """A value of a type that a field does not have is a 422 that names the field."""
     each(partial(refused_one, server, name, value) for name, value in WRONG.items())
+
+
+@protocol(Level.SHOULD, Evidence.EXACT)
+def a_boolean_is_no_number(server: Server) -> None:
+    """`true`, which is 1 to some languages, is no number: a 422 that names the field."""
+    each(partial(refused_one, server, name, True) for name in NUMBERS)
 
 
 @protocol(Level.MUST, Evidence.EXACT)

@@ -21,7 +21,7 @@ def out_of_range_is_refused(server: Server) -> None:
 
 @protocol(Level.MUST, Evidence.EXACT)
 def what_is_no_number_is_refused(server: Server) -> None:
-    """A string, a list, an object or a boolean is a 422 that names the field."""
+    """A string, a list or an object is a 422 that names the field."""
     refused(server, "frequency_penalty", NO_NUMBERS)
 
 

@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from conformance.answer import Answer
-from conformance.capabilities import LOGPROBS, SEEDS
+from conformance.capabilities import LOGPROBS, SEEDS, SEVERAL
 from conformance.client import Server
 from conformance.demands import NO_NUMBERS, accepted, equal, refused, require, same
 from conformance.registry import consistency, protocol
@@ -26,7 +26,7 @@ def out_of_range_is_refused(server: Server) -> None:
 
 @protocol(Level.MUST, Evidence.EXACT)
 def what_is_no_integer_is_refused(server: Server) -> None:
-    """A fraction, a string, a list, an object or a boolean is a 422 that names the field."""
+    """A fraction, a string, a list or an object is a 422 that names the field."""
     refused(server, "n", [1.5, *NO_NUMBERS])
 
 
@@ -52,7 +52,7 @@ def so_many_choices_come_back(server: Server) -> None:
         require(indices == list(range(n)), f"indices {list(range(n))}", indices, answer.at)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC)
+@consistency(Level.MUST, Evidence.METAMORPHIC, SEVERAL)
 def greedy_choices_are_equal(server: Server) -> None:
     """At temperature 0 all choices have the same text."""
     for prompt in PROMPTS[:3]:
@@ -61,7 +61,7 @@ def greedy_choices_are_equal(server: Server) -> None:
         require(len(texts) == 1, "one text", sorted(texts), answer.at)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, SEEDS)
+@consistency(Level.MUST, Evidence.METAMORPHIC, SEVERAL, SEEDS)
 def choices_differ(server: Server) -> None:
     """With a seed, too, no choice is a copy of another."""
     answers = [several(server, MOST, seed=SEED + i, **WARM) for i in range(0, 40, 10)]
@@ -75,7 +75,7 @@ def choices_differ(server: Server) -> None:
         raise Failed(f"choices {i} and {j} that differ", rows[0], at=answers[0].at)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, SEEDS)
+@consistency(Level.MUST, Evidence.METAMORPHIC, SEVERAL, SEEDS)
 def a_choice_does_not_depend_on_n(server: Server) -> None:
     """With a seed, choice i is the same for every n."""
     most = several(server, MOST, seed=SEED, **WARM).choices
@@ -84,7 +84,7 @@ def a_choice_does_not_depend_on_n(server: Server) -> None:
         same(most[:n], fewer, f"with n {n} the choices of n {MOST}")
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, SEEDS)
+@consistency(Level.MUST, Evidence.METAMORPHIC, SEVERAL, SEEDS)
 def a_choice_is_not_of_the_next_seed(server: Server) -> None:
     """Choice i of a seed is not the first choice of the seed that is i higher."""
     choices = several(server, MOST, seed=SEED, **WARM).choices
@@ -97,7 +97,7 @@ def a_choice_is_not_of_the_next_seed(server: Server) -> None:
             raise NonStrict(expected, choice.text, note="seed + choice index", at=other.at)
 
 
-@consistency(Level.MUST, Evidence.STATISTICAL, LOGPROBS)
+@consistency(Level.MUST, Evidence.STATISTICAL, SEVERAL, LOGPROBS)
 def choices_are_drawn_independently(server: Server) -> None:
     """The first tokens of all choices are drawn as often as is reported, and those of two choices
     of one request agree as often as if they had nothing to do with each other.

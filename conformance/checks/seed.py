@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from conformance.capabilities import ECHO, LOGPROBS, SEEDS, STREAM, has
+from conformance import registry
+from conformance.answer import Choice
+from conformance.capabilities import ECHO, LOGPROBS, SEEDS, SEVERAL, STREAM, has
 from conformance.client import PROMPT, Server
 from conformance.demands import NO_NUMBERS, accepted, equal, refused, require
-from conformance.paths import output_of
-from conformance.registry import consistency, protocol, truth
+from conformance.registry import consistency, protocol
+from conformance.row import naming
 from conformance.sampling import PROMPTS, neutral, nudged
-from conformance.truth import Step
+from conformance.truth import Step, Truth
 from conformance.verdicts import Evidence, Failed, Level, NonStrict
 from reference import sampler
 from reference.threefry import noise
@@ -28,7 +30,7 @@ def out_of_range_is_refused(server: Server) -> None:
 
 @protocol(Level.MUST, Evidence.EXACT)
 def what_is_no_integer_is_refused(server: Server) -> None:
-    """A fraction, a string, a list, an object or a boolean is a 422 that names the field."""
+    """A fraction, a string, a list or an object is a 422 that names the field."""
     refused(server, "seed", [1.5, *NO_NUMBERS])
 
 
@@ -135,25 +137,33 @@ def aside(server: Server) -> Iterator[dict[str, Any]]:
         yield {"echo": True}
 
 
-@truth(Level.MAY, Evidence.EXACT, LOGPROBS, SEEDS)
+@registry.truth(Level.MAY, Evidence.EXACT, LOGPROBS, SEEDS)
 def draws_are_those_of_the_reference(server: Server) -> None:
     """Each token has the highest sum of logit and Gumbel noise, made by Threefry-2x32 from the
     seed, the choice, the position and the token's id.
     """
+    n = {"n": 2} if has(server, SEVERAL) else {}
     for prompt, seed in zip(PROMPTS, (0, 7, -1, LOWEST, 2**40 + 1, HIGHEST), strict=False):
-        fields = {"prompt": prompt, "max_tokens": 8, "temperature": 1, "seed": seed}
-        choice, output = output_of(server, **neutral(server) | fields)
-        steps = server.truth.steps(prompt, {"temperature": 1.0}, output)
-        for position, step in enumerate(steps):
-            drawn = noise(seed, 0, position, len(step.logits))
-            if not would_choose(step, drawn, server.truth.tolerance):
-                own = sampler.sample(step.logits, step.history, drawn)
-                raise NonStrict(
-                    f"with seed {seed} {server.truth.text(prompt, own)!r} as token {position + 1}",
-                    f"{server.truth.text(prompt, step.token)!r}, of {choice.text!r}",
-                    note="a generator of its own",
-                    at=choice.at,
-                )
+        fields = {"prompt": prompt, "max_tokens": 8, "temperature": 1, "seed": seed, "logprobs": 1}
+        answer = server.ask(**neutral(server) | naming(server) | fields | n)
+        for choice in answer.choices:
+            follows(server.truth, prompt, seed, choice)
+
+
+def follows(truth: Truth, prompt: str, seed: int, choice: Choice) -> None:
+    """Raises NonStrict for a token that the reference would not choose."""
+    steps = truth.steps(prompt, {"temperature": 1.0}, truth.token_ids(choice))
+    for position, step in enumerate(steps):
+        drawn = noise(seed, choice.index, position, len(step.logits))
+        if not would_choose(step, drawn, truth.tolerance):
+            own = sampler.sample(step.logits, step.history, drawn)
+            raise NonStrict(
+                f"choice {choice.index} of seed {seed}: {truth.text(prompt, own)!r} as token "
+                f"{position + 1}",
+                f"{truth.text(prompt, step.token)!r}, of {choice.text!r}",
+                note="a generator of its own",
+                at=choice.at,
+            )
 
 
 def would_choose(step: Step, drawn: np.ndarray, tolerance: float) -> bool:

@@ -24,7 +24,7 @@ def out_of_range_is_refused(server: Server) -> None:
 
 @protocol(Level.MUST, Evidence.EXACT)
 def what_is_no_integer_is_refused(server: Server) -> None:
-    """A fraction, a string, a list, an object or a boolean is a 422 that names the field."""
+    """A fraction, a string, a list or an object is a 422 that names the field."""
     refused(server, "top_k", [1.5, *NO_NUMBERS])
 
 

@@ -21,11 +21,12 @@ in [`conformance/checks`](../../conformance/checks). All are MUST unless they sa
 MUTANTS = """\
 # Servers that are broken on purpose
 
-{mutants} servers, each with one fault, and {checks} checks. ● is a check that says FAIL or
-NON-STRICT; the last column tells how many checks of other parameters do, too. Every server is
-noticed, and every check notices one: the suite runs each check against the servers that are there
-for it. The whole matrix is made by `python -m tests.conformance.matrix` and then
-`python -m tests.conformance.pages`, from [`tests/conformance/mutants`](../../tests/conformance/mutants)."""
+{mutants} servers, each with one fault, and {checks} checks. Every server was held against all the
+checks of its parameter: ● is one that says FAIL or NON-STRICT. The last column tells how many
+checks of other parameters are there for it, too. Every server is noticed, and every check notices
+one; the suite fails if not. The matrix is made by `python -m tests.conformance.matrix` and then
+`python -m tests.conformance.pages`, from
+[`tests/conformance/mutants`](../../tests/conformance/mutants)."""
 
 
 def checks_page() -> str:

@@ -54,6 +54,16 @@ def a_list_of_one(model: Model) -> ASGIApp:
     return receiving(whole(model), lambda b: b[1:-1] if b.startswith(b'[{"model') else b)
 
 
+@mutant("errors/a-boolean-is-no-number")
+def one(model: Model) -> ASGIApp:
+    """Booleans are numbers, as they are to Python."""
+
+    def change(body: Json) -> Json:
+        return {k: int(v) if v is True and k != "stream" else v for k, v in body.items()}
+
+    return asking(whole(model), change)
+
+
 @mutant("errors/an-empty-body-is-refused")
 def an_empty_request(model: Model) -> ASGIApp:
     """No body is a request for nothing in particular."""

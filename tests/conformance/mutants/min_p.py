@@ -1,12 +1,14 @@
 """min_p, broken."""
 
-import numpy as np
+from dataclasses import replace
+
 from starlette.types import ASGIApp
 
 from conformance import dialects
 from conformance.dialects import after_penalties, chain
 from reference import logits as l
 from reference.model import Model
+from reference.sampler import final_logits
 from tests.conformance.breaking import (
     clamping,
     defaulting,
@@ -61,8 +63,10 @@ def of_logits(model: Model) -> ASGIApp:
     """The threshold is a share of the largest logit."""
 
     def final(x, h):  # type: ignore[no-untyped-def]
-        kept = x >= h.params.min_p * x.max() if h.params.min_p else np.ones(len(x), np.bool_)
-        return dialects.final_logits(np.where(kept, x, l.NEVER), dialects.replace(h, allowed=kept))
+        kept = (x >= h.params.min_p * x.max()) | (x == x.max()) | (h.params.min_p == 0)
+        return final_logits(
+            x, replace(h, params=replace(h.params, min_p=0.0), allowed=h.allowed & kept)
+        )
 
     return steps(model, final)
 

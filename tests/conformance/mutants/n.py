@@ -60,9 +60,9 @@ def clamped(model: Model) -> ASGIApp:
 
 
 @mutant("n/what-is-no-integer-is-refused")
-def booleans_are_numbers(model: Model) -> ASGIApp:
-    """true is 1."""
-    return replacing(whole(model), "n", lambda n: 1 if n is True else n)
+def fractions_are_cut(model: Model) -> ASGIApp:
+    """1.5 is 1."""
+    return replacing(whole(model), "n", lambda n: int(n) if isinstance(n, float) else n)
 
 
 @mutant("n/the-ends-of-the-range-are-accepted")
@@ -87,7 +87,7 @@ def all_are_the_first(model: Model) -> ASGIApp:
     return answering(whole(model), change)
 
 
-@mutant("n/so-many-choices-come-back", "n/choices-differ")
+@mutant("n/so-many-choices-come-back")
 def ignored(model: Model) -> ASGIApp:
     """One choice comes back, whatever was asked for."""
     return replacing(whole(model), "n", lambda n: n if n is None else min(n, 1))
@@ -126,3 +126,9 @@ def n_enters(model: Model) -> ASGIApp:
 def seed_and_index(model: Model) -> ASGIApp:
     """Choice i is drawn as the only one of the seed that is i higher."""
     return splitting(model, lambda seed, i, n: seed + i)
+
+
+@mutant("seed/draws-are-those-of-the-reference")
+def index_in_the_high_word(model: Model) -> ASGIApp:
+    """The index of a choice is added to the seed, where no other seed is near."""
+    return splitting(model, lambda seed, i, n: seed + i * 2**40)
