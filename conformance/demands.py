@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from conformance.answer import Answer, Choice, contents
-from conformance.client import Reply, Server
+from conformance.client import Reply, Server, demand_success
 from conformance.exchange import Exchange
 from conformance.verdicts import Broken, Failed, NonStrict
 
@@ -85,21 +85,27 @@ def names_field(reply: Reply, name: str) -> None:
 
 
 def details(reply: Reply) -> list[dict[str, Any]]:
-    """The errors of a 422: each has a type, a message, and where it is."""
+    """The errors of a 422: each has a type, a message, and where it is. Raises NonStrict for an
+    error of another shape.
+    """
     found = reply.json.get("detail")
-    well = isinstance(found, list) and found and all(isinstance(e, dict) for e in found)
-    require(bool(well), "detail: a list of errors", found, reply.at)
-    for error in found or ():
+    if not (isinstance(found, list) and found and all(isinstance(e, dict) for e in found)):
+        note = "refused, but the error has another shape"
+        raise NonStrict("detail: a list of errors", repr(found), note=note, at=reply.at)
+    for error in found:
         complete = isinstance(error.get("msg"), str) and isinstance(error.get("type"), str)
         where = isinstance(error.get("loc"), list)
         require(complete and where, "errors with type, loc and msg", error, reply.at)
-    return list(found or ())
+    return found
 
 
 def accepted(server: Server, name: str, values: Iterable[Any]) -> None:
-    """Each value of a field is a 200."""
-    for value in values:
-        status(server.post(**{name: value}), 200)
+    """Each value of a field is a 200. Raises Unsupported if none is: then the field is refused."""
+    replies = [server.post(**{name: value}) for value in values]
+    if all(400 <= reply.status < 500 for reply in replies):
+        demand_success(replies[0])
+    for reply in replies:
+        status(reply, 200)
 
 
 def error_of(reply: Reply, expected: int, code: str | None = None) -> dict[str, Any]:

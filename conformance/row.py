@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from conformance.capabilities import SEEDS, TOKEN_IDS, has
+from conformance.capabilities import LOGPROBS, SEEDS, TOKEN_IDS, demand, has
 from conformance.client import PROMPT, Server
 from conformance.demands import require, same
 from conformance.exchange import Exchange
@@ -168,6 +168,7 @@ def default_is(server: Server, name: str, off: Any, temperature: Any = 1) -> Non
     where the server has seeds; where it has none, with what it reports.
     """
     if not has(server, SEEDS):
+        demand(server, LOGPROBS)
         return as_reported(server, first_row(server), f"no {name}", **{name: ...})
     asked = {"temperature": temperature} | neutral(server)
     for prompt in PROMPTS[:4]:

@@ -13,13 +13,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
 KEY = "a-key-that-is-no-secret"
 PORT = 8360
+GRACE = 20  # seconds for a server to stop
 PATIENCE = 1800  # seconds: the first start of a server may compile it
 
 
@@ -101,7 +102,17 @@ def running(command: Sequence[str], port: int, log: Path) -> Iterator[None]:
             time.sleep(1)
         yield
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # it may have ended by itself
+            os.killpg(server.pid, signal.SIGTERM)
+            end(server)
+
+
+def end(server: "subprocess.Popen[bytes]") -> None:
+    """Wait for a server that was told to stop, but not for ever."""
+    try:
+        server.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        os.killpg(server.pid, signal.SIGKILL)
         server.wait()
 
 

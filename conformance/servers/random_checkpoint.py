@@ -2,8 +2,9 @@
 
 A small Llama with random weights and the embedded model's tokenizer. What it says is nonsense, but
 every layer, head and norm matters to it, and its next token is open: the likeliest has a
-probability of about 0.2, the tenth of about 0.02. A trained model of this size is too sure of
-itself for a wrong parameter to show.
+probability of about 0.2, the tenth of about 0.02. Some pairs of tokens are as likely as each
+other, to the bit, and at some steps no logit is above 0. A trained model of this size is too sure
+of itself for a wrong parameter to show, and has no ties.
 """
 
 import argparse
@@ -42,6 +43,8 @@ GENERATION = {"do_sample": True}
 
 LOGITS = 3.0  # standard deviation of a token's logits
 ATTENTION = 2.0  # of q·k / √H: enough to prefer some positions, so that the context matters
+SHIFT = -18.0  # of all logits, which no probability depends on, but a repetition penalty does
+TIED = range(300, 900, 2)  # each of these tokens has the row of the next in the head
 NEVER = 20.0  # how far below the others the logits of tokens are that should not come, about
 
 
@@ -85,8 +88,8 @@ def random_tensors(config: LlamaConfig, never: list[int], seed: int) -> dict[str
     """The tensors of `expected_tensors`, float32: normal, of a scale that keeps activations near 1.
 
     There are no biases in the head, so the first of the D coordinates is made to be one: it is 1 in
-    every embedding, no layer adds to it, and the head takes from it what the tokens in `never`
-    lose.
+    every embedding, no layer adds to it, and the head takes from it what all tokens lose, and those
+    in `never` above that.
     """
     rng = np.random.default_rng(seed)
     found = {
@@ -98,8 +101,9 @@ def random_tensors(config: LlamaConfig, never: list[int], seed: int) -> dict[str
         if name.endswith(("o_proj.weight", "down_proj.weight")):
             tensor[0] = 0
     found["model.norm.weight"][0] = 1
-    found[LM_HEAD][:, 0] = 0
-    found[LM_HEAD][never, 0] = -NEVER
+    found[LM_HEAD][:, 0] = SHIFT
+    found[LM_HEAD][never, 0] = SHIFT - NEVER
+    found[LM_HEAD][TIED] = found[LM_HEAD][[i + 1 for i in TIED]]
     return found
 
 
