@@ -35,7 +35,7 @@ def noticed(identity: str) -> list[str]:
     """The ids of the checks that notice a mutant."""
     [mutant] = [m for m in all_mutants() if m.id == identity]
     with target(mutant.make(model()), model(), mutant.keys) as broken:
-        results = run(broken, [c for c in all_checks() if concerns(mutant, c)], concurrency=2)
+        results = run(broken, [c for c in all_checks() if concerns(mutant, c)])
     return [r.id for r in results if r.verdict in NOTICED]
 
 
