@@ -22,7 +22,7 @@ run: setup ## serve the embedded model (PORT, HOST, BACKEND, MODEL)
 	@$(BIN)/python -m api --backend $(BACKEND) --model reference/embedded/$(MODEL) --served-model-name tiny-$(MODEL) --host $(HOST) --port $(PORT)
 
 test: setup check ## lint, types, import rules, then every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 check: setup ## ruff, mypy and import-linter
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -48,6 +48,7 @@ def mutant(*killed_by: str, keys: tuple[str, ...] = ()) -> Callable[[Maker], Mak
 
 
 def all_mutants() -> list[Mutant]:
+    """By parameter, and of each in the order in which they are written."""
     for module in pkgutil.iter_modules(__path__, f"{__name__}."):
         importlib.import_module(module.name)
-    return list(_MUTANTS.values())
+    return sorted(_MUTANTS.values(), key=lambda mutant: mutant.id.partition("/")[0])
