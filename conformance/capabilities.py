@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from conformance.client import PROMPT, Server
-from conformance.verdicts import Failed, Inconclusive, Outcome, Unsupported
+from conformance.verdicts import Broken, Failed, Inconclusive, Outcome, Unsupported
 
 TOKEN_ID = re.compile(r"token_id:(\d+)")
 
@@ -23,7 +23,9 @@ class Capability:
 
 
 def demand(server: Server, capability: Capability) -> None:
-    """Raise Unsupported if a server lacks a capability, Inconclusive if that is not known."""
+    """Raise Unsupported if a server lacks a capability, Inconclusive if that is not known, Broken
+    if the server is.
+    """
     target = server.target
     with target.lock:
         lock = target.locks.setdefault(capability.name, threading.Lock())
@@ -33,6 +35,8 @@ def demand(server: Server, capability: Capability) -> None:
     problem = target.facts[capability.name]
     if isinstance(problem, Inconclusive):
         raise Inconclusive(problem.note)
+    if isinstance(problem, Broken):
+        raise Broken(f"needs {capability.name}: {problem}", at=problem.at)
     if problem is not None:
         raise Unsupported(f"needs {capability.name}: {problem}", at=problem.at)
 
@@ -47,8 +51,12 @@ def has(server: Server, capability: Capability) -> bool:
 
 
 def missing(server: Server, capability: Capability) -> Outcome | None:
+    """Why it is missing; what is broken may be so for a moment, and is tried twice."""
     try:
-        capability.probe(server)
+        try:
+            capability.probe(server)
+        except Broken:
+            capability.probe(server)
     except Outcome as outcome:
         return outcome
     return None
@@ -105,7 +113,7 @@ def events(server: Server) -> None:
 
 
 def seeds(server: Server) -> None:
-    """At temperature 1.5 four texts of one seed are equal, and four of other seeds are not."""
+    """At temperature 1.5 three texts of one seed are equal, and four of other seeds are not."""
     fields = {"temperature": 1.5, "max_tokens": 12}
     same = [server.ask(seed=7, **fields).text for _ in range(3)]
     if len(set(same)) > 1:
@@ -118,6 +126,12 @@ def seeds(server: Server) -> None:
 def key(server: Server) -> None:
     if server.target.api_key is None:
         raise Inconclusive("needs --api-key: without one nobody is kept out")
+
+
+def doors(server: Server) -> None:
+    key(server)
+    if server.send(server.body(), headers={"content-type": "application/json"}).status == 200:
+        raise Inconclusive("the server asks nobody for a key")
 
 
 def context(server: Server) -> None:
@@ -153,5 +167,6 @@ PROMPT_IDS = Capability("prompts of token ids", ids)
 STREAM = Capability("stream", events)
 SEEDS = Capability("seed", seeds)
 KEY = Capability("a key", key)
+DOORS = Capability("a key that is asked for", doors)
 CONTEXT = Capability("a known context", context)
 CACHED_TOKENS = Capability("cached_tokens", cached_tokens)

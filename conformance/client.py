@@ -1,7 +1,9 @@
 """A server under test, as a check sees it."""
 
+import math
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
     from conformance.truth import Truth
 
 PROMPT = "Once upon a time"
+BUSY = (429, 503)  # with Retry-After: no answer yet
+ATTEMPTS = 5
+LARGEST = 64 * 2**20  # bytes of an answer
+ENCODED = ("content-encoding", "content-length", "transfer-encoding")  # of what was sent, not read
 T = TypeVar("T")
 
 
@@ -130,35 +136,52 @@ class Server:
         else those with the key. Raises Broken if nothing comes back, Inconclusive if no more
         requests are allowed.
         """
-        self.target.budget.spend()
-        self.requests += 1
         url = url or f"{self.target.base}/completions"
         content = b"" if method == "GET" else as_sent(body)
         headers = self.headers() if headers is None else dict(headers)
         self.last = at = sent(method, url, headers, content, self.target.api_key)
+        ask = partial(self._answered, method, url, content, headers, at)
+        for _ in range(ATTEMPTS):
+            reply = ask()
+            if reply.status not in BUSY or "retry-after" not in reply.headers:
+                return reply
+            time.sleep(patience(reply.headers["retry-after"]))
+        raise Inconclusive(f"the server is busy: it answers {reply.status} again and again", at=at)
+
+    def _answered(
+        self, method: str, url: str, content: bytes, headers: Mapping[str, str], at: Exchange
+    ) -> Reply:
+        """A server may have closed a connection that was kept open: then it is asked once more, on
+        another. Each time is a request.
+        """
         try:
-            reply = self._exchanged(method, url, content, headers)
+            try:
+                reply = self._read(method, url, content, headers)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                reply = self._read(method, url, content, headers)
         except httpx.HTTPError as error:
             at.response = shortened(self.clean(f"{type(error).__name__}: {error}"))
             raise Broken(at.response, at=at) from error
-        at.status, at.response = reply.status_code, shortened(self.clean(reply.text))
+        at.status, at.response = reply.status_code, shortened(reply.text, self.target.api_key)
         return Reply(reply.status_code, reply.headers, reply.text, at)
 
-    def _exchanged(
+    def _read(
         self, method: str, url: str, content: bytes, headers: Mapping[str, str]
     ) -> httpx.Response:
-        """A server may have closed a connection that was kept open: then it is asked once more, on
-        another. That is one more request.
+        """One request. Raises ReadTimeout for an answer that does not end in time, or is too long
+        to be one.
         """
-        request = partial(
-            self.target.http.request, method, url, content=content, headers=dict(headers)
-        )
-        try:
-            return request()
-        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-            self.target.budget.spend()
-            self.requests += 1
-            return request()
+        self.target.budget.spend()
+        self.requests += 1
+        http, start, body = self.target.http, time.monotonic(), bytearray()
+        with http.stream(method, url, content=content, headers=dict(headers)) as reply:
+            limit = http.timeout.read or math.inf
+            for part in reply.iter_bytes():
+                body += part
+                if len(body) > LARGEST or time.monotonic() - start > limit:
+                    raise httpx.ReadTimeout(f"no end after {len(body)} bytes")
+        kept = {k: v for k, v in reply.headers.items() if k.lower() not in ENCODED}
+        return httpx.Response(reply.status_code, headers=kept, content=bytes(body))
 
     def clean(self, text: str) -> str:
         """Without the key, should a server send it back."""
@@ -194,6 +217,16 @@ class Server:
         if not kind.startswith("text/event-stream"):
             raise Failed("an event stream", f"content-type {kind!r}", at=reply.at)
         return Stream(reply.text, reply.at)
+
+
+def patience(seconds: str) -> float:
+    """How long a server wants to be left alone, as far as that is reasonable. Not every server says
+    it in seconds.
+    """
+    try:
+        return min(max(float(seconds), 0.0), 30.0)
+    except ValueError:
+        return 1.0
 
 
 def together(calls: Sequence[Callable[[], T]]) -> list[T]:

@@ -17,7 +17,7 @@ from reference.text import choice_text, prompt_text
 from reference.threefry import noise
 
 # As good as any others: the random model of the checks' own tests ends with one of the first.
-SEEDS = range(12_500, 22_500)
+TRIED = range(12_500, 22_500)
 LENGTH = 60
 LAST_WORDS = ("A: A dog says woof.", "Q: What does a cat say?\nA: A cat says", "The end.")
 
@@ -44,13 +44,16 @@ def drawing(truth: Truth, tokens: Iterable[int], **params: Any) -> tuple[dict[st
     """The fields of a request with which the reference draws one of some unlikely tokens first, and
     that token. Raises Inconclusive if none of many seeds does.
     """
+    tokens = list(tokens)
+    if not tokens:
+        raise Inconclusive("the model has no such token")
     steps = {prompt: truth.first(prompt, params) for prompt in PROMPTS}
     final = {p: log_softmax(final_logits(s.logits, s.history)) for p, s in steps.items()}
     _, prompt, token = max((x[t], p, t) for p, x in final.items() for t in tokens)
-    for seed in SEEDS:
+    for seed in TRIED:
         if choose(final[prompt], noise(seed, 0, 0, len(final[prompt]))) == token:
             return {"prompt": prompt, "seed": seed, **params}, token
-    raise Inconclusive(f"none of {len(SEEDS)} seeds draws what is wanted of this model")
+    raise Inconclusive(f"none of {len(TRIED)} seeds draws what is wanted of this model")
 
 
 def ended(server: Server) -> tuple[dict[str, Any], Choice]:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import BaseModel
 
@@ -49,9 +50,9 @@ def sent(
     text = content.decode(errors="backslashreplace")
     return Exchange(
         method=method,
-        url=url,
+        url=clean(url, key),
         headers=redacted(headers, key),
-        body=shortened(clean(text, key)),
+        body=shortened(text, key),
         whole=text.encode() == content and "\0" not in text and len(text) <= LONGEST,
     )
 
@@ -87,7 +88,8 @@ def clean(text: str, key: str | None) -> str:
     """A text without the key, which a server may have sent back, whole, cut, or escaped."""
     if key is None:
         return text
-    text = text.replace(json.dumps(key)[1:-1], "$API_KEY")
+    for escaped in json.dumps(key)[1:-1], quote(key, safe=""):
+        text = text.replace(escaped, "$API_KEY")
     return pattern(key).sub(lambda m: "$API_KEY" if m[0] == key else "$PART_OF_API_KEY", text)
 
 
@@ -100,10 +102,14 @@ def pattern(key: str) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, (key, *parts))))
 
 
-def shortened(text: str) -> str:
-    """As much of a text as is kept. What is no character is escaped: it could not be written."""
+def shortened(text: str, key: str | None = None) -> str:
+    """As much of a text as is kept, without the key. What is no character is escaped: it could not
+    be written.
+    """
+    size = len(text)
+    text = clean(text[: LONGEST + len(key or "")], key)
     text = text.encode(errors="backslashreplace").decode()
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"
+    return text if size <= LONGEST else f"{text[:LONGEST]}… ({size} characters)"
 
 
 def as_sent(body: Any) -> bytes:

@@ -20,6 +20,9 @@ from conformance.registry import matches
 from conformance.result import Result
 from conformance.verdicts import Verdict
 
+# Of these one says nothing of an entry that is not so, the other is told in its own words.
+UNTOLD = (Verdict.INCONCLUSIVE, Verdict.PASS)
+
 
 class Expectation(BaseModel):
     """One entry. Nothing is expected to pass: that is the rule."""
@@ -89,6 +92,11 @@ def apply(
             f"{r.id}: passes, and was expected not to ({entry.reason})"
             for r in covered
             if r.verdict is Verdict.PASS
+        ]
+        complaints += [
+            f"{r.id}: {r.verdict}, and was expected to be {entry.verdict}"
+            for r in covered
+            if entry.verdict and r.verdict not in (*UNTOLD, entry.verdict)
         ]
     return [excused(r, expectations) for r in results], complaints
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from conformance.verdicts import Depth
 
+KEY = "COMPLETIONS_API_KEY"  # no name that another program's secret may have
 DESCRIPTION = "What the parameters of a completions endpoint mean, held against a server."
 
 
@@ -41,7 +42,7 @@ def run(result: argparse.ArgumentParser) -> None:
     option("--seed", type=int, default=0, help="of the checks' own chance")
     option("--max-requests", type=positive, help="after which checks are INCONCLUSIVE")
     option("--concurrency", type=positive, default=2, help="checks at a time")
-    option("--api-key", type=key, default=os.environ.get("API_KEY"), help="else from API_KEY")
+    option("--api-key", type=key, default=os.environ.get(KEY), help=f"else from {KEY}")
     option("--timeout", type=positive_float, default=120.0, help="of a request, in seconds")
     option("--name", help="of the server in reports; else the URL")
     option("--report", type=Path, metavar="OUT.html", help="one page that needs nothing else")

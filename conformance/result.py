@@ -10,7 +10,6 @@ from conformance.exchange import Exchange
 from conformance.verdicts import Depth, Evidence, Level, Verdict
 
 FINDINGS = frozenset({Verdict.FAIL, Verdict.NON_STRICT, Verdict.ERROR})
-UNKNOWN = frozenset({Verdict.INCONCLUSIVE})
 
 
 class Result(BaseModel):

@@ -19,6 +19,8 @@ from conformance.verdicts import Failed, Inconclusive
 WIDE = 20  # the most log-probabilities that a server of the contract gives unless told otherwise
 FEW = 40  # draws, where one wrong one is enough
 REST = "any other"
+DOUBT = 0.95  # of probability: what is beyond must be drawn now and then if nothing is dropped
+SURE = 0.8  # the same, of a few draws
 GAP = 1e-3  # of a log-probability: what two tokens must differ by not to be taken for a tie
 
 
@@ -39,6 +41,11 @@ class Row:
         return self.names[0]
 
     @property
+    def likeliest(self) -> list[str]:
+        """The best, and those as likely."""
+        return [name for name, value in self.values.items() if value > self.values[self.best] - GAP]
+
+    @property
     def probabilities(self) -> dict[str, float]:
         return {name: math.exp(value) for name, value in self.values.items()}
 
@@ -56,12 +63,13 @@ class Row:
         """The tokens of a nucleus, and a mass in the middle of what leads to it. Raises
         Inconclusive if no nucleus is clear.
         """
-        total, p = 0.0, list(self.probabilities.values())
-        for rank in range(len(p) - 1):
-            if rank and self.clear(rank) and p[rank] > 0.01:
-                return self.names[: rank + 1], total + p[rank] / 2
-            total += p[rank]
-        raise Inconclusive("no two tokens are clearly the likeliest after the prompts tried")
+        p = list(self.probabilities.values())
+        clear = [rank for rank in range(1, len(p) - 1) if self.clear(rank)]
+        clear = [rank for rank in clear if math.fsum(p[: rank + 1]) < DOUBT]
+        if not clear:
+            raise Inconclusive("no two tokens are clearly the likeliest after the prompts tried")
+        rank = max(clear, key=lambda i: min(p[i] / 2, p[i] - p[i + 1]))
+        return self.names[: rank + 1], math.fsum(p[:rank]) + p[rank] / 2
 
 
 def first_row(server: Server, **fields: Any) -> Row:
@@ -98,8 +106,12 @@ def drawn(server: Server, row: Row, count: int, **fields: Any) -> list[tuple[str
 
 
 def only_among(server: Server, row: Row, kept: Iterable[str], what: str, **fields: Any) -> None:
-    """Few draws: none is of another token."""
+    """Few draws: none is of another token. Raises Inconclusive if hardly any other would be drawn
+    in any case.
+    """
     names = set(kept)
+    if math.fsum(row.probabilities.get(name, 0) for name in names) > SURE:
+        raise Inconclusive("the model is too sure of its likeliest tokens")
     for name, at in drawn(server, row, FEW, **fields):
         require(name in names, f"with {what} one of {sorted(names)}", repr(name), at)
 

@@ -26,7 +26,7 @@ BATCH = 40  # after which one looks: the evidence is valid at any time
 TOGETHER = 4  # requests in flight while samples are drawn
 NUDGES = 8
 ABOUT = math.log(100)  # by what factor an explanation must be worse than another to be none
-TELLING = 0.05  # of total variation: what two distributions must differ by to be told apart
+TELLING = 0.2  # what two distributions must differ by to be told apart: see `apart_by`
 
 # Beginnings after which a model of English is sure, doubtful, and in between.
 PROMPTS = (
@@ -71,9 +71,15 @@ def draw(server: Server, count: int = SAMPLES, **fields: Any) -> list[Choice]:
     asked = {"max_tokens": 1, "temperature": 1} | neutral(server) | fields
     while len(found) < count:
         together = min(TOGETHER, count - len(found))
-        bodies = [asked | {"seed": server.rng.getrandbits(31)} for _ in range(together)]
+        bodies = [asked | fresh_seed(server) for _ in range(together)]
         found += [answer.choice for answer in server.ask_all(bodies)]
     return found
+
+
+def fresh_seed(server: Server) -> dict[str, int]:
+    """A seed of its own for a request, if the server takes any."""
+    seed = server.rng.getrandbits(31)
+    return {"seed": seed} if takes(server, "seed", 1) else {}
 
 
 def judge(
@@ -221,11 +227,17 @@ def telling(
 
 
 def distance(step: Step, suspects: Sequence[Dialect], params: Mapping[str, Any]) -> float:
-    """The least total variation between the specification and what it is to be told from."""
+    """The least difference between the specification and what it is to be told from."""
     chains = [d.final for d in suspects]
     chains += [dialects.ignoring(name) for name in set_in(params)]
     spec = mass(final_logits, step)
-    return min(float(np.abs(spec - mass(chain, step)).sum()) / 2 for chain in chains or [flat])
+    return min(apart_by(spec, mass(chain, step)) for chain in chains or [flat])
+
+
+def apart_by(p: np.ndarray, q: np.ndarray) -> float:
+    """Total variation; what only one of both can draw counts twice, for it shows sooner."""
+    alone = max(float(p[q == 0].sum()), float(q[p == 0].sum()))
+    return max(2 * alone, float(np.abs(p - q).sum()) / 2)
 
 
 def flat(x: Logits, h: Any) -> Logits:
@@ -253,4 +265,6 @@ def nudged(logits: Logits, tolerance: float) -> Iterator[Logits]:
     rng = np.random.default_rng(0)
     levels, place = np.unique(logits, return_inverse=True)
     for _ in range(NUDGES):
-        yield logits + rng.uniform(-tolerance, tolerance, len(levels)).astype(np.float32)[place]
+        nudge = rng.choice((-tolerance, tolerance), len(levels)).astype(np.float32)[place]
+        yield logits + nudge
+        yield logits - nudge

@@ -69,6 +69,8 @@ class Truth:
         than `output` if that goes on after its end.
         """
         found: list[Step] = []
+        if not output:
+            return found
         asked = CompletionParams(**params | {"max_tokens": len(output), "n": 1})
 
         def follow(logits: Logits, history: History, noise: Logits) -> int:

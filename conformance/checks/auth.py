@@ -3,7 +3,7 @@
 from typing import Any
 
 from conformance.answer import Answer
-from conformance.capabilities import KEY
+from conformance.capabilities import DOORS, KEY
 from conformance.client import Server, demand_success
 from conformance.demands import require, same, status
 from conformance.registry import protocol
@@ -29,17 +29,17 @@ def without_a_token_nobody_gets_in(server: Server) -> None:
     status(server.send(server.body(), headers=JSON), 401)
 
 
-@protocol(Level.MUST, Evidence.EXACT, KEY)
+@protocol(Level.MUST, Evidence.EXACT, DOORS)
 def a_wrong_token_is_none(server: Server) -> None:
     """A token that is no key is a 401, be it empty, a part of a key, or more than a key."""
     key = key_of(server)
-    for token in "wrong", key[:-1], f"{key}x", f"{key},{key}":
+    for token in filter(None, ("wrong", key[:-1], f"{key}x", f"{key},{key}")):
         status(server.send(server.body(), headers=bearer(token)), 401)
     for headers in JSON | {"authorization": "Bearer"}, bearer(key, "Basic"):
         status(server.send(server.body(), headers=headers), 401)
 
 
-@protocol(Level.MUST, Evidence.EXACT, KEY)
+@protocol(Level.MUST, Evidence.EXACT, DOORS)
 def a_401_names_the_scheme(server: Server) -> None:
     """A 401 has the header `WWW-Authenticate: Bearer`."""
     for headers in JSON, bearer("wrong"):
@@ -49,7 +49,7 @@ def a_401_names_the_scheme(server: Server) -> None:
         require(scheme.lower().startswith("bearer"), "WWW-Authenticate: Bearer", scheme, reply.at)
 
 
-@protocol(Level.MUST, Evidence.EXACT, KEY)
+@protocol(Level.MUST, Evidence.EXACT, DOORS)
 def a_401_says_why(server: Server) -> None:
     """A 401 says in `detail` what is missing."""
     reply = server.send(server.body(), headers=JSON)
@@ -58,7 +58,7 @@ def a_401_says_why(server: Server) -> None:
     require(isinstance(found, str) and found != "", "a detail, a string", reply.json, reply.at)
 
 
-@protocol(Level.MUST, Evidence.EXACT, KEY)
+@protocol(Level.MUST, Evidence.EXACT, DOORS)
 def xi_api_key_is_an_alias(server: Server) -> None:
     """A key may come in `xi-api-key`; what comes there and is no key is a 401."""
     demand_success(server.send(server.body(), headers=JSON | {"xi-api-key": key_of(server)}))
@@ -66,7 +66,7 @@ def xi_api_key_is_an_alias(server: Server) -> None:
         status(server.send(server.body(), headers=JSON | {"xi-api-key": wrong}), 401)
 
 
-@protocol(Level.MUST, Evidence.EXACT, KEY)
+@protocol(Level.MUST, Evidence.EXACT, DOORS)
 def a_401_comes_first(server: Server) -> None:
     """Nothing is said of a body, nor of which models there are, to somebody without a key."""
     bodies: list[Any] = [
@@ -81,7 +81,7 @@ def a_401_comes_first(server: Server) -> None:
             status(server.send(body, headers=headers), 401)
 
 
-@protocol(Level.SHOULD, Evidence.EXACT, KEY, rests_on="RFC 9110")
+@protocol(Level.SHOULD, Evidence.EXACT, DOORS, rests_on="RFC 9110")
 def a_scheme_has_no_case(server: Server) -> None:
     """`bearer` and `BEARER` are the scheme `Bearer`."""
     for scheme in "bearer", "BEARER":

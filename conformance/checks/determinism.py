@@ -23,7 +23,7 @@ def asked(server: Server, **fields: Any) -> dict[str, Any]:
     return fields | ({"logprobs": 5} if has(server, LOGPROBS) else {})
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC)
+@consistency(Level.MUST, Evidence.METAMORPHIC, alone=True)
 def a_greedy_request_twice(server: Server) -> None:
     """The same request at temperature 0 has the same answer, to the last bit of its
     log-probabilities.
@@ -31,7 +31,7 @@ def a_greedy_request_twice(server: Server) -> None:
     again(server, GREEDY)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, SEEDS)
+@consistency(Level.MUST, Evidence.METAMORPHIC, SEEDS, alone=True)
 def a_seeded_request_twice(server: Server) -> None:
     """The same request with a seed has the same answer, to the last bit of its
     log-probabilities.

@@ -4,7 +4,7 @@ from secrets import token_hex
 from typing import Any
 
 from conformance.answer import Answer
-from conformance.capabilities import CACHED_TOKENS, ECHOED_ROWS, LOGPROBS, has
+from conformance.capabilities import CACHED_TOKENS, ECHOED_ROWS, LOGPROBS, SEEDS, has
 from conformance.client import Server
 from conformance.demands import accepted, equal, refused, require, same_answer
 from conformance.registry import consistency, protocol
@@ -45,7 +45,8 @@ def ways(server: Server) -> list[dict[str, Any]]:
     """Greedy, and with a seed; with all the log-probabilities that the server has."""
     rows: dict[str, Any] = {"logprobs": 3} if has(server, LOGPROBS) else {}
     both = rows | {"echo": True} if has(server, ECHOED_ROWS) else rows
-    return [{"temperature": 0, **both}, {"temperature": 1, "seed": 5, **rows}]
+    seeded = [{"temperature": 1, "seed": 5, **rows}] if has(server, SEEDS) else []
+    return [{"temperature": 0, **both}, *seeded]
 
 
 @consistency(Level.MUST, Evidence.METAMORPHIC)

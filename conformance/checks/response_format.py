@@ -97,14 +97,19 @@ def white_space_is_bounded(server: Server) -> None:
 
 @consistency(Level.MUST, Evidence.EXACT)
 def json_schema_is_an_instance(server: Server) -> None:
-    """With `json_schema` a text that ended by itself is an instance of the schema."""
-    every(server, of_schema(SCHEMA), is_instance, f"an instance of {json.dumps(SCHEMA)}")
+    """With `json_schema` a text that ended by itself is an instance of the schema, and one that was
+    cut off is the beginning of an object.
+    """
+    expected = f"an instance of {json.dumps(SCHEMA)}"
+    every(server, of_schema(SCHEMA), is_instance, begins_an_object, expected)
 
 
 @consistency(Level.MUST, Evidence.EXACT)
 def regex_is_matched(server: Server) -> None:
-    """With `regex` a text that ended by itself matches as a whole."""
-    every(server, of_pattern(PATTERN), matches, f"a text that matches {PATTERN}")
+    """With `regex` a text that ended by itself matches as a whole, and one that was cut off begins
+    like one that does.
+    """
+    every(server, of_pattern(PATTERN), matches, begins_a_match, f"a text that matches {PATTERN}")
 
 
 def drawn(server: Server, format: Any) -> Iterator[Choice]:
@@ -121,10 +126,20 @@ def drawn(server: Server, format: Any) -> Iterator[Choice]:
         raise Inconclusive("every text was cut off at max_tokens")
 
 
-def every(server: Server, format: Any, holds: Callable[[str], bool], expected: str) -> None:
+def every(
+    server: Server,
+    format: Any,
+    holds: Callable[[str], bool],
+    begins: Callable[[str], bool],
+    expected: str,
+) -> None:
     for choice in drawn(server, format):
-        if choice.finish_reason == "stop":
-            require(holds(choice.text), expected, repr(choice.text), choice.at)
+        well = holds if choice.finish_reason == "stop" else begins
+        require(well(choice.text), expected, repr(choice.text), choice.at)
+
+
+def begins_a_match(text: str) -> bool:
+    return re.fullmatch(r"[ab]{0,4}|[ab]{2,4}-[0-9]{0,3}", text) is not None
 
 
 def value_of(text: str) -> Any:

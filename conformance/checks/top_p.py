@@ -49,7 +49,7 @@ def one_is_off(server: Server) -> None:
 def zero_keeps_the_likeliest(server: Server) -> None:
     """With 0 the likeliest token is drawn, at any temperature."""
     row = first_row(server)
-    only_among(server, row, [row.best], "top_p 0", temperature=2, top_p=0)
+    only_among(server, row, row.likeliest, "top_p 0", temperature=2, top_p=0)
 
 
 @consistency(Level.MUST, Evidence.STATISTICAL, LOGPROBS)

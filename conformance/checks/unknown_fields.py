@@ -100,4 +100,7 @@ def the_usual_ones_break_nothing(server: Server) -> None:
     """Fields that widespread clients send are accepted: `best_of`, `ignore_eos`."""
     for name, value in USUAL.items():
         reply = server.post(**{name: value})
+        if reply.status == 422:
+            told(reply, name)
+            raise Unsupported("unknown fields are refused", at=reply.at)
         status(reply, 200)

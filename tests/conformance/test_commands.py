@@ -40,7 +40,7 @@ def clamping(app: ASGIApp) -> ASGIApp:
 
 @pytest.fixture(autouse=True)
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in "API_KEY", "FORCE_COLOR", "TTY_COMPATIBLE":
+    for name in "COMPLETIONS_API_KEY", "FORCE_COLOR", "TTY_COMPATIBLE":
         monkeypatch.delenv(name, raising=False)
 
 
@@ -90,7 +90,7 @@ def test_the_key_may_come_from_the_environment(
 ) -> None:
     assert run(bad, *TINY, "--only", ENDS) == 2
     assert "401 (--api-key)" in capsys.readouterr().err
-    monkeypatch.setenv("API_KEY", KEY)
+    monkeypatch.setenv("COMPLETIONS_API_KEY", KEY)
     assert run(bad, *TINY, "--only", ENDS) == 0
 
 
