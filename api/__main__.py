@@ -17,7 +17,7 @@ from api.engine import Served
 from api.options import check_bind, keys_of, parser
 from api.server import Server, listen
 from reference import tokenizer
-from reference.model import load, no_text
+from reference.model import load, vocabulary
 
 EDGE = 2**16  # bytes
 
@@ -88,7 +88,7 @@ def jax(options: argparse.Namespace) -> Served:
     with progress_bar("compiling") as progress:
         started = start(
             options.model,
-            lambda vocab_size: no_text(words, vocab_size),
+            lambda vocab_size: vocabulary(words, vocab_size),
             dtype=options.dtype,
             context=options.context,
             slots=options.slots,

@@ -14,8 +14,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ExceptionHandler
 
 from api.engine import EngineDown
-from reference.grammar import UnsupportedFormat
 from reference.prompt import EmptyPrompt, UnknownToken
+from reference.response_format import UnsupportedFormat
 from reference.stopping import ContextLengthExceeded
 
 RETRY_AFTER = {"Retry-After": "1"}

@@ -7,18 +7,20 @@ import argparse
 import queue
 import statistics
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from benchmarks.bare_loop import Weights, loop
-from benchmarks.shapes import SHAPES, config, random_model
+from benchmarks.shapes import SHAPES, config, random_model, vocabulary
 from jax_backend.device import Settings
 from jax_backend.engine import JaxEngine
 from jax_backend.llama import Llama
 from reference.params import CompletionParams
 from reference.request import End, Event, Request, Token
+from reference.response_format import language_of
 
 GREEDY = {"temperature": 0.0}
 SAMPLED = {"temperature": 0.8, "top_p": 0.9}
@@ -30,6 +32,31 @@ EVERYTHING = SAMPLED | {
     "repetition_penalty": 1.1,
     "logprobs": 5,
 }
+RECORDS = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "id": {"type": "integer", "minimum": 0, "maximum": 99999},
+            "name": {"type": "string", "maxLength": 12},
+            "tags": {"type": "array", "items": {"enum": ["red", "green", "blue"]}},
+            "seen": {"type": ["boolean", "null"]},
+        },
+        "required": ["id", "name", "tags", "seen"],
+        "additionalProperties": False,
+    },
+    "minItems": 1000,
+}
+OBJECT = SAMPLED | {"response_format": {"type": "json_object"}}
+SCHEMA = SAMPLED | {"response_format": {"type": "json_schema", "json_schema": {"schema": RECORDS}}}
+WAYS = {
+    "greedy": GREEDY,
+    "sampled": SAMPLED,
+    "everything": EVERYTHING,
+    "json_object": OBJECT,
+    "json_schema": SCHEMA,
+}
+END = 0  # of a text
 PROMPT = 32
 
 
@@ -46,23 +73,28 @@ def main() -> None:
     model = random_model(shape, jnp.dtype(jnp.float32))
     weights = by_name(model)
     settings = Settings(widths=tuple(options.widths), invariant=not options.variant)
-    engine = JaxEngine(model, (), frozenset(), settings)
+    engine = JaxEngine(model, (END,), vocabulary(shape.vocab_size), settings)
     print(f"{options.shape}, float32, {jax.devices()[0].device_kind}, {engine.device.widths=}")
     for streams in options.streams:
         bare: list[float] = []
-        ours: dict[str, list[float]] = {"greedy": [], "sampled": [], "everything": []}
+        ours: dict[str, list[float]] = {name: [] for name in WAYS}
         for _ in range(options.repeats):
             bare.append(streams / loop(shape, weights, streams, options.tokens, PROMPT))
-            for name, params in zip(ours, (GREEDY, SAMPLED, EVERYTHING), strict=True):
+            for name, params in WAYS.items():
                 ours[name].append(rate(engine, streams, options.tokens, params))
         print(f"{streams} streams: bare loop {statistics.median(bare):7.1f} tokens/s")
         for name, rates in ours.items():
-            ratios = [a / b for a, b in zip(rates, bare, strict=True)]
-            print(
-                f"  {name:10} {statistics.median(rates):7.1f} tokens/s, ratio "
-                f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-            )
+            beside = f"{ratio(rates, bare)} of the loop"
+            if name.startswith("json"):
+                beside += f", {ratio(rates, ours['sampled'])} of sampled text"
+            print(f"  {name:11} {statistics.median(rates):7.1f} tokens/s, {beside}")
     engine.close()
+
+
+def ratio(ours: list[float], theirs: list[float]) -> str:
+    """The median of the ratios of pairs, and their range."""
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def by_name(model: Llama) -> Weights:
@@ -101,12 +133,13 @@ def by_name(model: Llama) -> Weights:
     }
 
 
-def rate(engine: JaxEngine, streams: int, tokens: int, params: dict[str, float]) -> float:
+def rate(engine: JaxEngine, streams: int, tokens: int, params: dict[str, Any]) -> float:
     """Tokens per second of requests that run together, from the first step that has all of them."""
     arrived: queue.SimpleQueue[tuple[float, Event]] = queue.SimpleQueue()
     for seed in range(streams):
         prompt = [seed + 1, *range(100, 100 + PROMPT - 1)]
-        request = Request.of(prompt, CompletionParams(max_tokens=tokens, seed=seed, **params))
+        asked = CompletionParams(max_tokens=tokens, seed=seed, **params)
+        request = Request.of(prompt, asked, language=language_of(asked.response_format))
         engine.submit(request, lambda event: arrived.put((time.perf_counter(), event)))
     times: list[float] = []
     ended = 0

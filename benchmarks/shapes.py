@@ -1,5 +1,7 @@
 """Models of real shapes with random weights: speed does not depend on what they say."""
 
+from itertools import product
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ from flax import nnx
 
 from jax_backend.llama import Llama, rotation
 from reference.config import LlamaConfig
+from reference.vocabulary import Vocabulary
 
 SHAPES = {
     "134M": {
@@ -57,3 +60,33 @@ def random_model(config: LlamaConfig, dtype: jnp.dtype) -> Llama:
     model = nnx.merge(graph, jax.tree.map(fill, state))
     model.rotation[...] = jnp.asarray(rotation(config))
     return model
+
+
+def vocabulary(size: int) -> Vocabulary:
+    """So many tokens: end-of-sequence, every byte, and words in the proportions of a real one: with
+    a space before them, without, and with punctuation that JSON is made of.
+    """
+    letters = "etaoinshrdlucmfw"
+    words = ("".join(w) for n in (2, 3, 4) for w in product(letters, repeat=n))
+    marks = [
+        '{"',
+        '":',
+        '","',
+        '"}',
+        '":"',
+        "},",
+        "[{",
+        "]}",
+        ": ",
+        ", ",
+        '": "',
+        '", "',
+        "  ",
+        "\n",
+    ]
+    pieces = [b"", *(bytes([b]) for b in range(256)), *(m.encode() for m in marks)]
+    for word in words:
+        pieces += [word.encode(), f" {word}".encode(), f'"{word}'.encode()]
+        if len(pieces) >= size:
+            break
+    return Vocabulary(tuple(pieces[:size]), never=frozenset({0}))

@@ -234,5 +234,7 @@ def dialects_of(parameters: Mapping[str, object]) -> list[Dialect]:
 
 def ignoring(name: str) -> Chain:
     """The reference's chain, as if a parameter had been left out."""
+    if name == "response_format":
+        return lambda x, h: final_logits(x, replace(h, allowed=np.ones_like(h.allowed)))
     default = {name: getattr(CompletionParams(), name)}
     return lambda x, h: final_logits(x, replace(h, params=replace(h.params, **default)))

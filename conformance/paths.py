@@ -1,4 +1,4 @@
-"""Greedy completions under penalties, held against the reference's."""
+"""Greedy completions under penalties or a format, held against the reference's."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -12,20 +12,21 @@ from conformance.client import Server
 from conformance.dialects import Chain
 from conformance.row import naming
 from conformance.sampling import PROMPTS, explained, left_out, set_in
-from conformance.truth import Step, Truth
+from conformance.truth import Step, Truth, as_it_is
 from conformance.verdicts import Inconclusive
 from reference.generate import generate
 from reference.logits import Logits
 from reference.params import CompletionParams
 from reference.request import Request
+from reference.response_format import language_of
 from reference.sampler import History, trace
 
 CLEARLY = 0.2  # of a logit: by how much a path must be wrong for another way to have gone there
 
 
 def path(server: Server, prompt: str, length: int, **params: Any) -> None:
-    """A greedy completion: each token is the likeliest after the penalties, or within the tolerance
-    of it.
+    """A greedy completion: each token is the likeliest of those that may come, after the penalties,
+    or within the tolerance of it.
     """
     truth = server.truth
     choice, output = output_of(server, prompt=prompt, max_tokens=length, temperature=0, **params)
@@ -81,12 +82,12 @@ def own_path(truth: Truth, prompt: str, length: int, params: Mapping[str, Any]) 
 
     def follow(logits: Logits, history: History, noise: Logits) -> int:
         token = int(np.argmax(penalised(logits, history)))
-        seen, counts = history.seen.copy(), history.counts.copy()
-        found.append(Step(logits, replace(history, seen=seen, counts=counts), token))
+        found.append(Step(logits, as_it_is(history), token))
         return token
 
     asked = CompletionParams(**{**params, "temperature": 0, "max_tokens": length})
-    request = Request(prompt=truth.ids(prompt), params=asked, seed=0)
+    language = language_of(asked.response_format)
+    request = Request(prompt=truth.ids(prompt), params=asked, seed=0, language=language)
     for _ in generate(truth.model, request, sample=follow):
         pass
     return found

@@ -18,6 +18,7 @@ from reference.model import Model
 from reference.params import CompletionParams
 from reference.prompt import prompt_ids
 from reference.request import Prompt, Report, Request, Token
+from reference.response_format import language_of
 from reference.sampler import History
 from reference.text import TokenNames, choice_text, prompt_text
 
@@ -35,6 +36,12 @@ class Step:
     logits: Logits
     history: History
     token: int
+
+
+def as_it_is(history: History) -> History:
+    """A copy: what a choice looks back on changes as it goes on."""
+    allowed, seen, counts = (x.copy() for x in (history.allowed, history.seen, history.counts))
+    return replace(history, allowed=allowed, seen=seen, counts=counts)
 
 
 class Truth:
@@ -66,7 +73,7 @@ class Truth:
         self, prompt: str | Sequence[int], params: dict[str, Any], output: Sequence[int]
     ) -> list[Step]:
         """What the reference has before it at each step of an output that the server chose. Less
-        than `output` if that goes on after its end.
+        than `output` if that goes on after its end, or after a token that its format forbids.
         """
         found: list[Step] = []
         if not output:
@@ -74,18 +81,19 @@ class Truth:
         asked = CompletionParams(**params | {"max_tokens": len(output), "n": 1})
 
         def follow(logits: Logits, history: History, noise: Logits) -> int:
-            seen, counts = history.seen.copy(), history.counts.copy()
             token = int(output[len(found)])
-            found.append(Step(logits, replace(history, seen=seen, counts=counts), token))
+            found.append(Step(logits, as_it_is(history), token))
             return token
 
-        request = Request(prompt=self.ids(prompt), params=asked, seed=0)
+        language = language_of(asked.response_format)
+        request = Request(prompt=self.ids(prompt), params=asked, seed=0, language=language)
         for _ in generate(self.model, request, sample=follow):
-            pass
+            if language and found and not found[-1].history.allowed[found[-1].token]:
+                break
         return found
 
     def first(self, prompt: str | Sequence[int], params: dict[str, Any]) -> Step:
-        """The step after a prompt; no token is chosen."""
+        """The step after a prompt; no token is chosen. params: without a response_format."""
         ids = self.ids(prompt)
         logits = self._first(ids)
         asked = CompletionParams(**params | {"n": 1})

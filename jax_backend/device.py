@@ -11,13 +11,17 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
+from jax import Array
 
 from jax_backend import step
+from jax_backend.grammar import Grammars
 from jax_backend.llama import Llama
 from jax_backend.plan import Choice, Chunk, Job, Plan, Reading, Row
 from jax_backend.sampler import History, Params
+from reference.language.errors import UnsupportedFormat
 from reference.params import CompletionParams
 from reference.request import Request
+from reference.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -53,23 +57,27 @@ class Settings:
 
 @dataclass(frozen=True)
 class UnderWay:
-    """A plan that the device works on, and what will come back."""
+    """A plan that the device works on, and what will come back. fed: what `Device.draw` needs, if
+    it is still to be called.
+    """
 
     plan: Plan
-    drawn: step.Drawn | None
-    reports: step.Reports | None
+    reports: step.Reports | None = None
+    fed: tuple[step.Rows, Array] | None = None
+    drawn: step.Drawn | None = None
 
 
 class Device:
-    """eos: ids that end a text. never: ids that are no text, and are sampled only if the request
-    stops at them.
+    """eos: ids that end a text. vocabulary: the others of its ids that are no text are sampled only
+    if the request stops at them.
     """
 
     def __init__(
-        self, model: Llama, eos: frozenset[int], never: frozenset[int], settings: Settings
+        self, model: Llama, eos: frozenset[int], vocabulary: Vocabulary, settings: Settings
     ) -> None:
         config = model.config
-        self.settings, self.eos, self.never = settings, eos, never
+        self.settings, self.eos, self.never = settings, eos, vocabulary.never
+        self.grammars = Grammars(vocabulary, eos)
         self.vocab_size = config.vocab_size
         self.top = min(settings.top, config.vocab_size)
         self.table = -(-config.max_position_embeddings // settings.page_size)
@@ -79,15 +87,41 @@ class Device:
         self.layers = step.empty_pages(model, settings.pages, settings.page_size)
         self.slots = step.empty_slots(settings.slots, self.vocab_size)
         self.widths = settings.widths
+        self.no_masks = {width: self._no_mask(width) for width in self.widths}
 
     def start(self, plan: Plan) -> UnderWay:
-        """Hand a plan to the device. Nothing here waits for it."""
+        """Hand a plan to the device, all but the draws if a row follows a grammar: these wait for
+        `draw`. Nothing here waits for the device.
+        """
         reports = self._read(plan.chunk) if plan.chunk else None
         for source, target in plan.copies:
             self.layers = step.copy_page(self.layers, np.int32(source), np.int32(target))
         for choice in plan.admitted:
             self.slots = step.admit(self.slots, np.int32(choice.slot), self._content(choice))
-        return UnderWay(plan, self._feed(plan.rows) if plan.rows else None, reports)
+        if not plan.rows:
+            return UnderWay(plan, reports)
+        rows = self._rows(plan.rows)
+        logits = self._feed(rows)
+        if plan.follows_grammars:
+            return UnderWay(plan, reports, fed=(rows, logits))
+        return UnderWay(
+            plan, reports, drawn=self._draw(rows, logits, self.no_masks[len(rows.slot)])
+        )
+
+    def draw(self, started: UnderWay) -> tuple[UnderWay, list[tuple[Row, UnsupportedFormat]]]:
+        """Make the masks, while the device is on its way to the draws, and hand it those. Beside
+        it, the rows for which there is no mask, and why.
+        """
+        if started.fed is None:
+            return started, []
+        rows, logits = started.fed
+        texts = [row.choice.text if row.wanted else None for row in started.plan.rows]
+        texts += [None] * (len(rows.slot) - len(texts))
+        bits, errors = self.grammars.masks(texts)
+        asked = np.array([text is not None for text in texts])
+        mask = jax.device_put(step.Mask(asked, bits))
+        failed = [(r, e) for r, e in zip(started.plan.rows, errors, strict=False) if e]
+        return UnderWay(started.plan, started.reports, drawn=self._draw(rows, logits, mask)), failed
 
     def _read(self, chunk: Chunk) -> step.Reports | None:
         prompt, stop = chunk.reading.job.prompt, chunk.start + chunk.count
@@ -119,25 +153,29 @@ class Device:
             reports=np.bool_(request.params.logprobs is not None),
         )
 
-    def _feed(self, rows: Sequence[Row]) -> step.Drawn:
+    def _rows(self, rows: Sequence[Row]) -> step.Rows:
         width = next(w for w in self.widths if w >= len(rows))
         table = np.zeros((width, self.table), np.int32)
         for i, row in enumerate(rows):
             table[i, : len(row.pages)] = row.pages
-        return self._decode(
-            step.Rows(
-                slot=filled([r.slot for r in rows], width, self.settings.slots),
-                position=filled([r.position for r in rows], width),
-                token=filled([-1 if r.token is None else r.token for r in rows], width),
-                table=table,
-            )
+        return step.Rows(
+            slot=filled([r.slot for r in rows], width, self.settings.slots),
+            position=filled([r.position for r in rows], width),
+            token=filled([-1 if r.token is None else r.token for r in rows], width),
+            table=table,
         )
 
-    def _decode(self, rows: step.Rows) -> step.Drawn:
-        self.layers, self.slots, drawn = self.program.decode(
-            self.weights, self.layers, self.slots, rows, self.top
-        )
+    def _feed(self, rows: step.Rows) -> Array:
+        self.layers, logits = self.program.feed(self.weights, self.layers, self.slots.token, rows)
+        return logits
+
+    def _draw(self, rows: step.Rows, logits: Array, mask: step.Mask) -> step.Drawn:
+        self.slots, drawn = step.draw(self.slots, rows, logits, mask, self.top)
         return drawn
+
+    def _no_mask(self, width: int) -> step.Mask:
+        bits = np.zeros((width, -(-self.vocab_size // 32)), np.int32)
+        return jax.device_put(step.Mask(np.zeros(width, np.bool_), bits))
 
     def warm_up(self, progress: Progress) -> None:
         """Compile everything that a request can need. progress: called with what comes next, how
@@ -163,7 +201,8 @@ class Device:
                 chunk = Chunk(Reading(job, [], reports=reports), 0, 0, 0, size, ())
                 tasks.append((f"prompts by {size}{more}", partial(self._read, chunk)))
         for width in self.widths:
-            tasks.append((f"batches of {width}", partial(self._feed, nobody(choice, width, self))))
+            plan = Plan(None, None, (), (), nobody(choice, width, self))
+            tasks.append((f"batches of {width}", partial(self.start, plan)))
         return tasks
 
     def _drop_widths_that_round_differently(self) -> None:
@@ -192,7 +231,7 @@ class Device:
             )
             rows.slot[row], rows.position[row], rows.table[row, 0] = 0, position, 1
             rows.token[row] = (1 + position) * (self.vocab_size - 1) // 4
-            drawn = self._decode(rows)
+            drawn = self._draw(rows, self._feed(rows), self.no_masks[width])
             numbers += [drawn.logprob[row], drawn.top[row]]
         numbers += [pages[1] for pages in jax.tree.leaves(self.layers)]
         return [np.asarray(n).tobytes() for n in numbers]

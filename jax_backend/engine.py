@@ -12,6 +12,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,10 +20,12 @@ import jax
 
 from jax_backend import step
 from jax_backend.device import Device, Progress, Settings, UnderWay
+from jax_backend.grammar import Text
 from jax_backend.llama import Llama
 from jax_backend.plan import Chunk, Job, Reading, Row, finish
 from jax_backend.scheduler import Scheduler
 from reference.request import End, Event, Prompt, Report, Request, Token
+from reference.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -39,22 +42,21 @@ class Stats:
 
 
 class JaxEngine:
-    """submit, abort, stats: the three verbs of an engine, and a stream of events for each request.
-
-    never: ids that are no text, and are sampled only if the request stops at them.
+    """submit, abort, stats: the three verbs of an engine, and a stream of events for each
+    request.
     """
 
     def __init__(
         self,
         model: Llama,
         eos_token_ids: tuple[int, ...],
-        never: frozenset[int],
+        vocabulary: Vocabulary,
         settings: Settings = DEFAULTS,
         progress: Progress = lambda what, done, total: None,
     ) -> None:
         config = model.config
         self.eos = frozenset(eos_token_ids)
-        self.device = Device(model, self.eos, never, settings)
+        self.device = Device(model, self.eos, vocabulary, settings)
         self.scheduler = Scheduler(
             slots=settings.slots,
             pages=settings.pages,
@@ -67,6 +69,7 @@ class JaxEngine:
         self._jobs: dict[int, Job] = {}
         self._open: dict[int, Callable[[Event], None]] = {}
         self._closing = False
+        self._compiler = ThreadPoolExecutor(1, "jax-grammars")
         self.device.warm_up(progress)
         self._thread = threading.Thread(target=self._work, name="jax-engine", daemon=True)
         self._thread.start()
@@ -77,7 +80,10 @@ class JaxEngine:
         """
         ticket = next(self._tickets)
         self._open[ticket] = deliver
-        self._inbox.put(partial(self._receive, ticket, request, deliver))
+        if request.language is None:
+            self._inbox.put(partial(self._receive, ticket, request, deliver, None))
+        else:
+            self._compiler.submit(self._compile, ticket, request, deliver)
         if self._closing:
             self._end(ticket, RuntimeError("the engine is down"))
         return ticket
@@ -94,8 +100,18 @@ class JaxEngine:
     def close(self) -> None:
         """Stop after the step that is under way; requests that have not ended end with an error."""
         self._closing = True
+        self._compiler.shutdown(wait=False, cancel_futures=True)
         self._inbox.put(None)
         self._thread.join()
+
+    def _compile(self, ticket: int, request: Request, deliver: Callable[[Event], None]) -> None:
+        """On a thread of its own: the requests that are running do not wait for it."""
+        try:
+            text = self.device.grammars.begin(request)
+        except Exception as error:
+            self._inbox.put(partial(self._end, ticket, error))
+        else:
+            self._inbox.put(partial(self._receive, ticket, request, deliver, text))
 
     # On the engine's thread.
 
@@ -122,7 +138,7 @@ class JaxEngine:
             following = self.device.start(plan) if plan else None
             if under_way is not None:
                 self._give_out(under_way)
-            under_way = following
+            under_way = self._draw(following) if following else None
 
     def _changes(self, wait: bool) -> Iterator[Callable[[], None] | None]:
         if wait:
@@ -133,13 +149,21 @@ class JaxEngine:
             except queue.Empty:
                 return
 
-    def _receive(self, ticket: int, request: Request, deliver: Callable[[Event], None]) -> None:
+    def _receive(
+        self,
+        ticket: int,
+        request: Request,
+        deliver: Callable[[Event], None],
+        text: Text | None,
+    ) -> None:
         if ticket not in self._open:
             return  # the engine was closed meanwhile
         try:
             if not 0 <= min(request.prompt) <= max(request.prompt) < self.device.vocab_size:
                 raise ValueError(f"prompt: an id is not in 0 … {self.device.vocab_size - 1}")
-            self._jobs[ticket] = self.scheduler.add(ticket, request, deliver)
+            job = self._jobs[ticket] = self.scheduler.add(ticket, request, deliver)
+            for choice in job.choices:
+                choice.text = text and text.copy()
         except ValueError as error:
             self._end(ticket, error)
 
@@ -148,7 +172,7 @@ class JaxEngine:
         for one in job.choices if job else ():
             if choice in (None, one.index) and not one.ended:
                 self.scheduler.end(one)
-        if job and job.ended:
+        if job.ended if job else choice is None:  # without a job its grammar is being compiled
             self._end(ticket, None)
 
     def _end(self, ticket: int, error: Exception | None) -> None:
@@ -162,6 +186,13 @@ class JaxEngine:
             deliver(event)
         except Exception:
             logger.exception("a client's stream could not be written to")
+
+    def _draw(self, started: UnderWay) -> UnderWay:
+        """Only now is it known what the grammars have to go on from."""
+        started, failed = self.device.draw(started)
+        for row, error in failed:
+            self._fail(row.choice.job, error)
+        return started
 
     def _give_out(self, done: UnderWay) -> None:
         """Wait for the device, and give out what a step has brought."""
@@ -190,7 +221,7 @@ class JaxEngine:
     def _take(self, row: Row, drawn: step.Drawn, i: int) -> None:
         """A row's token, unless nobody wants it, or it was drawn before its choice gave way."""
         choice, job = row.choice, row.choice.job
-        if choice.ended or row.drawn < len(choice.tokens):
+        if not row.wanted:
             return
         if not drawn.finite[i]:
             self._fail(job, ValueError("the model's logits are not finite"))
@@ -198,6 +229,8 @@ class JaxEngine:
         token, top = int(drawn.token[i]), job.request.params.logprobs
         choice.tokens.append(token)
         reason, stop = finish(choice, self.eos)
+        if reason is None and choice.text is not None:
+            choice.text.push(token)
         event = Token(
             choice=choice.index,
             token=token,

@@ -4,8 +4,12 @@ what is to be done in one step. Plain Python.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from reference.request import Event, Report, Request
+
+if TYPE_CHECKING:
+    from jax_backend.grammar import Text
 
 
 @dataclass(eq=False)
@@ -37,7 +41,8 @@ class Choice:
     """One sequence of a job. tokens: its output so far, as far as the host has seen it.
 
     position: that of the token that it feeds next, in prompt and output. slot: where the device
-    keeps what is its own, None while it is not in the batch.
+    keeps what is its own, None while it is not in the batch. text: what follows the grammar that
+    its output must keep to, None if there is none.
     """
 
     job: Job
@@ -47,6 +52,7 @@ class Choice:
     position: int = 0
     slot: int | None = None
     ended: bool = False
+    text: "Text | None" = None
 
     @property
     def fed_up(self) -> bool:
@@ -111,6 +117,11 @@ class Row:
     def drawn(self) -> int:
         return self.position + 1 - len(self.choice.job.prompt)
 
+    @property
+    def wanted(self) -> bool:
+        """Whether what it draws is new, and of use to anybody."""
+        return not self.choice.ended and self.drawn >= len(self.choice.tokens)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -126,6 +137,10 @@ class Plan:
 
     def __bool__(self) -> bool:
         return bool(self.chunk or self.announced or self.rows)
+
+    @property
+    def follows_grammars(self) -> bool:
+        return any(row.choice.text is not None for row in self.rows)
 
 
 def finish(choice: Choice, eos_token_ids: frozenset[int]) -> tuple[str | None, int | None]:

@@ -61,7 +61,7 @@ class Scheduler:
         names = page_names(request.principal, params.prompt_cache_key, read, self.page_size)
         job = Job(ticket, request, deliver, min(wanted, room), names)
         job.choices = [Choice(job, i) for i in range(params.n)]
-        self.waiting.append(Reading(job, list(job.choices)))
+        self._wait(Reading(job, list(job.choices)))
         return job
 
     @property

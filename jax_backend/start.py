@@ -12,6 +12,7 @@ from jax_backend.device import Progress, Settings
 from jax_backend.engine import JaxEngine
 from reference import checkpoint
 from reference.config import LlamaConfig
+from reference.vocabulary import Vocabulary
 
 PAGE_SIZE = 64
 CHUNKS = (32, 128)
@@ -28,7 +29,7 @@ class Started:
 
 def start(
     directory: Path,
-    never: Callable[[int], frozenset[int]],
+    vocabulary: Callable[[int], Vocabulary],
     *,
     dtype: str = "float32",
     context: int | None = None,
@@ -38,10 +39,10 @@ def start(
     top: int = 20,
     progress: Progress = lambda what, done, total: None,
 ) -> Started:
-    """Load, compile, and run. never: which ids of a vocabulary of this size are no text. context:
-    the most tokens of a text, if not what the model has stored. cache_tokens: room for keys and
-    values; if None, for every slot 2048 tokens or a whole context, whichever is less, and for one
-    whole context at least.
+    """Load, compile, and run. vocabulary: the tokens of a model with so many. context: the most
+    tokens of a text, if not what the model has stored. cache_tokens: room for keys and values; if
+    None, for every slot 2048 tokens or a whole context, whichever is less, and for one whole
+    context at least.
 
     Raises what `jax_backend.checkpoint.load` does, and ValueError for settings that cannot be.
     """
@@ -60,7 +61,7 @@ def start(
         top=top,
     )
     eos = checkpoint.read_eos_token_ids(directory, config)
-    engine = JaxEngine(model, eos, never(config.vocab_size), settings, progress)
+    engine = JaxEngine(model, eos, vocabulary(config.vocab_size), settings, progress)
     build = f"jax {jax.__version__} {jax.devices()[0].device_kind} {dtype} {settings}"
     return Started(engine, config, build)
 

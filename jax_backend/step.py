@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float32, Int32
 from jax_backend import logprobs
 from jax_backend.attention import Pages
 from jax_backend.llama import Llama
+from jax_backend.logits import Logits
 from jax_backend.sampler import History, Params, sample
 
 
@@ -40,6 +41,13 @@ class Rows(NamedTuple):
     position: Int32[Array, "B"]
     token: Int32[Array, "B"]
     table: Int32[Array, "B M"]
+
+
+class Mask(NamedTuple):
+    """Which tokens a row may draw, if it asks: a bit for each, the lowest first."""
+
+    asked: Bool[Array, "B"]
+    bits: Int32[Array, "B C"]
 
 
 class Drawn(NamedTuple):
@@ -146,26 +154,34 @@ class Chunk(NamedTuple):
     table: Int32[Array, "M"]
 
 
-def decode(
-    model: Llama, layers: list[Pages], slots: Slots, rows: Rows, top: int
-) -> tuple[list[Pages], Slots, Drawn]:
-    """One decoding step: each row feeds a token and draws the next. top: the most likeliest tokens
-    that a report may list.
+def feed(
+    model: Llama, layers: list[Pages], last: Int32[Array, "W"], rows: Rows
+) -> tuple[list[Pages], Logits]:
+    """The first half of a decoding step: each row feeds a token. last: what each slot has drawn."""
+    real = rows.slot < len(last)
+    x, layers = model.hidden_states(
+        fed(last, rows)[:, None], rows.position[:, None], real[:, None], rows.table, layers
+    )
+    return layers, model.logits(x[:, 0])
+
+
+def fed(last: Int32[Array, "W"], rows: Rows) -> Int32[Array, "B"]:
+    return jnp.where(rows.token < 0, last[rows.slot], rows.token)
+
+
+@partial(jax.jit, static_argnums=4, donate_argnums=(0,))
+def draw(slots: Slots, rows: Rows, logits: Logits, mask: Mask, top: int) -> tuple[Slots, Drawn]:
+    """The second half: each row draws the next token. The mask may come when the first half is
+    under way. top: the most likeliest tokens that a report may list.
     """
     mine: Slots = jax.tree.map(lambda all: all[rows.slot], slots._replace(history=None))
-    token = jnp.where(rows.token < 0, mine.token, rows.token)
     real = rows.slot < len(slots.token)
     is_output = (rows.position >= mine.prompt) & real
-    history = remember(slots.history, rows.slot, token, is_output)
-
-    x, layers = model.hidden_states(
-        token[:, None], rows.position[:, None], real[:, None], rows.table, layers
-    )
-    logits = model.logits(x[:, 0])
+    history = remember(slots.history, rows.slot, fed(slots.token, rows), is_output)
     drawn = sample(
         logits,
         asking_nothing(mine.params, ~real),
-        jax.tree.map(lambda all: all[rows.slot], history),
+        narrowed(jax.tree.map(lambda all: all[rows.slot], history), mask),
         rows.position + 1 - mine.prompt,
     )
     report = jax.lax.cond(
@@ -178,7 +194,19 @@ def decode(
         ),
     )
     slots = slots._replace(history=history, token=slots.token.at[rows.slot].set(drawn, mode="drop"))
-    return layers, slots, Drawn(drawn, jnp.isfinite(logits).all(axis=1), *report)
+    return slots, Drawn(drawn, jnp.isfinite(logits).all(axis=1), *report)
+
+
+def narrowed(history: History, mask: Mask) -> History:
+    """What the masks leave of what is allowed; as it was, at no cost, if no row has one."""
+
+    def unpacked() -> Bool[Array, "B V"]:
+        bits = mask.bits[:, :, None] >> jnp.arange(32, dtype=jnp.int32)[None, None] & 1
+        allowed = bits.reshape(len(bits), -1)[:, : history.allowed.shape[1]] == 1
+        return history.allowed & (allowed | ~mask.asked[:, None])
+
+    allowed = jax.lax.cond(jnp.any(mask.asked), unpacked, lambda: history.allowed)
+    return history._replace(allowed=allowed)
 
 
 def asking_nothing(params: Params, rows: Bool[Array, "B"]) -> Params:
@@ -209,10 +237,10 @@ def remember(
 
 
 class Program(NamedTuple):
-    """`read` and `decode`, compiled for one kind of model. They take its weights as a list."""
+    """`read` and `feed`, compiled for one kind of model. They take its weights as a list."""
 
     read: Callable[..., tuple[list[Pages], Reports | None]]
-    decode: Callable[..., tuple[list[Pages], Slots, Drawn]]
+    feed: Callable[..., tuple[list[Pages], Logits]]
 
 
 @cache
@@ -228,10 +256,10 @@ def program(graph: nnx.GraphDef[Llama], structure: PyTreeDef) -> Program:
     def compiled_read(weights: list[Array], layers: list[Pages], chunk: Chunk, top: int | None):
         return read(model(weights), layers, chunk, top)
 
-    @partial(jax.jit, static_argnums=4, donate_argnums=(1, 2))
-    def compiled_decode(
-        weights: list[Array], layers: list[Pages], slots: Slots, rows: Rows, top: int
+    @partial(jax.jit, donate_argnums=1)
+    def compiled_feed(
+        weights: list[Array], layers: list[Pages], last: Int32[Array, "W"], rows: Rows
     ):
-        return decode(model(weights), layers, slots, rows, top)
+        return feed(model(weights), layers, last, rows)
 
-    return Program(compiled_read, compiled_decode)
+    return Program(compiled_read, compiled_feed)

@@ -1,11 +1,12 @@
 """A completion on the terminal: python -m reference "Once upon a time" --temperature 0.8"""
 
 import argparse
+import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, fields
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +18,7 @@ from reference.model import EMBEDDED, Model, load
 from reference.params import CompletionParams
 from reference.text import Delta, Entry, names_of
 
-SERVER_ONLY = {"stream", "stream_options", "user", "prompt_cache_key", "data", "response_format"}
+SERVER_ONLY = {"stream", "stream_options", "user", "prompt_cache_key", "data"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -100,10 +101,20 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def json_object(text: str) -> dict[str, Any]:
+    """Raises ValueError for what is none."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"{value!r} is no object")
+    return value
+
+
 def option(f: Field[Any], hint: Any) -> dict[str, Any]:
     """How argparse reads one parameter."""
     described = {"help": f.metadata["meaning"]}
     kinds = get_args(hint) or (hint,)
+    if get_origin(kinds[0]) is Mapping:
+        return described | {"type": json_object, "metavar": "JSON"}
     if bool in kinds:
         return described | {"action": "store_true"}
     if isinstance(f.default, tuple):

@@ -5,13 +5,14 @@ together.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from reference import grammar, sampler
+from reference import sampler
 from reference.generate import Sampler, generate
 from reference.model import Model
 from reference.params import CompletionParams
 from reference.prefix_cache import PrefixCache
 from reference.prompt import prompt_ids
 from reference.request import Prompt, Request, Token
+from reference.response_format import language_of
 from reference.text import Delta, Entry, choice_text, echo, prompt_text
 
 
@@ -37,12 +38,13 @@ def stream(
     Raises ValueError for a prompt that is empty, too long or has ids out of the vocabulary, and
     UnsupportedFormat.
     """
-    grammar.check(params.response_format)
+    language = language_of(params.response_format)
     ids = prompt_ids(model.tokenizer, prompt, model.vocab_size, model.context)
     text = prompt_text(model.tokenizer, prompt)
     choices = [choice_text(model.tokenizer, params, ids, text) for _ in range(params.n)]
     ended: set[int | None] = set()
-    for event in generate(model, Request.of(ids, params), prefixes, ended.__contains__, sample):
+    request = Request.of(ids, params, language=language)
+    for event in generate(model, request, prefixes, ended.__contains__, sample):
         match event:
             case Prompt(reports=reports) if params.echo:
                 prompt_delta = echo(model.tokenizer, params, ids, text, reports)

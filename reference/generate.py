@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from reference import llama, sampler
+from reference.grammar import Grammar
 from reference.llama import Cache
 from reference.logits import Logits
 from reference.logprobs import report
@@ -126,9 +127,11 @@ def choice_tokens(
     weights, config = model.checkpoint.weights, model.checkpoint.config
     params, eos = request.params, model.checkpoint.eos_token_ids
     budget = token_budget(params.max_tokens, model.context, len(request.prompt))
-    history = first_history(model, request)
+    history, grammar = first_history(model, request), grammar_of(model, request)
     cache, row = reading.cache.copy(), reading.rows[-1:]
     for position in range(budget):
+        if grammar is not None:
+            history.allowed[:] = grammar.allowed()
         logits = llama.logits(weights, row)[0].astype(np.float32)
         drawn = noise(request.seed, choice, position, model.vocab_size)
         token = sample(logits, history, drawn)
@@ -142,9 +145,21 @@ def choice_tokens(
         )
         if reason is not None:
             return
+        if grammar is not None:
+            grammar.push(token)
         history.seen[token] = True
         history.counts[token] += 1
         row = llama.hidden_states(weights, config, np.array([token]), cache)
+
+
+def grammar_of(model: Model, request: Request) -> Grammar | None:
+    """What a choice must keep to, at its beginning. A stop token that is text is text here too."""
+    if request.language is None:
+        return None
+    eos, vocabulary = frozenset(model.checkpoint.eos_token_ids), model.vocabulary
+    ends = eos | (frozenset(request.params.stop_token_ids) & vocabulary.never)
+    first = vocabulary.drops_space(request.prompt)
+    return Grammar(request.language, vocabulary, ends, first=first)
 
 
 def first_history(model: Model, request: Request) -> sampler.History:

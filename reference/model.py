@@ -9,6 +9,7 @@ from pathlib import Path
 from reference import checkpoint, tokenizer
 from reference.checkpoint import Checkpoint
 from reference.tokenizer import Tokenizer
+from reference.vocabulary import Vocabulary
 
 EMBEDDED = Path(__file__).parent / "embedded"
 
@@ -30,15 +31,28 @@ class Model:
         """The most tokens that prompt and output have together."""
         return self.checkpoint.config.max_position_embeddings
 
-    @cached_property
+    @property
     def never(self) -> frozenset[int]:
         """Ids that are no text."""
-        return no_text(self.tokenizer, self.vocab_size)
+        return self.vocabulary.never
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens as bytes, and which of them are no text."""
+        return vocabulary(self.tokenizer, self.vocab_size)
 
 
-def no_text(tokenizer: Tokenizer, vocab_size: int) -> frozenset[int]:
-    """Special tokens, and rows of the embedding that the tokenizer does not know."""
-    return tokenizer.special_ids | set(range(tokenizer.vocab_size, vocab_size))
+def vocabulary(tokenizer: Tokenizer, vocab_size: int) -> Vocabulary:
+    """The tokens of a model of this size. No text are special tokens, and rows of the embedding
+    that the tokenizer does not know.
+    """
+    known = min(vocab_size, tokenizer.vocab_size)
+    return Vocabulary(
+        pieces=tuple(map(tokenizer.piece, range(known))) + (b"",) * (vocab_size - known),
+        never=tokenizer.special_ids | set(range(tokenizer.vocab_size, vocab_size)),
+        bos_id=tokenizer.bos_id,
+        leading_space=tokenizer.leading_space,
+    )
 
 
 def load(directory: str | Path, context: int | None = None) -> Model:

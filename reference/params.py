@@ -108,8 +108,8 @@ class CompletionParams:
     )
     response_format: Mapping[str, Any] | None = parameter(
         None,
-        'what the text must be; only {"type": "text"} so far, the rest is refused',
-        spec="grammar.check",
+        "what the text must be: a JSON object, an instance of a JSON Schema, a match of a regex",
+        spec="response_format.language_of",
     )
     user: str | None = parameter(
         None,

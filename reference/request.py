@@ -8,6 +8,7 @@ Events of different choices may alternate; those of one choice come in order.
 import secrets
 from dataclasses import dataclass
 
+from reference.language.expressions import Language
 from reference.params import CompletionParams
 
 
@@ -16,21 +17,36 @@ class Request:
     """One prompt and what to do with it.
 
     prompt: token ids, at least one, all within the vocabulary. seed: any integer, used modulo 2^64.
-    principal: whose request it is, as far as sharing a prompt cache goes. `params.user` and
-    `params.data` do nothing here: a user is for abuse monitoring only, and a text model has no use
-    for images.
+    principal: whose request it is, as far as sharing a prompt cache goes. language: what
+    `params.response_format` allows, None for every text. `params.user` and `params.data` do nothing
+    here: a user is for abuse monitoring only, and a text model has no use for images.
     """
 
     prompt: tuple[int, ...]
     params: CompletionParams
     seed: int
     principal: str = ""
+    language: Language | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if a response_format came without its language: it would be ignored."""
+        kind = (self.params.response_format or {}).get("type", "text")
+        if (kind != "text") != (self.language is not None):
+            raise ValueError(f"language: {self.language} does not belong to {kind!r}")
 
     @classmethod
-    def of(cls, prompt: list[int], params: CompletionParams, principal: str = "") -> "Request":
+    def of(
+        cls,
+        prompt: list[int],
+        params: CompletionParams,
+        principal: str = "",
+        language: Language | None = None,
+    ) -> "Request":
         """A request whose seed is the one asked for, or a fresh one."""
         seed = secrets.randbits(64) if params.seed is None else params.seed
-        return cls(prompt=tuple(prompt), params=params, seed=seed, principal=principal)
+        return cls(
+            prompt=tuple(prompt), params=params, seed=seed, principal=principal, language=language
+        )
 
     @property
     def reports_prompt(self) -> bool:

@@ -62,7 +62,7 @@ COVERED: dict[str, Covered] = {
     "presence_penalty": step("presence_penalty"),
     "frequency_penalty": step("frequency_penalty"),
     "repetition_penalty": step("repetition_penalty"),
-    "response_format": Covered("logits.mask", "logits/mask", drawn=False),
+    "response_format": Covered("grammar.Grammars", "grammar/mask"),
     "user": OF_SERVICE,
     "seed": Covered("threefry.seed_key", "randomness/bits"),
     "stream_options": OF_SERVICE,

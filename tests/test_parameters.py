@@ -285,9 +285,18 @@ def _(ask: Ask) -> None:
 
 @demonstrates("response_format")
 def _(ask: Ask) -> None:
-    assert ask(response_format={"type": "text"})["status"] == 200
-    refused = ask(response_format={"type": "json_object"})
-    assert refused["status"] == 400 and "json_object" in refused["error"]["message"]
+    assert text(ask(response_format={"type": "text"})) == text(ask())
+    asked = "Write a JSON record of a person named Lily.\n"
+    record = text(ask(prompt=asked, response_format={"type": "json_object"}, max_tokens=100))
+    assert json.loads(record)["name"] == "Lily"
+    regex = {"type": "regex", "regex": "[0-9]{4}-[0-9]{2}"}
+    assert re.fullmatch(regex["regex"], text(ask(response_format=regex)))
+    schema = {"type": "object", "properties": {"day": {"enum": ["Monday"]}}, "required": ["day"]}
+    schema["additionalProperties"] = False
+    day = {"type": "json_schema", "json_schema": {"schema": schema}}
+    assert json.loads(text(ask(response_format=day, max_tokens=40))) == {"day": "Monday"}
+    refused = ask(response_format={"type": "json_schema", "json_schema": {"schema": {"not": {}}}})
+    assert refused["status"] == 400 and "/not" in refused["error"]["message"]
 
 
 @demonstrates("user")

@@ -3,6 +3,7 @@
 from conformance.parity import (
     attention,
     engine,
+    grammar,
     layer,
     logits,
     logprobs,
@@ -19,6 +20,7 @@ OF_FUNCTIONS: tuple[Property, ...] = (
     *logits.PROPERTIES,
     *sampler.PROPERTIES,
     *logprobs.PROPERTIES,
+    *grammar.PROPERTIES,
     *attention.PROPERTIES,
     *layer.PROPERTIES,
     *model.PROPERTIES,

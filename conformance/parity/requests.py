@@ -10,7 +10,28 @@ from hypothesis import strategies as st
 from conformance.parity.strategies import FRACTIONS, PENALTIES, REPETITION_PENALTIES, SEEDS
 from reference.params import CompletionParams
 from reference.request import End, Event, Prompt, Request, Token
+from reference.response_format import language_of
 
+# Formats that a model without a tokenizer can keep to as well.
+FORMATS: tuple[dict[str, Any], ...] = (
+    {"type": "text"},
+    {"type": "json_object"},
+    {"type": "regex", "regex": "[ab0-9]+|é{2,5}"},
+    {
+        "type": "json_schema",
+        "json_schema": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "a": {"type": "integer", "minimum": -20, "maximum": 350},
+                    "b": {"type": "array", "items": {"enum": [None, True, "é"]}, "maxItems": 3},
+                    "c": {"type": ["string", "null"], "pattern": "^[0-9a-f]*$"},
+                },
+                "required": ["a"],
+            }
+        },
+    },
+)
 PATIENCE = 300.0  # seconds without an event after which an engine counts as stuck
 
 
@@ -82,6 +103,7 @@ class Asked:
             params=CompletionParams(**self.params),
             seed=self.params["seed"],
             principal=self.principal,
+            language=language_of(self.params.get("response_format")),
         )
 
 
@@ -107,6 +129,7 @@ def asked(vocab_size: int, longest: int = 160, budget: int = 12) -> st.SearchStr
             "frequency_penalty": PENALTIES,
             "repetition_penalty": REPETITION_PENALTIES,
             "prompt_cache_key": st.sampled_from([None, "a", "b"]),
+            "response_format": st.sampled_from(FORMATS),
         },
     )
     alike = st.sampled_from([0, longest // 4, longest // 2])

@@ -16,6 +16,7 @@ from reference.model import Model
 from reference.params import CompletionParams
 from reference.prompt import prompt_ids
 from reference.request import Request
+from reference.response_format import language_of
 from reference.text import Delta, Entry, choice_text, echo, prompt_text
 
 Choices = list[list[Delta]]
@@ -67,7 +68,7 @@ def answered(backend: Backend, written: Written) -> tuple[CompletionParams, Requ
     """What is asked, and what the backend's engine makes of it."""
     model, asked = backend.model, CompletionParams(**written.params)
     ids = prompt_ids(model.tokenizer, written.prompt, model.vocab_size, model.context)
-    request = Request.of(ids, asked)
+    request = Request.of(ids, asked, language=language_of(asked.response_format))
     [answer] = collect(backend.roomy, [request])
     assert answer.error is None, answer.error
     return asked, request, answer

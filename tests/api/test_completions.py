@@ -270,9 +270,10 @@ def test_the_user_is_neither_logged_nor_told(
 @pytest.mark.parametrize(
     "wanted",
     [
-        {"type": "json_object"},
-        {"type": "json_schema", "json_schema": {"schema": {"type": "object"}, "strict": True}},
-        {"type": "regex", "regex": "a+"},
+        {"type": "json_schema", "json_schema": {"schema": {"multipleOf": 2}, "strict": True}},
+        {"type": "json_schema", "json_schema": {"schema": {"enum": []}}},
+        {"type": "regex", "regex": "(a"},
+        {"type": "regex", "regex": "(a{1000}){1000}"},
     ],
 )
 @pytest.mark.parametrize("streamed", [False, True])
@@ -281,7 +282,8 @@ def test_a_format_that_cannot_be_honoured_is_a_400(
 ) -> None:
     response = post(toy_client, response_format=wanted, stream=streamed)
     assert response.status_code == 400
-    assert response.json()["error"]["code"] == "unsupported_response_format"
+    error = response.json()["error"]
+    assert error["code"] == "unsupported_response_format" and error["param"] == "response_format"
 
 
 STOPS = st.lists(st.text("abcxyz€ !e~", min_size=1, max_size=3), max_size=4)

@@ -35,7 +35,7 @@ def engine_of(
     """endless: no token ends a text."""
     directory = spec.checkpoint.directory
     eos = () if endless else spec.checkpoint.eos_token_ids
-    return JaxEngine(load(directory, context=context), eos, spec.never, settings)
+    return JaxEngine(load(directory, context=context), eos, spec.vocabulary, settings)
 
 
 @pytest.fixture(scope="session")

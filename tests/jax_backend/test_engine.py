@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from conformance.parity.requests import Asked, collect
+from conformance.parity.requests import FORMATS, Asked, collect
+from jax_backend import step
 from jax_backend.checkpoint import load
 from jax_backend.device import Settings
 from jax_backend.engine import JaxEngine
@@ -67,7 +68,8 @@ def test_nothing_is_compiled_after_the_start(engine: JaxEngine) -> None:
 
     jax.monitoring.register_event_duration_secs_listener(heard)
     program = engine.device.program
-    before = program.decode._cache_size(), program.read._cache_size()
+    functions = program.read, program.feed, step.draw
+    before = [f._cache_size() for f in functions]
     rng = np.random.default_rng(3)
     answered = 0
     for hour in range(24):
@@ -78,16 +80,18 @@ def test_nothing_is_compiled_after_the_start(engine: JaxEngine) -> None:
         assert all(answer.error is None for answer in answers)
         answered += len(answers)
     assert answered > 150
-    assert (program.decode._cache_size(), program.read._cache_size()) == before
+    assert [f._cache_size() for f in functions] == before
     jax.monitoring.clear_event_listeners()
     assert compiled == []
 
 
 def any_request(rng: np.random.Generator) -> Request:
+    format = FORMATS[rng.integers(len(FORMATS))]
     return request(
         [*range(int(rng.integers(0, 40))), *rng.integers(0, V, int(rng.integers(1, 120))).tolist()],
         max_tokens=int(rng.integers(1, 20)),
         n=int(rng.integers(1, 5)),
+        response_format=format,
         **{k: v for k, v in EVERYTHING.items() if rng.random() < 0.5},
     )
 
@@ -165,7 +169,7 @@ def test_an_engine_that_fails_says_so_and_ends_everything(
     spec: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = engine_of(spec, Settings(widths=(1,), pages=64, page_size=64, chunks=(8,)))
-    monkeypatch.setattr(engine.device, "_decode", lambda rows: 1 / 0)
+    monkeypatch.setattr(engine.device, "_feed", lambda rows: 1 / 0)
     answers = collect(engine, [request([1]), request([2])])
     assert [type(a.error) for a in answers] == [ZeroDivisionError] * 2
     assert not engine.stats().healthy
@@ -177,7 +181,7 @@ def test_logits_that_are_not_finite_fail_their_request_alone(spec: Model) -> Non
     model = load(spec.checkpoint.directory)
     model.embed_tokens[...] = model.embed_tokens[...].at[0].set(jnp.nan)
     settings = Settings(widths=(2,), pages=64, page_size=64, chunks=(8,))
-    engine = JaxEngine(model, spec.checkpoint.eos_token_ids, spec.never, settings)
+    engine = JaxEngine(model, spec.checkpoint.eos_token_ids, spec.vocabulary, settings)
     bad, good = collect(engine, [request([3, 0], n=2), request([3, 4])])
     assert isinstance(bad.error, ValueError) and "finite" in str(bad.error)
     assert good.error is None

@@ -21,7 +21,7 @@ ASKED = {"model": "tiny", "prompt": "Once upon a time", "temperature": 0, "max_t
 
 @pytest.fixture
 def engine(model: Model) -> Iterator[JaxEngine]:
-    engine = JaxEngine(load(EMBEDDED / "text"), (2,), model.never, SETTINGS)
+    engine = JaxEngine(load(EMBEDDED / "text"), (2,), model.vocabulary, SETTINGS)
     yield engine
     engine.close()
 

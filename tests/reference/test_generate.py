@@ -1,5 +1,8 @@
 """One request on the embedded model: caches, choices, echo, ends. Equal means equal bit for bit."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,14 +10,16 @@ from hypothesis import strategies as st
 
 from reference import llama
 from reference.completion import complete, stream
-from reference.generate import first_history, generate
-from reference.grammar import UnsupportedFormat
+from reference.generate import first_history, generate, grammar_of
+from reference.grammar import Grammar
 from reference.logprobs import report
 from reference.model import Model
 from reference.params import CompletionParams
 from reference.prefix_cache import BLOCK, PrefixCache
 from reference.request import End, Event, Prompt, Request, Token
+from reference.response_format import UnsupportedFormat, language_of
 from reference.stopping import ContextLengthExceeded
+from reference.vocabulary import Vocabulary
 
 STORY = "Once upon a time there was a girl. She had a red ball and a small dog. " * 5
 
@@ -198,6 +203,61 @@ def test_refusals_name_the_field(model: Model) -> None:
     for prompt, message in ([], "no tokens"), ([10**6], "prompt: id 1000000"), ([-1], "id -1"):
         with pytest.raises(ValueError, match=message):
             complete(model, prompt, CompletionParams())
-    for wanted in {"type": "json_object"}, {"type": None}, {}:
-        with pytest.raises(UnsupportedFormat, match=f"response_format: {wanted.get('type')!r}"):
+    for wanted in {"type": "xml"}, {"type": None}, {}:
+        with pytest.raises(
+            UnsupportedFormat, match=f"the type {wanted.get('type')!r} is not known"
+        ):
             complete(model, "x", CompletionParams(response_format=wanted))
+
+
+def test_a_format_is_not_lost_on_the_way_to_an_engine() -> None:
+    asked = CompletionParams(response_format={"type": "json_object"})
+    with pytest.raises(ValueError, match="language"):
+        Request.of([1], asked)
+    with pytest.raises(ValueError, match="language"):
+        Request.of([1], CompletionParams(), language=language_of(asked.response_format))
+
+
+def test_a_choice_keeps_to_its_format_and_ends_where_the_format_does(model: Model) -> None:
+    """Also where it is cut off, stopped by a string, and where its first space does not count."""
+    for prompt in "Once upon a time", "":
+        regex = CompletionParams(
+            response_format={"type": "regex", "regex": " ?(ab){2,40}"}, temperature=2, n=4, seed=5
+        )
+        for choice in complete(model, prompt, regex):
+            assert re.fullmatch(" ?(ab){2,40}", choice.text) and choice.finish_reason == "stop"
+        [cut] = complete(model, prompt, replace(regex, max_tokens=2, n=1))
+        assert cut.finish_reason == "length" and re.fullmatch(" ?(ab)*a?", cut.text)
+        [stopped] = complete(model, prompt, replace(regex, n=1, stop=("b",)))
+        assert stopped.text.strip() == "a" and stopped.stop_reason == "b"
+
+
+def test_special_tokens_that_stop_come_only_where_the_text_is_whole(model: Model) -> None:
+    """A stop token that is text is text here too; end-of-sequence and other special tokens end."""
+    bos = model.tokenizer.bos_id
+    wanted = CompletionParams(
+        response_format={"type": "regex", "regex": "a{3}"}, stop_token_ids=(bos,), temperature=2
+    )
+    request = Request.of([1, 5], wanted, language=language_of(wanted.response_format))
+    grammar = grammar_of(model, request)
+    assert grammar is not None
+    a = next(i for i in range(model.vocab_size) if model.tokenizer.piece(i) == b"a")
+    for _ in range(3):
+        assert not grammar.allowed()[[bos, *model.checkpoint.eos_token_ids]].any()
+        grammar.push(a)
+    ends = {bos, *model.checkpoint.eos_token_ids}
+    assert set(np.flatnonzero(grammar.allowed())) == ends
+
+
+def test_a_vocabulary_that_cannot_go_on_is_an_error(model: Model) -> None:
+    """Only "é" may come, and no token has its bytes."""
+    pieces = tuple(p for p in (b"a", b"b", b""))
+    grammar = Grammar(
+        language_of({"type": "regex", "regex": "aé"}),
+        Vocabulary(pieces, frozenset({2})),
+        frozenset({2}),
+        first=False,
+    )
+    grammar.push(0)
+    with pytest.raises(UnsupportedFormat, match="no token"):
+        grammar.allowed()

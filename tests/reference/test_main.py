@@ -82,3 +82,15 @@ def test_what_is_wrong_is_named(
 def test_a_long_prompt(model: Model, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["a " * model.context, "--model", str(EMBEDDED / "text")]) == 2
     assert "no room is left" in capsys.readouterr().err
+
+
+def test_a_format_is_kept_to_and_what_is_none_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    colour = run(capsys, "--response-format", '{"type": "regex", "regex": "red|blue"}')
+    assert colour in ("red\nchoice 0: stop\n", "blue\nchoice 0: stop\n")
+    assert "type 'x'" in refused(capsys, "--response-format", '{"type": "x"}')
+    for text in "[1]", "{":
+        with pytest.raises(SystemExit):
+            main([STORY, "--response-format", text])
+        assert "--response-format" in capsys.readouterr().err

@@ -1,0 +1,51 @@
+"""A short run of the answers by chance, and of one that must fail."""
+
+import numpy as np
+import pytest
+
+from reference.language.expressions import Language
+from reference.language.schema_keywords import KEYWORDS
+from reference.response_format import language_of
+from tests.generations import BACKENDS, VOCABULARY, Answer, run, what_is_wrong
+from tests.searching import unchecked
+
+fast = pytest.fixture(scope="module", autouse=True)(unchecked)
+
+
+def test_every_answer_is_what_was_asked_for() -> None:
+    counts = run(BACKENDS["reference"], 25, seed=3)
+    assert counts.invalid == []
+    assert counts.ended + counts.cut_off + counts.refused == 25
+    assert counts.ended > 15
+    assert len(counts.keywords.keys() & KEYWORDS.keys()) > 15
+
+
+class Everything:
+    """Masks that forbid nothing."""
+
+    def allowed(self) -> np.ndarray:
+        return np.ones(len(VOCABULARY.pieces), np.bool_)
+
+    def push(self, token: int) -> None:
+        pass
+
+
+def everything(language: Language, first: bool) -> Everything:
+    return Everything()
+
+
+def test_answers_that_nothing_forbids_are_wrong() -> None:
+    reported: list[str] = []
+    counts = run(everything, 10, seed=3, report=reported.append)
+    assert len(counts.invalid) > 5
+    assert reported == counts.invalid
+
+
+def test_what_is_wrong() -> None:
+    asked = {"type": "regex", "regex": "(ab)+"}
+    language = language_of(asked)
+    assert language is not None
+    for text, ended, fine in [(b"ab", True, True), (b"aba", True, False), (b"aba", False, True)]:
+        assert (what_is_wrong(asked, language, Answer(text, ended)) is None) == fine
+    assert what_is_wrong(asked, language, Answer(b"ba", ended=False)) == "no beginning of a text"
+    assert what_is_wrong(asked, language, Answer(b"\xff", ended=True)) == "no UTF-8"
