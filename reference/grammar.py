@@ -61,7 +61,7 @@ class Grammar:
         Off value: no language.
 
         Raises UnsupportedFormat if there is none: the text goes on in a way that this vocabulary
-        has no token for.
+        has no token for; TooComplex if it takes more than the bounds allow to tell.
         """
         allowed = np.zeros(len(self.vocabulary.pieces), dtype=np.bool_)
         waiting = [(trie(self.vocabulary, first=self.first), self.state)]

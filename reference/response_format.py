@@ -31,8 +31,9 @@ def language_of(response_format: Mapping[str, Any] | None) -> Language | None:
         return None
     try:
         text = json.dumps(response_format)
-    except RecursionError:
-        raise UnsupportedFormat("response_format: it is nested too deeply") from None
+    except (RecursionError, ValueError):
+        message = "response_format: it is nested too deeply, or has too large a number"
+        raise UnsupportedFormat(message) from None
     if len(text) > MOST_CHARACTERS:
         raise UnsupportedFormat(f"response_format: it has more than {MOST_CHARACTERS} characters")
     return remembered(text)

@@ -1,70 +1,61 @@
 """Answers by chance to formats by chance: whatever is drawn must be what was asked for.
 
-    python -m tests.generations --count 10000 --backend reference --seed 0
+    python -m tests.generations --count 10000 --backend jax --seed 0
 
-For each format, tokens are drawn alike often among those that may come next: logits of 0, and the
-noise of the format's own number as a seed. A text that ended must be read and be valid for others
-(`json`, `jsonschema`, `re`); one that was cut off must be the beginning of a text.
+The model finds every token as likely as any other, at temperature 2. A text that ended must be read
+and be valid for others (`json`, `jsonschema`, `re`); one that was cut off must be the beginning of
+a text. With `--backend jax` a whole engine writes the texts, many at a time.
 """
 
 import argparse
 import json
 import re
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from conformance.parity.languages import response_format
+from conformance.parity.requests import collect
 from reference import sampler
 from reference.grammar import Grammar
 from reference.language.derivatives import Derivatives
 from reference.language.expressions import NOTHING, Language
 from reference.language.schema_keywords import ANNOTATIONS, KEYWORDS
 from reference.params import CompletionParams
+from reference.request import Request
 from reference.response_format import UnsupportedFormat, language_of
 from reference.threefry import noise
 from reference.vocabulary import Vocabulary
+from tests import wanting
 from tests.instances import is_instance
 
 BUDGET = 200  # tokens of a text
 OFTEN = {b'"': 60, b"}": 20, b"]": 20, b",": 4, b":": 4, b'":': 8, b"}}": 2, b'", "': 8, b"-": 6}
 PIECES = [b'{"', b'"}', b"[[", b"null", b"true", b" ", b' "', b"12", b"0.", "é".encode(), b'""']
 ENDS = 60  # tokens that end a text
-PARAMS = CompletionParams(temperature=2.0)
-
-
-class Masks(Protocol):
-    """The text of one choice, as far as it has come."""
-
-    def allowed(self) -> np.ndarray:
-        """(V,) bool. Raises UnsupportedFormat if no token may come."""
-
-    def push(self, token: int) -> None: ...
-
-
-Begin = Callable[[Language, bool], Masks]
+BLOCK = 32  # questions at a time
 
 
 def vocabulary() -> Vocabulary:
     """Every byte, and some pieces. What closes something is there many times, so that texts end."""
     pieces = [bytes([i]) for i in range(256)] + PIECES
     pieces += [piece for piece, times in OFTEN.items() for _ in range(times)]
-    ends = range(len(pieces), len(pieces) + ENDS)
-    return Vocabulary((*pieces, *[b""] * ENDS), frozenset(ends), leading_space=True)
+    never = range(len(pieces), len(pieces) + ENDS + 1)
+    return Vocabulary(
+        (*pieces, *[b""] * len(never)), frozenset(never), bos_id=never[-1], leading_space=True
+    )
 
 
 VOCABULARY = vocabulary()
-
-
-def of_reference(language: Language, first: bool) -> Masks:
-    return Grammar(language, VOCABULARY, VOCABULARY.never, first=first)
-
-
-BACKENDS: dict[str, Begin] = {"reference": of_reference}
+SIZE, BOS = len(VOCABULARY.pieces), len(VOCABULARY.pieces) - 1
+ENDING = VOCABULARY.never - {BOS}
 
 
 @dataclass(frozen=True)
@@ -73,6 +64,30 @@ class Answer:
 
     text: bytes
     ended: bool
+
+
+@dataclass(frozen=True)
+class Question:
+    """first: whether a text begins with the answer, so that its first space does not count."""
+
+    number: int
+    asked: dict[str, Any]
+    language: Language
+    first: bool
+
+    @property
+    def request(self) -> Request:
+        params = CompletionParams(
+            temperature=2.0, max_tokens=BUDGET, response_format=self.asked, seed=self.number
+        )
+        prompt = (BOS,) if self.first else (BOS, 0)
+        return Request(prompt=prompt, params=params, seed=self.number, language=self.language)
+
+    def answer(self, tokens: Sequence[int]) -> Answer:
+        pieces = [VOCABULARY.pieces[token] for token in tokens]
+        if self.first and pieces:
+            pieces[0] = pieces[0].removeprefix(b" ")
+        return Answer(b"".join(pieces), ended=bool(tokens) and tokens[-1] in ENDING)
 
 
 @dataclass
@@ -84,21 +99,57 @@ class Counts:
     keywords: Counter[str] = field(default_factory=Counter)
 
 
-def answer(masks: Masks, first: bool, seed: int) -> Answer:
-    size = len(VOCABULARY.pieces)
-    logits, none = np.zeros(size, np.float32), np.zeros(size, np.int64)
-    text = b""
-    for position in range(BUDGET):
+Answers = Callable[[list[Question]], list[Answer]]
+
+
+@contextmanager
+def by_reference() -> Iterator[Answers]:
+    yield lambda questions: [one_by_one(question) for question in questions]
+
+
+def one_by_one(question: Question) -> Answer:
+    """The reference's masks and draws."""
+    grammar = Grammar(question.language, VOCABULARY, ENDING, first=question.first)
+    logits, none = np.zeros(SIZE, np.float32), np.zeros(SIZE, np.int64)
+    tokens: list[int] = []
+    while len(tokens) < BUDGET and not ENDING & set(tokens[-1:]):
         history = sampler.History(
-            params=PARAMS, allowed=masks.allowed(), seen=none > 0, counts=none
+            params=question.request.params,
+            allowed=grammar.allowed(),
+            seen=none > 0,
+            counts=none,
         )
-        token = sampler.sample(logits, history, noise(seed, 0, position, size))
-        if token in VOCABULARY.never:
-            return Answer(text, ended=True)
-        piece = VOCABULARY.pieces[token]
-        text += piece.removeprefix(b" ") if first and not position else piece
-        masks.push(token)
-    return Answer(text, ended=False)
+        drawn = noise(question.number, 0, len(tokens), SIZE)
+        tokens.append(sampler.sample(logits, history, drawn))
+        if tokens[-1] not in ENDING:
+            grammar.push(tokens[-1])
+    return question.answer(tokens)
+
+
+@contextmanager
+def by_jax() -> Iterator[Answers]:
+    from jax_backend.checkpoint import load
+    from jax_backend.device import Settings
+    from jax_backend.engine import JaxEngine
+
+    with tempfile.TemporaryDirectory() as name:
+        wanting.write(Path(name), np.zeros(SIZE), eos=min(ENDING))
+        settings = Settings(widths=(BLOCK,), pages=4 * BLOCK, page_size=64, chunks=(8,))
+        engine = JaxEngine(load(Path(name)), tuple(ENDING), VOCABULARY, settings)
+
+    def answers(questions: list[Question]) -> list[Answer]:
+        found = collect(engine, [question.request for question in questions])
+        errors = [answer.error for answer in found if answer.error]
+        assert not errors, errors
+        return [q.answer(a.tokens[0]) for q, a in zip(questions, found, strict=True)]
+
+    try:
+        yield answers
+    finally:
+        engine.close()
+
+
+BACKENDS = {"reference": by_reference, "jax": by_jax}
 
 
 def what_is_wrong(asked: Mapping[str, Any], language: Language, given: Answer) -> str | None:
@@ -140,26 +191,36 @@ def shown(line: str) -> None:
     print(line, flush=True)
 
 
-def run(begin: Begin, count: int, seed: int = 0, report: Callable[[str], None] = shown) -> Counts:
+def question(number: int, seed: int) -> Question | None:
+    """None for a format that is refused."""
+    rng = Random(f"{seed} {number}")
+    asked, first = response_format(rng), rng.random() < 0.5
+    try:
+        language = language_of(asked)
+    except UnsupportedFormat:
+        return None
+    assert language is not None
+    return Question(seed * 2**32 + number, asked, language, first)
+
+
+def run(
+    answers: Answers, count: int, seed: int = 0, report: Callable[[str], None] = print
+) -> Counts:
     counts = Counts()
-    for number in range(count):
-        rng = Random(f"{seed} {number}")
-        asked = response_format(rng)
-        first = rng.random() < 0.5
-        try:
-            language = language_of(asked)
-        except UnsupportedFormat:
-            counts.refused += 1
-            continue
-        assert language is not None
-        given = answer(begin(language, first), first, seed * 2**32 + number)
-        counts.ended += given.ended
-        counts.cut_off += not given.ended
-        counts.keywords.update(set(keywords(asked.get("json_schema", {}).get("schema"))))
-        wrong = what_is_wrong(asked, language, given)
-        if wrong:
-            counts.invalid.append(f"{number}: {wrong}: {json.dumps(asked)} -> {given.text!r}")
-            report(counts.invalid[-1])
+    for start in range(0, count, BLOCK):
+        block = [question(number, seed) for number in range(start, min(start + BLOCK, count))]
+        questions = [one for one in block if one]
+        counts.refused += len(block) - len(questions)
+        for one, given in zip(questions, answers(questions), strict=True):
+            counts.ended += given.ended
+            counts.cut_off += not given.ended
+            schema = one.asked.get("json_schema", {}).get("schema")
+            counts.keywords.update(set(keywords(schema)))
+            wrong = what_is_wrong(one.asked, one.language, given)
+            if wrong:
+                said = f"{one.number}: {wrong}: {json.dumps(one.asked)} -> {given.text!r}"
+                counts.invalid.append(said)
+                report(said)
     return counts
 
 
@@ -169,7 +230,8 @@ def main() -> int:
     parser.add_argument("--backend", choices=BACKENDS, default="reference")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    counts = run(BACKENDS[asked.backend], asked.count, asked.seed)
+    with BACKENDS[asked.backend]() as answers:
+        counts = run(answers, asked.count, asked.seed)
     print(f"ended {counts.ended}, cut off {counts.cut_off}, refused {counts.refused}")
     print(f"invalid {len(counts.invalid)}")
     used = counts.keywords.keys() & (set(KEYWORDS) | ANNOTATIONS)

@@ -36,7 +36,7 @@ from reference.language.expressions import (
 )
 
 MOST_WAYS = 2_000  # to go on from a state
-MOST_SEARCHED = 50_000  # of these, in all states that a search goes through
+MOST_SEARCHED = 10_000  # of these, in all states that a search goes through
 MEMORY = 2_000_000  # of these, in all states that are kept
 
 # The bytes that begin a character of several bytes: (first, last, how many follow, its own bits).

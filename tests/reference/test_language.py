@@ -15,9 +15,6 @@ from reference.language.formats import FORMATS
 from reference.language.schema_keywords import ANNOTATIONS, KEYWORDS
 from reference.response_format import UnsupportedFormat, language_of
 from tests.instances import is_instance
-from tests.searching import unchecked
-
-fast = pytest.fixture(unchecked)
 
 SCHEMAS, REGEXES, REFUSED = corpus.schemas(), corpus.regexes(), corpus.refused()
 
@@ -56,7 +53,6 @@ def test_what_the_corpus_says_of_regexes(case: Case) -> None:
         assert matches(pattern, text) == (text in case.ours), text
 
 
-@pytest.mark.usefixtures("fast")
 @pytest.mark.parametrize("case", SCHEMAS + REGEXES, ids=named)
 def test_what_is_accepted(case: Case) -> None:
     found = derivatives(case)
@@ -66,7 +62,6 @@ def test_what_is_accepted(case: Case) -> None:
         assert not found.accepts(text.encode()), text
 
 
-@pytest.mark.usefixtures("fast")
 @pytest.mark.parametrize("case", SCHEMAS + REGEXES, ids=named)
 def test_what_an_accepted_text_begins_with_can_be_gone_on_with(case: Case) -> None:
     found = derivatives(case)
@@ -77,7 +72,6 @@ def test_what_an_accepted_text_begins_with_can_be_gone_on_with(case: Case) -> No
             assert state is not NOTHING, text
 
 
-@pytest.mark.usefixtures("fast")
 @pytest.mark.parametrize("case", REFUSED, ids=named)
 def test_what_is_refused(case: Refused) -> None:
     with pytest.raises(UnsupportedFormat, match=re.escape(case.message)):
@@ -124,7 +118,6 @@ OVERLAP: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.usefixtures("fast")
 @pytest.mark.parametrize(("branch", "value"), OVERLAP)
 def test_branches_that_overlap_outside_of_what_is_accepted(branch: Any, value: str) -> None:
     """What a branch leaves out on purpose is an instance of it all the same: with another branch

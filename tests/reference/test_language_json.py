@@ -5,7 +5,6 @@ import re
 from random import Random
 from typing import Any
 
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -16,10 +15,7 @@ from reference.language.expressions import NOTHING, Language
 from reference.language.json_text import JSON_OBJECT, MOST_SPACE, canonical
 from reference.response_format import UnsupportedFormat, language_of
 from tests.instances import is_instance, loads
-from tests.searching import share, unchecked
-
-fast = pytest.fixture(scope="module", autouse=True)(unchecked)
-
+from tests.searching import share
 
 INDENT = 4
 OBJECTS = Derivatives(JSON_OBJECT)

@@ -15,10 +15,7 @@ from reference.language.derivatives import Derivatives
 from reference.language.expressions import NOTHING, Language
 from reference.response_format import UnsupportedFormat, language_of
 from reference.vocabulary import Vocabulary
-from tests.searching import share, unchecked
-
-fast = pytest.fixture(scope="module", autouse=True)(unchecked)
-
+from tests.searching import share
 
 CASES = [case.response_format for case in corpus.schemas() + corpus.regexes()]
 STEPS = 12

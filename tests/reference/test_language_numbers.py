@@ -7,7 +7,6 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
@@ -16,10 +15,7 @@ from reference.language.errors import UnsupportedFormat
 from reference.language.json_text import MOST_DIGITS
 from reference.response_format import language_of
 from tests.instances import is_instance
-from tests.searching import share, unchecked
-
-fast = pytest.fixture(scope="module", autouse=True)(unchecked)
-
+from tests.searching import share
 
 Bounds = dict[str, Any]
 

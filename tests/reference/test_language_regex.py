@@ -21,10 +21,7 @@ from reference.language.json_text import string_of
 from reference.language.regex import LONGEST, matching
 from reference.response_format import language_of
 from tests.instances import is_date_time, is_time
-from tests.searching import share, unchecked
-
-fast = pytest.fixture(scope="module", autouse=True)(unchecked)
-
+from tests.searching import share
 
 DIALECTS = (re.ASCII, re.UNICODE)
 ALIKE = 'ab0 \n-€😀"\\'  # characters that every dialect puts into the same categories
@@ -265,7 +262,7 @@ def test_uuids(value: uuid.UUID, place: int, instead: str) -> None:
 ADDRESSES = st.text(st.sampled_from("aZ0.-@+_' é"), max_size=12)
 
 
-@share(200)
+@share(60)
 @given(st.one_of(ADDRESSES, st.tuples(ADDRESSES, ADDRESSES).map("@".join)))
 @example("a.b+c@d-e.f0")
 @example("a@" + "b" * 63)
