@@ -37,9 +37,7 @@ def grammars(vocabulary: Vocabulary) -> Grammars:
 
 
 def mask(walk: Walk, tally: Tally) -> None:
-    """Of every token, both say alike whether it may come next, and of every format whether it can
-    be honoured.
-    """
+    """The reference and the backend say alike of every token whether it may come next."""
     stop = walk.stop % len(walk.vocabulary.pieces)
     asked = CompletionParams(response_format=walk.response_format, stop_token_ids=(stop,))
     try:

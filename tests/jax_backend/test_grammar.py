@@ -30,7 +30,7 @@ from reference.response_format import language_of
 from reference.vocabulary import Vocabulary
 from tests import wanting
 
-SETTINGS = Settings(widths=(1, 4), pages=48, page_size=32, chunks=(16,))
+SETTINGS = Settings(widths=(1,), pages=48, page_size=32, chunks=(16,))
 OBJECT = {"type": "json_object"}
 
 
