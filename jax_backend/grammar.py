@@ -25,7 +25,8 @@ LIMITS = LLParserLimits(max_lexer_states=25_000, verbose_errors=False)
 
 class Tokens:
     """A vocabulary as llguidance wants it: with one token more, of no bytes, that ends every text.
-    Which tokens end a text differs from request to request.
+    Which tokens end a text differs from request to request. It is called for text that must come,
+    which `no_forcing` (`jax_backend.lark`) rules out: then an error is better than a guess.
     """
 
     bos_token_id = None

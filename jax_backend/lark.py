@@ -29,11 +29,11 @@ from reference.language.expressions import (
     repeat,
     sequence,
     spine,
-    subtract,
     then,
     token,
 )
 from reference.language.json_text import LEADING, SPACE
+from reference.language.ranges import LAST, subtract
 
 
 def lark(language: Language) -> str:
@@ -143,5 +143,5 @@ def with_a_space_more(language: Language) -> Language:
         return Language(sequence([optional(token(LEADING)), *rest]), language.rules)
     whole = language.start.body if isinstance(language.start, Token) else EMPTY
     space = (ord(" "), ord(" "))
-    no_space = optional(then(chars(subtract([(0, 0x10FFFF)], [space])), repeat(ANY)))
+    no_space = optional(then(chars(subtract([(0, LAST)], [space])), repeat(ANY)))
     return Language(token(either([then(literal(" "), whole), both(whole, no_space)])))

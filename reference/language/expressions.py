@@ -12,15 +12,12 @@ object, and what can be nothing at all is `NOTHING`. An expression with referenc
 automaton: what it says of the rest of a text is its stack.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from weakref import WeakValueDictionary
 
-Ranges = tuple[tuple[int, int], ...]  # of code points, both ends included, ascending, apart
-
-LAST = 0x10FFFF
-SURROGATES = (0xD800, 0xDFFF)
+from reference.language.ranges import LAST, SURROGATES, Ranges, subtract, union
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,34 +151,9 @@ def one_object(key: tuple[object, ...], made: Expression) -> Expression:
 
 def chars(ranges: Iterable[tuple[int, int]], pending: int = 0) -> Expression:
     """Of overlapping ranges in any order. Surrogates are no characters."""
-    merged: list[tuple[int, int]] = []
-    for low, high in sorted(ranges):
-        if low > high:
-            continue
-        if merged and low <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], high))
-        else:
-            merged.append((low, high))
-    found = tuple(merged) if pending else subtract(merged, (SURROGATES,))
+    merged = union(ranges)
+    found = merged if pending else subtract(merged, (SURROGATES,))
     return one_object((found, pending), Chars(found, pending)) if found else NOTHING
-
-
-def subtract(ranges: Iterable[tuple[int, int]], less: Sequence[tuple[int, int]]) -> Ranges:
-    """The ranges without what is in `less`. Both ascend."""
-    found: list[tuple[int, int]] = []
-    first = 0
-    for low, high in ranges:
-        while first < len(less) and less[first][1] < low:
-            first += 1
-        i = first
-        while i < len(less) and less[i][0] <= high:
-            if low < less[i][0]:
-                found.append((low, less[i][0] - 1))
-            low = max(low, less[i][1] + 1)
-            i += 1
-        if low <= high:
-            found.append((low, high))
-    return tuple(found)
 
 
 ANY = chars([(0, LAST)])

@@ -13,7 +13,6 @@ from decimal import Decimal
 from typing import Any
 
 from reference.language.expressions import (
-    LAST,
     NOTHING,
     Both,
     Chars,
@@ -34,10 +33,10 @@ from reference.language.expressions import (
     repeat,
     sequence,
     spine,
-    subtract,
     then,
     token,
 )
+from reference.language.ranges import LAST, subtract
 
 MOST_SPACE = 8
 MOST_DIGITS = 200

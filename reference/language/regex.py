@@ -19,19 +19,17 @@ from reference.language.errors import RegexError
 from reference.language.expressions import (
     ANY,
     EMPTY,
-    LAST,
     Chars,
     Expression,
-    Ranges,
     chars,
     either,
     literal,
     optional,
     repeat,
     sequence,
-    subtract,
     weight,
 )
+from reference.language.ranges import LAST, Ranges, subtract
 
 LONGEST = 10_000  # characters of a pattern
 MOST_TIMES = 100_000  # that one character may be asked for
