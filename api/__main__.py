@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -16,8 +17,9 @@ from api.app import create_app
 from api.engine import Served
 from api.options import check_bind, keys_of, parser
 from api.server import Server, listen
-from reference import tokenizer
+from reference import images, tokenizer
 from reference.model import load, vocabulary
+from reference.pictures import Limits
 
 EDGE = 2**16  # bytes
 
@@ -66,13 +68,14 @@ def reference(options: argparse.Namespace) -> Served:
     """The executable specification. Raises ValueError or OSError for what cannot be loaded."""
     from reference.engine import ReferenceEngine
 
-    model = load(options.model, options.context)
+    model = load(options.model, options.context, limits(options))
     return Served(
         name=options.served_model_name,
         engine=ReferenceEngine(model),
         tokenizer=model.tokenizer,
         vocab_size=model.vocab_size,
         context=model.context,
+        sight=model.sight,
         build=f"reference {contents(options.model)}",
     )
 
@@ -88,7 +91,7 @@ def jax(options: argparse.Namespace) -> Served:
     with progress_bar("compiling") as progress:
         started = start(
             options.model,
-            lambda vocab_size: vocabulary(words, vocab_size),
+            partial(vocabulary, words),
             dtype=options.dtype,
             context=options.context,
             slots=options.slots,
@@ -103,8 +106,13 @@ def jax(options: argparse.Namespace) -> Served:
         tokenizer=words,
         vocab_size=started.config.vocab_size,
         context=started.config.max_position_embeddings,
+        sight=images.load(options.model, started.config.vision, limits(options)),
         build=f"{started.build} {contents(options.model)}",
     )
+
+
+def limits(options: argparse.Namespace) -> Limits:
+    return Limits(images=options.max_images, pixels=options.max_image_pixels)
 
 
 BACKENDS: dict[str, Callable[[argparse.Namespace], Served]] = {"jax": jax, "reference": reference}

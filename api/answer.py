@@ -103,7 +103,8 @@ class Answer:
             return []
         order, n = self.order, self.order.params.n
         tokenizer, ids = order.served.tokenizer, order.ids[p]
-        delta = echo(tokenizer, order.params, ids, self._texts[p], event.reports)
+        images = order.images[p]
+        delta = echo(tokenizer, order.params, ids, self._texts[p], event.reports, images)
         return [Step(p * n + i, delta, self.usage, False) for i in range(n)]
 
     def _grow(self, p: int, event: Token) -> list[Step]:

@@ -34,6 +34,7 @@ class Completions:
         except ClientDisconnect:
             return
         call = await asyncio.to_thread(self.service.read, body)
+        del body
         with call.lane.slot():
             await while_connected(receive, answer(call, principal, scope, receive, send))
 

@@ -10,6 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 
+from reference.images import Sight
 from reference.request import End, Event, Request
 from reference.tokenizer import Tokenizer
 
@@ -55,7 +56,8 @@ class Served:
     """A model under the name that requests call it by.
 
     vocab_size: ids 0 ≤ id < vocab_size may stand in a prompt. context: the most tokens that prompt
-    and output have together. build: what tells this backend and these weights from others.
+    and output have together. sight: how the model takes pictures in, None if it reads text only.
+    build: what tells this backend and these weights from others.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Served:
     tokenizer: Tokenizer
     vocab_size: int
     context: int
+    sight: Sight | None = None
     build: str = ""
     created: int = field(default_factory=lambda: int(time.time()))
 

@@ -14,9 +14,22 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ExceptionHandler
 
 from api.engine import EngineDown
+from reference.images import ImageCount, TextOnly
+from reference.pictures import ImageError
 from reference.prompt import EmptyPrompt, UnknownToken
 from reference.response_format import UnsupportedFormat
 from reference.stopping import ContextLengthExceeded
+
+# What a model cannot do: known before it is asked.
+REFUSALS = (
+    ContextLengthExceeded,
+    EmptyPrompt,
+    ImageCount,
+    ImageError,
+    TextOnly,
+    UnknownToken,
+    UnsupportedFormat,
+)
 
 RETRY_AFTER = {"Retry-After": "1"}
 
@@ -87,6 +100,12 @@ def of_engine(error: Exception) -> ApiError:
         case UnsupportedFormat():
             message = str(error)[:500]
             return ApiError(400, "unsupported_response_format", message, "response_format")
+        case TextOnly():
+            return ApiError(400, "text_only_model", str(error), "data")
+        case ImageCount():
+            return ApiError(400, "image_count_mismatch", str(error), "data")
+        case ImageError():
+            return ApiError(400, "invalid_image", str(error), "data")
         case EngineDown():
             return engine_down()
         case _:

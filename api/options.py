@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from reference.model import EMBEDDED
+from reference.pictures import Limits
 
 DESCRIPTION = "Serve a checkpoint directory at /v1/openai/completions and /v1/completions."
 
@@ -27,6 +28,8 @@ def parser(backends: Iterable[str]) -> argparse.ArgumentParser:
     option("--max-concurrency", type=positive, default=200, help="requests in flight")
     option("--max-logprobs", type=natural, default=20, help="the most that `logprobs` may ask for")
     option("--max-body-bytes", type=positive, default=16 * 2**20, help="of a request")
+    option("--max-images", type=positive, default=Limits.images, help="of a request")
+    option("--max-image-pixels", type=positive, default=Limits.pixels, help="of an image, as sent")
     option("--strict", action="store_true", help="refuse unknown fields instead of naming them")
 
     jax = result.add_argument_group("--backend jax")

@@ -1,27 +1,31 @@
 """What a valid request asks of one model, and what the model cannot do."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from api.engine import Served
-from api.errors import ApiError, of_engine
+from api.errors import REFUSALS, of_engine
 from api.wire import CompletionRequest
+from reference.images import place as place_images
+from reference.images import refuse_images
 from reference.language.expressions import Language
 from reference.params import CompletionParams
-from reference.prompt import EmptyPrompt, UnknownToken, prompt_ids
-from reference.request import Request
-from reference.response_format import UnsupportedFormat, language_of
-from reference.stopping import ContextLengthExceeded
+from reference.prompt import prompt_ids
+from reference.request import Placed, Request
+from reference.response_format import language_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """prompts: as they were sent. ids: their tokens. language: what the answers must be."""
+    """prompts: as they were sent. ids: their tokens, as the model reads them, and images: where
+    those of each prompt stand. language: what the answers must be.
+    """
 
     served: Served
     params: CompletionParams
     prompts: Sequence[str | list[int]]
     ids: Sequence[list[int]]
+    images: Sequence[tuple[Placed, ...]]
     principal: str
     language: Language | None = None
 
@@ -30,32 +34,33 @@ class Order:
         """One for each prompt, which is answered as it would be alone. Without a seed each draws
         its own.
         """
-        return [Request.of(ids, self.params, self.principal, self.language) for ids in self.ids]
+        return [
+            Request.of(ids, self.params, self.principal, self.language, images)
+            for ids, images in zip(self.ids, self.images, strict=True)
+        ]
 
 
 def place(served: Served, asked: CompletionRequest, principal: str) -> Order:
     """Raises ApiError 400 for what this model cannot do."""
-    params = asked.params()
-    refuse_images(asked)
-    prompts = asked.prompts()
+    params, prompts = asked.params(), asked.prompts()
     try:
+        if served.sight is None:
+            refuse_images(params.data)
         language = language_of(params.response_format)
-        ids = [
+        as_sent = [
             prompt_ids(served.tokenizer, prompt, served.vocab_size, served.context)
             for prompt in prompts
         ]
-    except (UnsupportedFormat, EmptyPrompt, UnknownToken, ContextLengthExceeded) as error:
+        placed = place_images(as_sent, params.data, served.sight, served.context)
+    except REFUSALS as error:
         raise of_engine(error) from error
+    asked.data = None  # nobody needs megabytes of base64 while the answer is generated
     return Order(
         served=served,
-        params=params,
+        params=replace(params, data=None),
         prompts=prompts,
-        ids=ids,
+        ids=[ids for ids, _ in placed],
+        images=[images for _, images in placed],
         principal=principal,
         language=language,
     )
-
-
-def refuse_images(asked: CompletionRequest) -> None:
-    if asked.data is not None and asked.data.image:
-        raise ApiError(400, "text_only_model", "This model reads text only, no images", "data")

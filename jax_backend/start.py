@@ -29,7 +29,7 @@ class Started:
 
 def start(
     directory: Path,
-    vocabulary: Callable[[int], Vocabulary],
+    vocabulary: Callable[[LlamaConfig], Vocabulary],
     *,
     dtype: str = "float32",
     context: int | None = None,
@@ -39,7 +39,7 @@ def start(
     top: int = 20,
     progress: Progress = lambda what, done, total: None,
 ) -> Started:
-    """Load, compile, and run. vocabulary: the tokens of a model with so many. context: the most
+    """Load, compile, and run. vocabulary: the tokens of such a model. context: the most
     tokens of a text, if not what the model has stored. cache_tokens: room for keys and values; if
     None, for every slot 2048 tokens or a whole context, whichever is less, and for one whole
     context at least.
@@ -61,7 +61,7 @@ def start(
         top=top,
     )
     eos = checkpoint.read_eos_token_ids(directory, config)
-    engine = JaxEngine(model, eos, vocabulary(config.vocab_size), settings, progress)
+    engine = JaxEngine(model, eos, vocabulary(config), settings, progress)
     build = f"jax {jax.__version__} {jax.devices()[0].device_kind} {dtype} {settings}"
     return Started(engine, config, build)
 

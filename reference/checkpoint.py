@@ -21,6 +21,8 @@ from safetensors import SafetensorError, safe_open
 
 from reference.config import LlamaConfig
 from reference.fields import ConfigError, as_token_ids
+from reference.names import canonical
+from reference.vision_weights import UNUSED
 from reference.weights import EMBEDDING, LM_HEAD, Weights, expected_tensors
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -105,15 +107,18 @@ def tensors(
     """
     config = read_config(directory)
     stored = _stored(Path(directory))
+    if config.vision is not None:
+        stored = _in_one_spelling(stored)
     _check_names_and_shapes(stored, config)
     return _read(stored, config, dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Stored:
-    """What the header of a file says of one tensor."""
+    """What the header of a file says of one tensor. name: what it is called there."""
 
     file: Path
+    name: str
     dtype: str
     shape: tuple[int, ...]
 
@@ -190,9 +195,24 @@ def _header(path: Path) -> dict[str, _Stored]:
     with _open(path) as file:
         slices = {name: file.get_slice(name) for name in file.keys()}
         return {
-            name: _Stored(file=path, dtype=part.get_dtype(), shape=tuple(part.get_shape()))
+            name: _Stored(
+                file=path, name=name, dtype=part.get_dtype(), shape=tuple(part.get_shape())
+            )
             for name, part in slices.items()
         }
+
+
+def _in_one_spelling(stored: Mapping[str, _Stored]) -> dict[str, _Stored]:
+    """The tensors of a LLaVA by the names that `reference.names` gives them."""
+    found: dict[str, _Stored] = {}
+    for tensor in stored.values():
+        name = canonical(tensor.name)
+        if name in found:
+            raise CheckpointError(
+                f"{tensor.file}: {tensor.name}: the same tensor as {found[name].name}"
+            )
+        found[name] = tensor
+    return found
 
 
 def _check_names_and_shapes(stored: Mapping[str, _Stored], config: LlamaConfig) -> None:
@@ -200,16 +220,18 @@ def _check_names_and_shapes(stored: Mapping[str, _Stored], config: LlamaConfig) 
     for name, shape in expected_tensors(config):
         if name not in stored:
             raise CheckpointError(f"{name}: missing")
-        _check(name, stored[name], shape)
+        _check(stored[name], shape)
         allowed.add(name)
     for name, tensor in stored.items():
-        if name not in allowed and not name.endswith(ROTARY_BUFFER):
-            raise CheckpointError(f"{tensor.file}: {name}: not a tensor of this model")
+        unused = name.endswith(ROTARY_BUFFER) or (config.vision and UNUSED.fullmatch(name))
+        if name not in allowed and not unused:
+            raise CheckpointError(f"{tensor.file}: {tensor.name}: not a tensor of this model")
     if config.tie_word_embeddings and LM_HEAD in stored:
-        _check(LM_HEAD, stored[LM_HEAD], stored[EMBEDDING].shape)
+        _check(stored[LM_HEAD], stored[EMBEDDING].shape)
 
 
-def _check(name: str, tensor: _Stored, shape: tuple[int, ...]) -> None:
+def _check(tensor: _Stored, shape: tuple[int, ...]) -> None:
+    name = tensor.name
     if tensor.shape != shape:
         raise CheckpointError(f"{tensor.file}: {name}: shape {tensor.shape}, expected {shape}")
     if tensor.dtype not in DTYPES:
@@ -227,7 +249,7 @@ def _read(
         with _open(path) as file:
             for name, _ in expected_tensors(config):
                 if stored[name].file == path:
-                    array = file.get_tensor(name)
+                    array = file.get_tensor(stored[name].name)
                     with np.errstate(all="ignore"):  # NaN is found just below
                         array = array.astype(array.dtype if dtype is None else dtype, copy=False)
                         extremes = array.min(), array.max()  # NaN if any value is
@@ -239,12 +261,12 @@ def _read(
 def _check_tied(embedding: _Stored, lm_head: _Stored, rows: int = 1024) -> None:
     """Tied embeddings that are stored twice are equal: engines disagree on which of them counts."""
     with _open(embedding.file) as one, _open(lm_head.file) as two:
-        parts = one.get_slice(EMBEDDING), two.get_slice(LM_HEAD)
+        parts = one.get_slice(embedding.name), two.get_slice(lm_head.name)
         for start in range(0, embedding.shape[0], rows):
             stop = min(start + rows, embedding.shape[0])
             a, b = (part[start:stop].astype(np.float32) for part in parts)
             if not np.array_equal(a, b, equal_nan=True):
                 raise CheckpointError(
-                    f"{lm_head.file}: {LM_HEAD}: differs from {EMBEDDING}, though "
+                    f"{lm_head.file}: {lm_head.name}: differs from {embedding.name}, though "
                     "tie_word_embeddings is true"
                 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from reference import sampler
 from reference.generate import Sampler, generate
+from reference.images import place
 from reference.model import Model
 from reference.params import CompletionParams
 from reference.prefix_cache import PrefixCache
@@ -35,19 +36,20 @@ def stream(
 ) -> Iterator[tuple[int, Delta]]:
     """(choice, what it grows by), as it grows. With `echo`, the prompt comes first.
 
-    Raises ValueError for a prompt that is empty, too long or has ids out of the vocabulary, and
-    UnsupportedFormat.
+    Raises ValueError for a prompt that is empty, too long or has ids out of the vocabulary, for
+    images that cannot be taken, and UnsupportedFormat.
     """
     language = language_of(params.response_format)
-    ids = prompt_ids(model.tokenizer, prompt, model.vocab_size, model.context)
+    as_sent = prompt_ids(model.tokenizer, prompt, model.vocab_size, model.context)
+    [(ids, images)] = place([as_sent], params.data, model.sight, model.context)
     text = prompt_text(model.tokenizer, prompt)
     choices = [choice_text(model.tokenizer, params, ids, text) for _ in range(params.n)]
     ended: set[int | None] = set()
-    request = Request.of(ids, params, language=language)
+    request = Request.of(ids, params, language=language, images=images)
     for event in generate(model, request, prefixes, ended.__contains__, sample):
         match event:
             case Prompt(reports=reports) if params.echo:
-                prompt_delta = echo(model.tokenizer, params, ids, text, reports)
+                prompt_delta = echo(model.tokenizer, params, ids, text, reports, images)
                 yield from ((i, prompt_delta) for i in range(params.n))
             case Token(choice=choice):
                 delta = choices[choice].push(event)

@@ -2,7 +2,8 @@
 
 Llama (Touvron et al., "LLaMA: Open and Efficient Foundation Language Models", 2023) and Mistral
 (Jiang et al., "Mistral 7B", 2023) are one architecture here: Mistral adds a sliding window, and has
-other defaults. A field that would change the logits is honoured or refused, never ignored.
+other defaults. LLaVA is one of the two with eyes (`reference.vision_config`). A field that would
+change the logits is honoured or refused, never ignored.
 """
 
 from collections.abc import Mapping
@@ -18,8 +19,10 @@ from reference.fields import (
     as_token_ids,
 )
 from reference.rope import Rope
+from reference.vision_config import VisionConfig
 
 FAMILIES = {"LlamaForCausalLM": "llama", "MistralForCausalLM": "mistral"}
+LLAVA, LLAVA_TYPE = "LlavaForConditionalGeneration", "llava"
 
 SIZES = (
     "vocab_size",
@@ -102,7 +105,8 @@ class LlamaConfig:
 
     max_position_embeddings: the context, in tokens, as it is stored; no kind of rope scales it.
     sliding_window: how many positions a token attends to, its own included; None: all up to it.
-    eos_token_ids: none, one or several.
+    eos_token_ids: none, one or several. vision: what the model sees with; None if it reads text
+    only.
 
     Raises ConfigError, naming the field, for a value out of range.
     """
@@ -123,6 +127,7 @@ class LlamaConfig:
     tie_word_embeddings: bool = False
     bos_token_id: int | None = None
     eos_token_ids: tuple[int, ...] = ()
+    vision: VisionConfig | None = None
 
     def __post_init__(self) -> None:
         for name in SIZES:
@@ -137,6 +142,11 @@ class LlamaConfig:
             )
         if self.head_dim % 2:
             raise ConfigError(f"head_dim: {self.head_dim} is odd, and rope turns pairs")
+        if self.vision is not None and self.vision.image_token_id >= self.vocab_size:
+            raise ConfigError(
+                f"image_token_index: {self.vision.image_token_id} is not in 0 … "
+                f"{self.vocab_size - 1}"
+            )
 
     def with_context(self, context: int | None) -> "LlamaConfig":
         """The same model, for texts of at most so many tokens; None: as it is stored. More than is
@@ -154,11 +164,14 @@ class LlamaConfig:
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> "LlamaConfig":
-        """Read the config.json of a `LlamaForCausalLM` or a `MistralForCausalLM`.
+        """Read the config.json of a `LlamaForCausalLM`, a `MistralForCausalLM`, or a
+        `LlavaForConditionalGeneration` that has one of them.
 
         Raises ConfigError for every other model, and for a field that would change the logits and
         is not implemented. The config's dtype is not read: each tensor of a file states its own.
         """
+        if is_llava(json):
+            return replace(cls.from_json(_text_json(json)), vision=VisionConfig.from_json(json))
         family = read_family(json)
         _refuse_what_is_not_implemented(json, family)
         fields = DEFAULTS | FAMILY_DEFAULTS[family] | dict(json)
@@ -181,6 +194,28 @@ class LlamaConfig:
         )
         _check_layers_are_alike(json, config)
         return config
+
+
+def is_llava(json: Mapping[str, Any]) -> bool:
+    """By `architectures`, or by `model_type` if that is absent; ConfigError if they disagree."""
+    architectures, model_type = json.get("architectures"), json.get("model_type")
+    if architectures == [LLAVA] and model_type not in (None, LLAVA_TYPE):
+        raise ConfigError(f"model_type: {model_type!r} is not that of {LLAVA}")
+    return architectures == [LLAVA] or (architectures is None and model_type == LLAVA_TYPE)
+
+
+def _text_json(json: Mapping[str, Any]) -> dict[str, Any]:
+    """The `text_config` of a LLaVA, as if it stood alone. Its embeddings are tied if it says so
+    there or beside it, as transformers has it.
+    """
+    text = json.get("text_config")
+    if not isinstance(text, Mapping | None):
+        raise ConfigError("text_config: not an object")
+    fields = {"model_type": "llama"} | dict(text or {})
+    _refuse_what_is_not_implemented(json, str(fields["model_type"]))
+    if as_flag("tie_word_embeddings", json.get("tie_word_embeddings", False)):
+        fields["tie_word_embeddings"] = True
+    return fields
 
 
 def read_family(json: Mapping[str, Any]) -> str:

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 
-from reference import llama, sampler
+from reference import llama, sampler, vision
 from reference.grammar import Grammar
 from reference.llama import Cache
 from reference.logits import Logits
 from reference.logprobs import report
 from reference.model import Model
-from reference.prefix_cache import BLOCK, Block, PrefixCache, block_names, root
+from reference.prefix_cache import BLOCK, Block, PrefixCache, block_names
 from reference.request import End, Event, Prompt, Report, Request, Token
 from reference.stopping import finish, token_budget
 from reference.threefry import noise
@@ -78,21 +78,43 @@ def read_prompt(
     Aborted.
     """
     weights, config = model.checkpoint.weights, model.checkpoint.config
-    prompt = np.asarray(request.prompt)
-    names = block_names(root(request.principal, request.params.prompt_cache_key), request.prompt)
+    names = block_names(request)
     known = prefixes.longest(names)
     cache = Cache.empty(config, weights.dtype)
     for block in known:
         go_on(aborted)
         cache.append(block.keys, block.values)
     rows = [block.rows for block in known]
-    for start in range(cache.length, len(prompt), BLOCK):
+    seen: dict[int, Float[np.ndarray, "I D"]] = {}
+    for start in range(cache.length, len(request.prompt), BLOCK):
         go_on(aborted)
-        rows.append(llama.hidden_states(weights, config, prompt[start : start + BLOCK], cache))
+        tokens_T, x_TD = block_input(model, request, start, seen)
+        rows.append(llama.hidden_states(weights, config, tokens_T, cache, x_TD))
         if start // BLOCK < len(names):
             keys, values = cache.block(start, start + BLOCK)
             prefixes.store(names[start // BLOCK], Block(keys, values, rows[-1]))
     return Reading(cache, np.concatenate(rows), len(known) * BLOCK)
+
+
+def block_input(
+    model: Model, request: Request, start: int, seen: dict[int, Float[np.ndarray, "I D"]]
+) -> tuple[Integer[np.ndarray, "T"], Float[np.ndarray, "T D"]]:
+    """The tokens of a block, and what the model reads of them: the rows of the embedding, and those
+    of an image where it stands. seen: the images that have been looked at, by where they start.
+    """
+    weights, config = model.checkpoint.weights, model.checkpoint.config
+    tokens_T = np.asarray(request.prompt[start : start + BLOCK])
+    x_TD = llama.embedding(weights, config, tokens_T)
+    for placed in request.images_within(start, start + len(tokens_T)):
+        if weights.vision is None or config.vision is None:
+            raise ValueError("images: this model reads text only")
+        if placed.start not in seen:
+            seen[placed.start] = vision.features(weights.vision, config.vision, placed.image.pixels)
+        first, last = max(placed.start, start), min(placed.stop, start + len(tokens_T))
+        x_TD[first - start : last - start] = seen[placed.start][
+            first - placed.start : last - placed.start
+        ]
+    return tokens_T, x_TD
 
 
 def go_on(aborted: Aborting) -> None:
@@ -104,8 +126,8 @@ def go_on(aborted: Aborting) -> None:
 def prompt_reports(
     model: Model, request: Request, reading: Reading, aborted: Aborting
 ) -> tuple[Report | None, ...] | None:
-    """The log-probability of each prompt token given those before it; the first has none. None if
-    they are not asked for. Raises Aborted.
+    """The log-probability of each prompt token given those before it; the first has none, nor has a
+    place of an image. None if they are not asked for. Raises Aborted.
     """
     if not request.reports_prompt:
         return None
@@ -117,6 +139,8 @@ def prompt_reports(
         following = request.prompt[start + 1 : start + 1 + BLOCK]
         for row, token in zip(rows, following, strict=False):
             found.append(report(row.astype(np.float32), token, top))
+    for placed in request.images:
+        found[placed.start : placed.stop] = [None] * (placed.stop - placed.start)
     return tuple(found)
 
 

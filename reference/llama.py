@@ -24,20 +24,21 @@ def hidden_states(
     config: LlamaConfig,
     tokens_T: Integer[np.ndarray, "T"],
     cache: "Cache | None" = None,
+    x_TD: Float[np.ndarray, "T D"] | None = None,
 ) -> Float[np.ndarray, "T D"]:
     """Run T tokens through the model, and return what the last norm makes of them.
 
     With a cache, the tokens come after those that it holds, attend to them, and are added to it.
-    Without one, they are the start of the text. Raises ValueError for no tokens, and for an id
-    outside of the vocabulary.
+    Without one, they are the start of the text. x_TD: what is read in the places of the tokens, if
+    not their rows of the embedding. Raises ValueError for no tokens, and for an id outside of the
+    vocabulary.
     """
-    _check_tokens(tokens_T, config)
+    x_TD = embedding(weights, config, tokens_T) if x_TD is None else x_TD
     if cache is None:
         cache = Cache.empty(config, weights.dtype)
     cache.reserve(len(tokens_T))
     cos_TR, sin_TR = rotation(rope_frequencies(config), cache.length, len(tokens_T), weights.dtype)
 
-    x_TD = weights.embedding[tokens_T]
     for index, layer in enumerate(weights.layers):
         y_TD = rms_norm(x_TD, layer.input_layernorm, config.rms_norm_eps)
         q_TNH = rotate(_split(linear(y_TD, layer.q_proj), config.head_dim), cos_TR, sin_TR)
@@ -51,6 +52,14 @@ def hidden_states(
         x_TD = x_TD + mlp(y_TD, layer)
     cache.length += len(tokens_T)
     return rms_norm(x_TD, weights.norm, config.rms_norm_eps)
+
+
+def embedding(
+    weights: Weights, config: LlamaConfig, tokens_T: Integer[np.ndarray, "T"]
+) -> Float[np.ndarray, "T D"]:
+    """A row of the embedding for each token."""
+    _check_tokens(tokens_T, config)
+    return weights.embedding[tokens_T]
 
 
 def logits(weights: Weights, x_TD: Float[np.ndarray, "T D"]) -> Float[np.ndarray, "T V"]:

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from reference import checkpoint, tokenizer
+from reference import checkpoint, images, tokenizer
 from reference.checkpoint import Checkpoint
+from reference.config import LlamaConfig
+from reference.images import Sight
+from reference.pictures import Limits
 from reference.tokenizer import Tokenizer
 from reference.vocabulary import Vocabulary
 
@@ -16,10 +19,11 @@ EMBEDDED = Path(__file__).parent / "embedded"
 
 @dataclass(frozen=True)
 class Model:
-    """A checkpoint and its tokenizer."""
+    """A checkpoint, its tokenizer, and how it sees; None if it reads text only."""
 
     checkpoint: Checkpoint
     tokenizer: Tokenizer
+    sight: Sight | None = None
 
     @property
     def vocab_size(self) -> int:
@@ -39,28 +43,33 @@ class Model:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The tokens as bytes, and which of them are no text."""
-        return vocabulary(self.tokenizer, self.vocab_size)
+        return vocabulary(self.tokenizer, self.checkpoint.config)
 
 
-def vocabulary(tokenizer: Tokenizer, vocab_size: int) -> Vocabulary:
-    """The tokens of a model of this size. No text are special tokens, and rows of the embedding
-    that the tokenizer does not know.
+def vocabulary(tokenizer: Tokenizer, config: LlamaConfig) -> Vocabulary:
+    """The tokens of a model. No text are special tokens, the placeholder of an image, and rows of
+    the embedding that the tokenizer does not know.
     """
+    vocab_size = config.vocab_size
+    placeholder = set() if config.vision is None else {config.vision.image_token_id}
     known = min(vocab_size, tokenizer.vocab_size)
     return Vocabulary(
         pieces=tuple(map(tokenizer.piece, range(known))) + (b"",) * (vocab_size - known),
-        never=tokenizer.special_ids | set(range(tokenizer.vocab_size, vocab_size)),
+        never=tokenizer.special_ids | placeholder | set(range(tokenizer.vocab_size, vocab_size)),
         bos_id=tokenizer.bos_id,
         leading_space=tokenizer.leading_space,
     )
 
 
-def load(directory: str | Path, context: int | None = None) -> Model:
+def load(directory: str | Path, context: int | None = None, limits: Limits | None = None) -> Model:
     """Read a checkpoint directory in Hugging Face format. context: the most tokens of a text, if
-    not what the model has stored. Raises CheckpointError, ConfigError or TokenizerError.
+    not what the model has stored. limits: of the pictures that it takes. Raises
+    CheckpointError, ConfigError or TokenizerError.
 
     The tokenizer may know ids that the model does not (a `<pad>` that was added later is common): a
     prompt that leads to one is refused, not the directory. An end-of-sequence id must be the
     model's.
     """
-    return Model(checkpoint.load(directory, context=context), tokenizer.load(directory))
+    found = checkpoint.load(directory, context=context)
+    sight = images.load(directory, found.config.vision, limits)
+    return Model(found, tokenizer.load(directory), sight)

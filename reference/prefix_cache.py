@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from reference.request import Request
+
 BLOCK = 32
 
 
@@ -44,13 +46,17 @@ def root(principal: str, prompt_cache_key: str | None) -> bytes:
     return hashlib.sha256(repr((principal, prompt_cache_key)).encode()).digest()
 
 
-def block_names(start: bytes, tokens: Sequence[int]) -> list[bytes]:
-    """The name of each whole block: it tells the block's tokens and all that come before them."""
+def block_names(request: Request) -> list[bytes]:
+    """The name of each whole block of a prompt: it tells the block's tokens, what its images show,
+    and all that comes before them.
+    """
+    name = root(request.principal, request.params.prompt_cache_key)
     names = []
-    for first in range(0, len(tokens) - BLOCK + 1, BLOCK):
-        block = np.asarray(tokens[first : first + BLOCK], dtype=np.int64)
-        start = hashlib.sha256(start + block.tobytes()).digest()
-        names.append(start)
+    for first in range(0, len(request.prompt) - BLOCK + 1, BLOCK):
+        block = np.asarray(request.prompt[first : first + BLOCK], dtype=np.int64)
+        images = (placed.image.digest for placed in request.images_within(first, first + BLOCK))
+        name = hashlib.sha256(b"".join((name, block.tobytes(), *images))).digest()
+        names.append(name)
     return names
 
 

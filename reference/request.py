@@ -5,21 +5,47 @@ parameters; out come, in this order, one `Prompt`, for each choice its `Token`s,
 Events of different choices may alternate; those of one choice come in order.
 """
 
+import hashlib
 import secrets
 from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import Float32
+
 from reference.language.expressions import Language
 from reference.params import CompletionParams
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """pixels: what the vision tower reads. digest: tells images apart by what the model sees."""
+
+    pixels: Float32[np.ndarray, "3 S S"]
+    digest: bytes
+
+    @classmethod
+    def of(cls, pixels: Float32[np.ndarray, "3 S S"]) -> "Image":
+        return cls(pixels, hashlib.sha256(pixels.tobytes()).digest())
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An image at the places start … stop − 1 of a prompt."""
+
+    image: Image
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """One prompt and what to do with it.
 
-    prompt: token ids, at least one, all within the vocabulary. seed: any integer, used modulo 2^64.
+    prompt: token ids, at least one, all within the vocabulary; a placeholder stands there as often
+    as an image has rows. images: where each stands, in order. seed: any integer, used modulo 2^64.
     principal: whose request it is, as far as sharing a prompt cache goes. language: what
-    `params.response_format` allows, None for every text. `params.user` and `params.data` do nothing
-    here: a user is for abuse monitoring only, and a text model has no use for images.
+    `params.response_format` allows, None for every text. `params.user` does nothing here: a user is
+    for abuse monitoring only. `params.data` has become `images`.
     """
 
     prompt: tuple[int, ...]
@@ -27,6 +53,7 @@ class Request:
     seed: int
     principal: str = ""
     language: Language | None = None
+    images: tuple[Placed, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises ValueError if a response_format came without its language: it would be ignored."""
@@ -41,12 +68,22 @@ class Request:
         params: CompletionParams,
         principal: str = "",
         language: Language | None = None,
+        images: tuple[Placed, ...] = (),
     ) -> "Request":
         """A request whose seed is the one asked for, or a fresh one."""
         seed = secrets.randbits(64) if params.seed is None else params.seed
         return cls(
-            prompt=tuple(prompt), params=params, seed=seed, principal=principal, language=language
+            prompt=tuple(prompt),
+            params=params,
+            seed=seed,
+            principal=principal,
+            language=language,
+            images=images,
         )
+
+    def images_within(self, start: int, stop: int) -> tuple[Placed, ...]:
+        """The images that have a row at one of the places start … stop − 1 of the prompt."""
+        return tuple(p for p in self.images if p.start < stop and start < p.stop)
 
     @property
     def reports_prompt(self) -> bool:
@@ -67,7 +104,9 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """The prompt has been read. reports: one per prompt token (the first is None), if asked for."""
+    """The prompt has been read. reports: one per prompt token, if asked for; None for the first,
+    and for the places of images, which were not the model's to foresee.
+    """
 
     cached_tokens: int
     reports: tuple[Report | None, ...] | None = None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from reference.params import CompletionParams
-from reference.request import Report, Token
+from reference.request import Placed, Report, Token
 from reference.stopping import StopStrings
 from reference.tokenizer import Detokenizer, Tokenizer, decode, without_bos
 
@@ -156,19 +156,25 @@ def echo(
     prompt: Sequence[int],
     text: str,
     reports: Sequence[Report | None] | None,
+    images: Sequence[Placed] = (),
 ) -> Delta:
     """What `echo` puts before the output: the prompt and, with `logprobs`, a row for each of its
     tokens.
 
     Meaning:   the text is the prompt as sent, then the output.
-    Boundary:  the first token has no log-probability: nothing comes before it.
+    Boundary:  the first token has no log-probability: nothing comes before it. Nor has a place of
+               an image; all places of one are at the offset of its placeholder.
     Off value: false or null.
     """
     names = names_of(tokenizer, params)
     position = Detokenizer(tokenizer, at_start=True)
+    repeated = {i for placed in images for i in range(placed.start + 1, placed.stop)}
     entries = []
+    offset = 0
     for i, (token, report) in enumerate(zip(prompt, reports or (), strict=False)):
-        entries.append(names.entry(token, report, min(position.length, len(text))))
-        if i > 0 or token != tokenizer.bos_id:
-            position.push(token)
+        if i not in repeated:
+            offset = min(position.length, len(text))
+            if i > 0 or token != tokenizer.bos_id:
+                position.push(token)
+        entries.append(names.entry(token, report, offset))
     return Delta(text, tuple(entries))

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from reference import vision_weights
 from reference.config import LlamaConfig
+from reference.vision_weights import VisionWeights
 
 EMBEDDING, LM_HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
@@ -40,12 +42,16 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Weights:
-    """A whole model, in one dtype. With tied embeddings, `lm_head` is the array `embedding`."""
+    """A whole model, in one dtype. With tied embeddings, `lm_head` is the array `embedding`.
+
+    vision: None if the model reads text only.
+    """
 
     embedding: Float[np.ndarray, "V D"]
     layers: tuple[Layer, ...]
     norm: Float[np.ndarray, "D"]
     lm_head: Float[np.ndarray, "V D"]
+    vision: VisionWeights | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -55,11 +61,13 @@ class Weights:
     def from_tensors(cls, config: LlamaConfig, tensors: Mapping[str, np.ndarray]) -> "Weights":
         """Arrange the tensors of `expected_tensors`, all in one dtype."""
         prefixes = (f"model.layers.{index}" for index in range(config.num_hidden_layers))
+        eyes = config.vision
         return cls(
             embedding=tensors[EMBEDDING],
             layers=tuple(_layer(tensors, prefix) for prefix in prefixes),
             norm=tensors["model.norm.weight"],
             lm_head=tensors[EMBEDDING if config.tie_word_embeddings else LM_HEAD],
+            vision=None if eyes is None else VisionWeights.from_tensors(eyes, tensors),
         )
 
 
@@ -93,6 +101,8 @@ def expected_tensors(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]
             yield f"{prefix}.{name}.weight", shape
             if bias:
                 yield f"{prefix}.{name}.bias", shape[:1]
+    if config.vision is not None:
+        yield from vision_weights.expected_tensors(config.vision, D)
 
 
 def _layer(tensors: Mapping[str, np.ndarray], prefix: str) -> Layer:

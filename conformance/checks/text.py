@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import numpy as np
+
 from conformance.capabilities import LOGPROBS, SEEDS, STREAM
 from conformance.client import Server
 from conformance.demands import equal, require
+from conformance.dialects import NAMES, chain
 from conformance.endings import ended, text_of
 from conformance.growth import UNREADABLE
-from conformance.paths import output_of
+from conformance.paths import CLEARLY, output_of
 from conformance.registry import consistency, truth
 from conformance.sampling import PROMPTS
 from conformance.truth import Truth
@@ -95,10 +98,35 @@ def special_tokens_are_never_drawn(server: Server) -> None:
     """A special token that does not end the text is never drawn, however likely it is."""
     model = server.truth.model
     never = model.tokenizer.special_ids - set(model.checkpoint.eos_token_ids)
-    for prompt in PROMPTS[:3]:
-        fields = {"prompt": prompt, "temperature": 1, "repetition_penalty": 0.01}
-        choice, ids = output_of(server, **fields, max_tokens=24)
+    told = False
+    for prompt in after_special(server.truth, never):
+        told = True
+        choice, ids = output_of(server, prompt=prompt, max_tokens=1, **REPEATING)
         require(not never & set(ids), "no special token", sorted(never & set(ids)), choice.at)
+    if not told:
+        raise Inconclusive("no prompt that was tried makes a special token the likeliest")
+
+
+# What is in the prompt becomes likelier by far, and is drawn if it is the likeliest.
+REPEATING = {"temperature": 0, "repetition_penalty": 0.01}
+
+
+def after_special(truth: Truth, never: frozenset[int]) -> list[str]:
+    """Prompts, three at most, after which one of the tokens in `never` is clearly the likeliest,
+    but that it may not be drawn.
+    """
+    if_allowed = chain(NAMES[1:])
+    names = [truth.model.tokenizer.piece(token).decode() for token in sorted(never)[:8]]
+    found: list[str] = []
+    for prompt in (text + name for text in ("", *PROMPTS) for name in names):
+        step = truth.first(prompt, REPEATING)
+        scores = if_allowed(step.logits, step.history)
+        others = np.delete(scores, list(never))
+        if scores[list(never)].max() > others.max() + CLEARLY:
+            found.append(prompt)
+        if len(found) == 3:
+            break
+    return found
 
 
 @truth(Level.MUST, Evidence.EXACT, LOGPROBS, rests_on="stopping.finish")

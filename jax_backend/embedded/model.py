@@ -98,7 +98,12 @@ def forward(w: Tensors, tokens_BT: jax.Array, s: Shape) -> jax.Array:
     document_BT = jnp.cumsum(tokens_BT == BOS, axis=1)
     same = document_BT[:, :, None] == document_BT[:, None, :]
     seen_BTT = jnp.tril(same)
-    x = w["model.embed_tokens.weight"][tokens_BT]
+    return blocks(w, w["model.embed_tokens.weight"][tokens_BT], seen_BTT, s)
+
+
+def blocks(w: Tensors, x_BTD: jax.Array, seen_BTT: jax.Array, s: Shape) -> jax.Array:
+    """Logits, from rows of the embedding; each sees the positions that are `seen`."""
+    x = x_BTD
     for i in range(s.layers):
         layer = f"model.layers.{i}."
         y = rms_norm(x, w[layer + "input_layernorm.weight"], s.eps)

@@ -3,3 +3,6 @@
 from pathlib import Path
 
 GOLDENS = Path(__file__).parent
+DIRECTORIES = sorted(path.parent for path in GOLDENS.glob("*/golden.npz"))
+THAT_SEE = [path for path in DIRECTORIES if path.name.startswith("llava_")]
+TEXT_ONLY = [path for path in DIRECTORIES if path not in THAT_SEE]

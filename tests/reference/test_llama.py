@@ -16,13 +16,13 @@ from reference.config import LlamaConfig
 from reference.llama import Cache
 from reference.rope import Rope
 from reference.weights import Layer, Weights, expected_tensors
+from tests.goldens import TEXT_ONLY
 
-GOLDENS = sorted(path.parent for path in Path(__file__).parents[1].glob("goldens/*/golden.npz"))
 VOCABULARY = 11
 A_THIRD = settings(max_examples=settings().max_examples // 3)  # of the examples of the profile
 
 
-@pytest.mark.parametrize("directory", GOLDENS, ids=lambda path: path.name)
+@pytest.mark.parametrize("directory", TEXT_ONLY, ids=lambda path: path.name)
 def test_logits_are_those_of_transformers(directory: Path) -> None:
     golden, checkpoint = np.load(directory / "golden.npz"), load(directory)
     weights, expected = checkpoint.weights, golden["logits"]
@@ -32,14 +32,14 @@ def test_logits_are_those_of_transformers(directory: Path) -> None:
     assert np.abs(found - expected).max() <= 1e-5 * np.ptp(expected)
 
 
-@pytest.mark.parametrize("directory", GOLDENS, ids=lambda path: path.name)
+@pytest.mark.parametrize("directory", TEXT_ONLY, ids=lambda path: path.name)
 def test_frequencies_are_those_of_transformers(directory: Path) -> None:
     frequencies = llama.rope_frequencies(load(directory).config)
     np.testing.assert_array_max_ulp(frequencies, np.load(directory / "golden.npz")["frequencies"])
 
 
 def test_there_are_goldens() -> None:
-    assert len(GOLDENS) >= 8
+    assert len(TEXT_ONLY) >= 8
 
 
 def small(**fields: Any) -> LlamaConfig:

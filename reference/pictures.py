@@ -1,0 +1,96 @@
+"""Pictures as a request brings them: `data:` URIs (RFC 2397) of PNG, JPEG, WebP or GIF, in base64.
+
+Nothing is ever fetched. What a picture says of its size is believed before a pixel is unpacked, so
+a small file cannot fill the memory. Decoding is Pillow's.
+"""
+
+import base64
+import binascii
+import io
+import re
+from dataclasses import dataclass
+
+from PIL import Image, ImageOps
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+TYPES = ("image/png", "image/jpeg", "image/jpg", "image/webp", "image/gif")
+HEADER = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),", re.IGNORECASE)
+LONGEST_HEADER = 200  # characters
+
+
+class ImageError(ValueError):
+    """Something that is no picture, or one that is not taken. The message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """images: of one request. pixels: of one picture, as it is sent; three to four bytes each while
+    it is read. Bytes are limited by the size of a body.
+    """
+
+    images: int = 16
+    pixels: int = 2**25
+
+
+def read(uri: str, limits: Limits) -> Image.Image:
+    """The picture of a `data:` URI in RGB, the right way up by its EXIF orientation. An alpha
+    channel is dropped, one transparent colour is white, 16 bits of grey are cut off at 255, and of
+    an animation the first frame is taken: as transformers' image loader and its CLIP processor do
+    it. Raises ImageError.
+    """
+    return decoded(payload(uri), limits)
+
+
+def payload(uri: str) -> bytes:
+    """The bytes of a `data:` URI. Raises ImageError for every other URI, and for one that does not
+    claim to be a picture in base64.
+    """
+    header = HEADER.match(uri, 0, LONGEST_HEADER)
+    if header is None:
+        raise ImageError("not a data: URI, such as data:image/png;base64,…")
+    kind, parameters = header[1].strip().lower(), header[2].lower().split(";")
+    if kind not in TYPES:
+        raise ImageError(f"{kind[:50]!r} is not image/png, image/jpeg, image/webp or image/gif")
+    if parameters[-1].strip() != "base64":
+        raise ImageError("a data: URI that is not in base64")
+    try:
+        return base64.b64decode(uri[header.end() :], validate=True)
+    except (binascii.Error, ValueError):  # ValueError: characters beyond ASCII
+        raise ImageError("not base64") from None
+
+
+def decoded(data: bytes, limits: Limits) -> Image.Image:
+    """The picture in a file. Raises ImageError."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            width, height = picture.size
+            if width * height > limits.pixels:
+                raise ImageError(
+                    f"{width} × {height} pixels are more than the {limits.pixels} that are taken"
+                )
+            return plain(picture)
+    except ImageError:
+        raise
+    except Exception as error:  # its decoders raise nothing narrower
+        raise ImageError(f"not a whole PNG, JPEG, WebP or GIF picture ({about(error)})") from None
+
+
+def plain(picture: Image.Image) -> Image.Image:
+    """A picture in RGB, the right way up."""
+    picture.load()
+    if isinstance(picture.info.get("transparency"), bytes):
+        del picture.info["transparency"]  # an alpha for each colour, which Pillow would warn of
+    rgb = ImageOps.exif_transpose(picture).convert("RGB")
+    return on_white(rgb) if "transparency" in rgb.info else rgb
+
+
+def on_white(rgb: Image.Image) -> Image.Image:
+    """A picture of which one colour is transparent."""
+    rgba = rgb.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+def about(error: Exception) -> str:
+    """Pillow's own words, less where the bytes were in memory."""
+    return re.sub(r"\s*<[^>]*>", "", str(error))[:100].strip() or type(error).__name__
