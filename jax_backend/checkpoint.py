@@ -13,8 +13,17 @@ from jax.typing import DTypeLike
 from jax_backend.attention import Attention
 from jax_backend.llama import Llama, rotation
 from reference import checkpoint
+from reference.names import PROJECTOR, TOWER
 
 Place = tuple[str | int, ...]
+
+# Words of a file's names that the modules do without, or spell otherwise.
+FOLDERS = ("model", "self_attn", "mlp", "vision_tower", "embeddings", "encoder")
+FOLDERS += ("multi_modal_projector",)
+RENAMED = {"pre_layrnorm": "pre_layernorm"}
+
+# Parts that are one array, in a language model and in what sees.
+ALONE = {False: ("norm", "embed_tokens", "lm_head"), True: ("embedding",)}
 
 # The layers that `jax_backend.llama` makes of several of the file's, in this order.
 JOINED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
@@ -57,12 +66,15 @@ def load(
 def where(name: str) -> tuple[Place, str]:
     """Where a tensor of the file stands in the module, and which part it is of what stands there.
 
-    model.layers.3.self_attn.k_proj.bias  →  ("layers", 3, "qkv_proj", "bias"), "k_proj"
+    model.layers.3.self_attn.k_proj.bias          →  ("layers", 3, "qkv_proj", "bias"), "k_proj"
+    vision_tower.encoder.layers.3.mlp.fc1.weight  →  ("vision", "layers", 3, "fc1", "weight"), "fc1"
     """
-    words = [word for word in name.split(".") if word not in ("model", "self_attn", "mlp")]
-    part = words[-2]
-    if part.endswith("_proj"):
-        words[-2] = JOINED_IN.get(part, part)
-    else:
+    sees = name.startswith((TOWER, PROJECTOR))
+    words = [RENAMED.get(word, word) for word in name.split(".") if word not in FOLDERS]
+    part = words[-2] if len(words) > 1 else ""
+    if part in JOINED_IN:
+        words[-2] = JOINED_IN[part]
+    elif words[-1] == "weight" and part.endswith(ALONE[sees]):
         words.pop()  # the weight is all there is
-    return tuple(int(word) if word.isdigit() else word for word in words), part
+    place = tuple(int(word) if word.isdigit() else word for word in words)
+    return (("vision", *place) if sees else place), part

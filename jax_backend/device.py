@@ -20,7 +20,8 @@ from jax_backend.plan import Choice, Chunk, Job, Plan, Reading, Row
 from jax_backend.sampler import History, Params
 from reference.language.errors import UnsupportedFormat
 from reference.params import CompletionParams
-from reference.request import Request
+from reference.request import Placed, Request
+from reference.vision_config import VisionConfig
 from reference.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -33,8 +34,8 @@ class Settings:
     """widths: the sizes of a batch, ascending, each compiled once; the largest is how many choices
     run at once. invariant: whether only widths are used that round alike, so that no answer
     depends, by a single bit, on what else is running. pages: of the cache, each of page_size
-    tokens. chunks: the sizes in which prompts are read, ascending, each compiled once. top: the
-    most that `logprobs` may ask for.
+    tokens. chunks: the sizes in which prompts are read, ascending, each compiled once. images: the
+    sizes of a batch of images, likewise. top: the most that `logprobs` may ask for.
     """
 
     widths: tuple[int, ...] = (1, 2, 4, 8)
@@ -42,10 +43,11 @@ class Settings:
     pages: int = 128
     page_size: int = 64
     chunks: tuple[int, ...] = (32, 128)
+    images: tuple[int, ...] = (1, 2, 4)
     top: int = 20
 
     def __post_init__(self) -> None:
-        for name in "widths", "chunks":
+        for name in "widths", "chunks", "images":
             sizes = getattr(self, name)
             if not sizes or sorted(set(sizes)) != list(sizes) or sizes[0] < 1:
                 raise ValueError(f"{name}: {sizes} are not ascending sizes")
@@ -88,6 +90,11 @@ class Device:
         self.slots = step.empty_slots(settings.slots, self.vocab_size)
         self.widths = settings.widths
         self.no_masks = {width: self._no_mask(width) for width in self.widths}
+        self.vision = config.vision
+        self.image_batches = settings.images
+        sizes = {*settings.widths, *settings.chunks} if config.vision else set()
+        dtype = model.embed_tokens[...].dtype
+        self.no_images = {n: step.nothing_given(n, config.hidden_size, dtype) for n in sizes}
 
     def start(self, plan: Plan) -> UnderWay:
         """Hand a plan to the device, all but the draws if a row follows a grammar: these wait for
@@ -101,7 +108,7 @@ class Device:
         if not plan.rows:
             return UnderWay(plan, reports)
         rows = self._rows(plan.rows)
-        logits = self._feed(rows)
+        logits = self._feed(rows, self._given_rows(plan.rows, len(rows.slot)))
         if plan.follows_grammars:
             return UnderWay(plan, reports, fed=(rows, logits))
         return UnderWay(
@@ -134,8 +141,44 @@ class Device:
             table=filled(chunk.pages, self.table),
         )
         top = None if chunk.reading.reports is None else self.top
-        self.layers, reports = self.program.read(self.weights, self.layers, content, top)
+        given = self._given_chunk(chunk)
+        self.layers, reports = self.program.read(self.weights, self.layers, content, given, top)
         return reports
+
+    def _given_chunk(self, chunk: Chunk) -> step.Given | None:
+        """What of images stands in a chunk. Rows that no later chunk needs are let go of."""
+        reading, start, stop = chunk.reading, chunk.start, chunk.start + chunk.count
+        request, given = reading.job.request, self.no_images.get(chunk.size)
+        for placed in request.images_within(start, stop):
+            first, last = max(placed.start, start), min(placed.stop, stop)
+            rows = self._look(request, placed, reading.seen)
+            given = step.give(given, rows, *ints(first - placed.start, first - start, last - first))
+            if placed.stop <= stop:
+                reading.seen.pop(placed.start)
+        return given
+
+    def _given_rows(self, rows: Sequence[Row], width: int) -> step.Given | None:
+        """What of images stands in a batch: the last row of one that ends a prompt."""
+        given = self.no_images.get(width)
+        for i, row in enumerate(rows):
+            request = row.choice.job.request
+            for placed in request.images_within(row.position, row.position + 1):
+                image = self._look(request, placed, {})
+                given = step.give(given, image, *ints(row.position - placed.start, i, 1))
+        return given
+
+    def _look(self, request: Request, placed: Placed, seen: dict[int, Array]) -> Array:
+        """The rows of an image, which is looked at together with those after it in the prompt."""
+        if placed.start not in seen:
+            ahead = [p for p in request.images if p.start >= placed.start]
+            batch = ahead[: self.image_batches[-1]]
+            size = next(size for size in self.image_batches if size >= len(batch))
+            pixels = np.zeros((size, *placed.image.pixels.shape), np.float32)
+            for i, p in enumerate(batch):
+                pixels[i] = p.image.pixels
+            rows = self.program.look(self.weights, pixels)
+            seen |= {p.start: r for p, r in zip(batch, rows, strict=False)}
+        return seen[placed.start]
 
     def _content(self, choice: Choice) -> step.Slots:
         """What the device keeps of a choice, as it is before its first token."""
@@ -165,8 +208,10 @@ class Device:
             table=table,
         )
 
-    def _feed(self, rows: step.Rows) -> Array:
-        self.layers, logits = self.program.feed(self.weights, self.layers, self.slots.token, rows)
+    def _feed(self, rows: step.Rows, given: step.Given | None) -> Array:
+        self.layers, logits = self.program.feed(
+            self.weights, self.layers, self.slots.token, rows, given
+        )
         return logits
 
     def _draw(self, rows: step.Rows, logits: Array, mask: step.Mask) -> step.Drawn:
@@ -187,6 +232,8 @@ class Device:
             jax.block_until_ready(task())
         if self.settings.invariant:
             self._drop_widths_that_round_differently()
+            if self.vision is not None:
+                self._drop_image_batches_that_round_differently(self.vision)
         progress("ready", len(tasks), len(tasks))
 
     def _tasks(self) -> list[tuple[str, Callable[[], Any]]]:
@@ -203,7 +250,37 @@ class Device:
         for width in self.widths:
             plan = Plan(None, None, (), (), nobody(choice, width, self))
             tasks.append((f"batches of {width}", partial(self.start, plan)))
-        return tasks
+        return tasks + (self._image_tasks(self.vision) if self.vision else [])
+
+    def _image_tasks(self, vision: VisionConfig) -> list[tuple[str, Callable[[], Any]]]:
+        shape = 3, vision.image_size, vision.image_size
+
+        def task(size: int) -> Any:
+            rows = self.program.look(self.weights, np.zeros((size, *shape), np.float32))
+            return [step.give(given, rows[0], *ints(0, 0, 0)) for given in self.no_images.values()]
+
+        return [(f"images by {size}", partial(task, size)) for size in self.settings.images]
+
+    def _drop_image_batches_that_round_differently(self, vision: VisionConfig) -> None:
+        """What an image looks like may not depend on the others that it is looked at with, nor on
+        its place among them.
+        """
+        image = np.linspace(-2, 2, 3 * vision.image_size**2, dtype=np.float32)
+        image = np.sin(37 * image).reshape(1, 3, vision.image_size, vision.image_size)
+
+        def bits(size: int, place: int) -> bytes:
+            pixels = np.zeros((size, *image.shape[1:]), np.float32)
+            pixels[place] = image
+            return np.asarray(self.program.look(self.weights, pixels)[place]).tobytes()
+
+        alone = bits(1, 0) if self.image_batches[0] == 1 else bits(self.image_batches[-1], 0)
+        self.image_batches = tuple(
+            size
+            for size in self.image_batches
+            if all(bits(size, place) == alone for place in {0, size // 2, size - 1})
+        )
+        if len(self.image_batches) < len(self.settings.images):
+            logger.info("images are looked at by %s: others round differently", self.image_batches)
 
     def _drop_widths_that_round_differently(self) -> None:
         """A product of few rows may be summed in another order than one of many: that is up to the
@@ -231,7 +308,8 @@ class Device:
             )
             rows.slot[row], rows.position[row], rows.table[row, 0] = 0, position, 1
             rows.token[row] = (1 + position) * (self.vocab_size - 1) // 4
-            drawn = self._draw(rows, self._feed(rows), self.no_masks[width])
+            logits = self._feed(rows, self.no_images.get(width))
+            drawn = self._draw(rows, logits, self.no_masks[width])
             numbers += [drawn.logprob[row], drawn.top[row]]
         numbers += [pages[1] for pages in jax.tree.leaves(self.layers)]
         return [np.asarray(n).tobytes() for n in numbers]
@@ -240,6 +318,11 @@ class Device:
 def nobody(choice: Choice, width: int, device: Device) -> tuple[Row, ...]:
     """Rows whose changes are dropped: their slot lies beyond the last."""
     return (Row(choice, device.settings.slots, 0, 0, ()),) * width
+
+
+def ints(*values: int) -> tuple[np.int32, ...]:
+    """Numbers for the device, which else would be taken for 64 bits or for constants."""
+    return tuple(map(np.int32, values))
 
 
 def filled(values: Sequence[int], size: int, rest: int = 0) -> np.ndarray:

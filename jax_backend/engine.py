@@ -161,6 +161,8 @@ class JaxEngine:
         try:
             if not 0 <= min(request.prompt) <= max(request.prompt) < self.device.vocab_size:
                 raise ValueError(f"prompt: an id is not in 0 … {self.device.vocab_size - 1}")
+            if request.images and self.device.vision is None:
+                raise ValueError("images: this model reads text only")
             job = self._jobs[ticket] = self.scheduler.add(ticket, request, deliver)
             for choice in job.choices:
                 choice.text = text and text.copy()
@@ -208,8 +210,10 @@ class JaxEngine:
     def _collect(self, chunk: Chunk, reports: step.Reports) -> None:
         request, collected = chunk.reading.job.request, chunk.reading.reports
         for i in range(chunk.skip, chunk.count if collected is not None else 0):
-            token = request.prompt[chunk.start + i + 1]
-            collected.append(report(token, reports, i, request.params.logprobs or 0))
+            place = chunk.start + i + 1
+            shown = request.images_within(place, place + 1)
+            top = request.params.logprobs or 0
+            collected.append(None if shown else report(request.prompt[place], reports, i, top))
 
     def _announce(self, reading: Reading) -> None:
         if reading.job.ticket not in self._open:

@@ -7,50 +7,21 @@ float32 whatever the dtype of the weights.
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from jax_backend.attention import Attention, Pages, for_platform
+from jax_backend.linear import Linear, product
 from jax_backend.sums import row_sum
+from jax_backend.vision import Vision
 from reference.config import LlamaConfig
 
 Shapes = jax.ShapeDtypeStruct
-
-
-class Linear(nnx.Module):
-    """y = W x + b, or y = W x, for each row."""
-
-    def __init__(self, out: int, into: int, bias: bool, dtype: jnp.dtype) -> None:
-        self.weight = nnx.Param(Shapes((out, into), dtype))
-        self.bias = nnx.Param(Shapes((out,), dtype)) if bias else None
-
-    def __call__(self, x_TI: Float[Array, "T in"]) -> Float[Array, "T out"]:
-        y_TO = product(x_TI, self.weight[...])
-        return y_TO if self.bias is None else y_TO + self.bias[...][None]
-
-
-def product(
-    x_TI: Float[Array, "T in"], w_OI: Float[Array, "out in"], out: DTypeLike | None = None
-) -> Float[Array, "T out"]:
-    """x Wᵀ, in the dtype `out` if it is not to be that of x. On a CPU the few rows of a decoding
-    step are columns of W x, which reads the weights once, in order; the barriers keep the compiler
-    from folding the transposition back.
-    """
-    if jax.default_backend() != "cpu" or len(x_TI) == 1:
-        inner = (((1,), (1,)), ((), ()))
-        return jax.lax.dot_general(
-            x_TI, w_OI, inner, precision="highest", preferred_element_type=out
-        )
-    columns = jax.lax.optimization_barrier(x_TI.T)
-    y_OT = jax.lax.optimization_barrier(
-        jnp.matmul(w_OI, columns, precision="highest", preferred_element_type=out)
-    )
-    return y_OT.T
 
 
 class Layer(nnx.Module):
@@ -69,6 +40,13 @@ class Layer(nnx.Module):
         self.down_proj = Linear(D, F, config.mlp_bias, dtype)
 
 
+class Given(NamedTuple):
+    """Rows of images, in places of a batch of B rows of T tokens: R = B · T."""
+
+    rows: Float[Array, "R D"]
+    here: Bool[Array, "R"]
+
+
 class Llama(nnx.Module):
     """A whole model. Made without data: `jax_backend.checkpoint.load` fills it.
 
@@ -85,6 +63,7 @@ class Llama(nnx.Module):
         self.layers = nnx.List([Layer(config, dtype) for _ in range(config.num_hidden_layers)])
         self.norm = nnx.Param(Shapes((D,), dtype))
         self.lm_head = None if config.tie_word_embeddings else nnx.Param(Shapes((V, D), dtype))
+        self.vision = None if config.vision is None else Vision(config.vision, D, dtype)
         turns = (config.max_position_embeddings, 2, config.head_dim // 2)
         self.rotation = nnx.Variable(Shapes(turns, jnp.dtype(jnp.float32)))
 
@@ -95,16 +74,19 @@ class Llama(nnx.Module):
         written_BT: Bool[Array, "B T"],
         tables_BM: Int32[Array, "B M"],
         layers: Sequence[Pages],
+        given: Given | None = None,
     ) -> tuple[Float[Array, "B T D"], list[Pages]]:
         """Run rows of tokens through the model: what the last norm makes of them, and the pages.
 
         Each token attends to the positions of its row up to its own, whose keys and values are in
-        the pages or are `written` there now.
+        the pages or are `written` there now. given: what stands instead of a token here and there.
         """
         config, (B, T) = self.config, tokens_BT.shape
         N, K = config.num_attention_heads, config.num_key_value_heads
         cos, sin = jnp.moveaxis(self.rotation[...][positions_BT], 2, 0)
         x = self.embed_tokens[...][tokens_BT.reshape(-1)]
+        if given is not None:
+            x = jnp.where(given.here[:, None], given.rows, x)
         written = []
         for layer, pages in zip(self.layers, layers, strict=True):
             y = rms_norm(x, layer.input_layernorm[...], config.rms_norm_eps)

@@ -10,16 +10,25 @@ import hashlib
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 
+from reference.request import Placed
+
 
 def page_names(
-    principal: str, prompt_cache_key: str | None, tokens: Sequence[int], size: int
+    principal: str,
+    prompt_cache_key: str | None,
+    tokens: Sequence[int],
+    size: int,
+    images: Sequence[Placed] = (),
 ) -> list[bytes]:
-    """The name of each page that `tokens` fill. Principals and keys have trees of their own."""
+    """The name of each page that `tokens` fill, and the `images` that stand in their places.
+    Principals and keys have trees of their own.
+    """
     name = hashlib.sha256(repr((principal, prompt_cache_key)).encode()).digest()
     names = []
     for start in range(0, len(tokens) - size + 1, size):
         page = ",".join(map(str, tokens[start : start + size]))
-        name = hashlib.sha256(name + page.encode()).digest()
+        shown = [p.image.digest for p in images if p.start < start + size and start < p.stop]
+        name = hashlib.sha256(b"".join((name, page.encode(), *shown))).digest()
         names.append(name)
     return names
 

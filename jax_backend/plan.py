@@ -4,7 +4,7 @@ what is to be done in one step. Plain Python.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reference.request import Event, Report, Request
 
@@ -72,7 +72,7 @@ class Reading:
     """A prompt that is being read, for the choices that wait for it. position: the next token.
 
     reports: the prompt's log-probabilities, which the engine collects; None if nobody asked, or has
-    them.
+    them. seen: rows of images, on the device, by where they start, for chunks that need them next.
     """
 
     job: Job
@@ -80,6 +80,7 @@ class Reading:
     pages: list[int] = field(default_factory=list)
     position: int = 0
     reports: list[Report | None] | None = None
+    seen: dict[int, Any] = field(default_factory=dict)
 
     @property
     def end(self) -> int:

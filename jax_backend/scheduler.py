@@ -58,7 +58,9 @@ class Scheduler:
         params = request.params
         wanted = DEFAULT_BUDGET if params.max_tokens is None else params.max_tokens
         read = request.prompt[:-1]
-        names = page_names(request.principal, params.prompt_cache_key, read, self.page_size)
+        names = page_names(
+            request.principal, params.prompt_cache_key, read, self.page_size, request.images
+        )
         job = Job(ticket, request, deliver, min(wanted, room), names)
         job.choices = [Choice(job, i) for i in range(params.n)]
         self._wait(Reading(job, list(job.choices)))

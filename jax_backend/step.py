@@ -1,6 +1,6 @@
-"""What the device computes: reading a chunk of a prompt, one decoding step for a batch of rows, and
-the small changes between them. Every function here is compiled once for each shape it is given, and
-everything that differs from request to request is an array.
+"""What the device computes: looking at images, reading a chunk of a prompt, one decoding step for a
+batch of rows, and the small changes between them. Every function here is compiled once for each
+shape it is given, and everything that differs from request to request is an array.
 
 A slot keeps, on the device, what belongs to one choice. A row of a batch is one choice that feeds
 one token; a row that only fills the batch up has a slot beyond the last, whose changes are dropped.
@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.tree_util import PyTreeDef
-from jaxtyping import Array, Bool, Float32, Int32
+from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from jax_backend import logprobs
 from jax_backend.attention import Pages
-from jax_backend.llama import Llama
+from jax_backend.llama import Given, Llama
 from jax_backend.logits import Logits
 from jax_backend.sampler import History, Params, sample
 
@@ -123,18 +123,38 @@ def copy_page(
     return jax.tree.map(lambda pages: pages.at[target].set(pages[source]), layers)
 
 
+def nothing_given(size: int, width: int, dtype: jnp.dtype) -> Given:
+    """No image in any of `size` places."""
+    return Given(jnp.zeros((size, width), dtype), jnp.zeros(size, jnp.bool_))
+
+
+@jax.jit
+def give(
+    given: Given,
+    rows: Float[Array, "I D"],
+    source: Int32[Array, ""],
+    target: Int32[Array, ""],
+    count: Int32[Array, ""],
+) -> Given:
+    """Put `count` rows of an image, from `source` on, into the places from `target` on."""
+    i = jnp.arange(len(given.here), dtype=jnp.int32) - target
+    mine = (i >= 0) & (i < count)
+    found = rows[jnp.clip(i + source, 0, len(rows) - 1)]
+    return Given(jnp.where(mine[:, None], found, given.rows), given.here | mine)
+
+
 def read(
-    model: Llama, layers: list[Pages], chunk: "Chunk", top: int | None
+    model: Llama, layers: list[Pages], chunk: "Chunk", given: Given | None, top: int | None
 ) -> tuple[list[Pages], Reports | None]:
-    """Read a chunk of one prompt into its pages. top: None if its log-probabilities are not asked
-    for.
+    """Read a chunk of one prompt into its pages. given: the rows of images in it; None for a model
+    that has no eyes. top: None if its log-probabilities are not asked for.
     """
     i = jnp.arange(chunk.token.shape[0], dtype=jnp.int32)
     real = i < chunk.count
     written = real & (i >= chunk.skip)
     positions = jnp.where(real, chunk.start + i, chunk.start)
     x, layers = model.hidden_states(
-        chunk.token[None], positions[None], written[None], chunk.table[None], layers
+        chunk.token[None], positions[None], written[None], chunk.table[None], layers, given
     )
     if top is None:
         return layers, None
@@ -155,12 +175,14 @@ class Chunk(NamedTuple):
 
 
 def feed(
-    model: Llama, layers: list[Pages], last: Int32[Array, "W"], rows: Rows
+    model: Llama, layers: list[Pages], last: Int32[Array, "W"], rows: Rows, given: Given | None
 ) -> tuple[list[Pages], Logits]:
-    """The first half of a decoding step: each row feeds a token. last: what each slot has drawn."""
+    """The first half of a decoding step: each row feeds a token. last: what each slot has drawn.
+    given: for prompts that end with an image.
+    """
     real = rows.slot < len(last)
     x, layers = model.hidden_states(
-        fed(last, rows)[:, None], rows.position[:, None], real[:, None], rows.table, layers
+        fed(last, rows)[:, None], rows.position[:, None], real[:, None], rows.table, layers, given
     )
     return layers, model.logits(x[:, 0])
 
@@ -237,8 +259,12 @@ def remember(
 
 
 class Program(NamedTuple):
-    """`read` and `feed`, compiled for one kind of model. They take its weights as a list."""
+    """`look`, `read` and `feed`, compiled for one kind of model. They take its weights as a list.
 
+    look: the rows of each image of a batch of pixels.
+    """
+
+    look: Callable[..., tuple[Array, ...]]
     read: Callable[..., tuple[list[Pages], Reports | None]]
     feed: Callable[..., tuple[list[Pages], Logits]]
 
@@ -252,14 +278,30 @@ def program(graph: nnx.GraphDef[Llama], structure: PyTreeDef) -> Program:
     def model(weights: list[Array]) -> Llama:
         return nnx.merge(graph, jax.tree.unflatten(structure, weights))
 
-    @partial(jax.jit, static_argnums=3, donate_argnums=1)
-    def compiled_read(weights: list[Array], layers: list[Pages], chunk: Chunk, top: int | None):
-        return read(model(weights), layers, chunk, top)
+    @jax.jit
+    def compiled_look(weights: list[Array], pixels_B3SS: Float32[Array, "B 3 S S"]):
+        vision = model(weights).vision
+        assert vision is not None
+        return tuple(vision.features(pixels_B3SS))
+
+    @partial(jax.jit, static_argnums=4, donate_argnums=1)
+    def compiled_read(
+        weights: list[Array],
+        layers: list[Pages],
+        chunk: Chunk,
+        given: Given | None,
+        top: int | None,
+    ):
+        return read(model(weights), layers, chunk, given, top)
 
     @partial(jax.jit, donate_argnums=1)
     def compiled_feed(
-        weights: list[Array], layers: list[Pages], last: Int32[Array, "W"], rows: Rows
+        weights: list[Array],
+        layers: list[Pages],
+        last: Int32[Array, "W"],
+        rows: Rows,
+        given: Given | None,
     ):
-        return feed(model(weights), layers, last, rows)
+        return feed(model(weights), layers, last, rows, given)
 
-    return Program(compiled_read, compiled_feed)
+    return Program(compiled_look, compiled_read, compiled_feed)

@@ -23,11 +23,14 @@ def crowds(backend: Backend, crowd: list[Asked], tally: Tally) -> None:
 
 
 def any_request(backend: Backend) -> st.SearchStrategy[Asked]:
-    return asked(backend.model.vocab_size)
+    config = backend.model.checkpoint.config
+    return asked(config.vocab_size, vision=config.vision)
 
 
 def any_crowd(backend: Backend) -> st.SearchStrategy[list[Asked]]:
-    return st.lists(asked(backend.model.vocab_size, 160, 90), min_size=2, max_size=8)
+    config = backend.model.checkpoint.config
+    one = asked(config.vocab_size, 100 if config.vision else 160, 90, config.vision)
+    return st.lists(one, min_size=2, max_size=8)
 
 
 PROPERTIES = (

@@ -13,7 +13,7 @@ from conformance.parity.compiled import compiled
 from conformance.parity.property import Property, Tally
 from conformance.parity.tolerance import close, near, same
 from conformance.parity.twins import Twins, apply, pages_of, twins
-from jax_backend import llama
+from jax_backend import linear, llama
 from reference import llama as spec
 from reference.config import LlamaConfig
 from reference.rope import Rope
@@ -76,7 +76,7 @@ def product(example: Example, tally: Tally) -> None:
     x, w = example["x"], example["w"]
     exact = x.astype(np.float64) @ w.T
     for count in (1, 2, T):
-        found = compiled(llama.product)(x[:count], w)
+        found = compiled(linear.product)(x[:count], w)
         close(found, exact[:count], size=(np.abs(x[:count]) @ np.abs(w).T))
 
 

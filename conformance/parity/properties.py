@@ -11,6 +11,7 @@ from conformance.parity import (
     randomness,
     sampler,
     text,
+    vision,
 )
 from conformance.parity.property import OfModel, Property
 
@@ -24,6 +25,7 @@ OF_FUNCTIONS: tuple[Property, ...] = (
     *attention.PROPERTIES,
     *layer.PROPERTIES,
     *model.PROPERTIES,
+    *vision.PROPERTIES,
 )
 # Of a backend that serves a checkpoint.
 OF_MODELS: tuple[OfModel, ...] = (*engine.PROPERTIES, *text.PROPERTIES)

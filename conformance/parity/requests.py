@@ -2,15 +2,18 @@
 
 import queue
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol
 
+import numpy as np
 from hypothesis import strategies as st
 
 from conformance.parity.strategies import FRACTIONS, PENALTIES, REPETITION_PENALTIES, SEEDS
 from reference.params import CompletionParams
-from reference.request import End, Event, Prompt, Request, Token
+from reference.request import End, Event, Image, Placed, Prompt, Request, Token
 from reference.response_format import language_of
+from reference.vision_config import VisionConfig
 
 # Formats that a model without a tokenizer can keep to as well.
 FORMATS: tuple[dict[str, Any], ...] = (
@@ -94,22 +97,44 @@ class Asked:
     prompt: list[int]
     params: dict[str, Any]
     principal: str = "me"
+    vision: VisionConfig | None = None
+    shown: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def request(self) -> Request:
-        """A request with a seed of its own."""
+        """A request with a seed of its own. shown: (before which token, a number) of each image."""
+        prompt: list[int] = []
+        images: list[Placed] = []
+        for i in range(len(self.prompt) + 1):
+            for number in (n for place, n in self.shown if place % (len(self.prompt) + 1) == i):
+                assert self.vision is not None
+                start, stop = len(prompt), len(prompt) + self.vision.rows
+                images.append(Placed(image(number, self.vision.image_size), start, stop))
+                prompt += [self.vision.image_token_id] * self.vision.rows
+            prompt += self.prompt[i : i + 1]
         return Request(
-            prompt=tuple(self.prompt),
+            prompt=tuple(prompt),
             params=CompletionParams(**self.params),
             seed=self.params["seed"],
             principal=self.principal,
             language=language_of(self.params.get("response_format")),
+            images=tuple(images),
         )
 
 
-def asked(vocab_size: int, longest: int = 160, budget: int = 12) -> st.SearchStrategy[Asked]:
+@cache
+def image(number: int, side: int) -> Image:
+    """One of many images, as they are prepared: noise about 0."""
+    pixels = np.random.default_rng(number).normal(size=(3, side, side))
+    return Image.of(pixels.astype(np.float32))
+
+
+def asked(
+    vocab_size: int, longest: int = 160, budget: int = 12, vision: VisionConfig | None = None
+) -> st.SearchStrategy[Asked]:
     """Any request: each parameter may be left out, or be anything that is allowed. Prompts often
-    begin alike, as prompts do. longest, budget: of a prompt and of an output, in tokens.
+    begin alike, as prompts do, and show the same things. longest, budget: of a prompt and of an
+    output, in tokens. vision: of a model that sees.
     """
     params = st.fixed_dictionaries(
         {"max_tokens": st.integers(1, budget), "seed": SEEDS},
@@ -140,7 +165,10 @@ def asked(vocab_size: int, longest: int = 160, budget: int = 12) -> st.SearchStr
         st.builds(scattered, st.just(vocab_size), st.integers(10, longest // 2), ids),
     )
     prompts = st.builds(list.__add__, shared, own)
-    return st.builds(Asked, prompts, params, st.sampled_from(["me", "you"]))
+    places = st.tuples(st.one_of(st.sampled_from([0, longest // 4, -1]), ids), st.integers(0, 3))
+    shown = st.lists(places, max_size=4) if vision else st.just([])
+    principals = st.sampled_from(["me", "you"])
+    return st.builds(Asked, prompts, params, principals, st.just(vision), shown)
 
 
 def scattered(vocab_size: int, count: int, start: int) -> list[int]:

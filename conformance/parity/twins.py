@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -45,9 +46,18 @@ class Twins:
     model: Llama
 
 
-def twins(seed: int, fields: Mapping[str, Any]) -> Twins:
-    """fields: of a config.json, besides those of a small grouped-query model."""
-    return _twins(seed, json.dumps(SMALL | dict(fields)))
+SEEING = {
+    "architectures": ["LlavaForConditionalGeneration"],
+    "text_config": SMALL,
+    "image_token_index": 36,
+}
+
+
+def twins(
+    seed: int, fields: Mapping[str, Any], small: Mapping[str, Any] = MappingProxyType(SMALL)
+) -> Twins:
+    """fields: of a config.json, besides those of a small model."""
+    return _twins(seed, json.dumps(dict(small) | dict(fields)))
 
 
 @cache

@@ -18,6 +18,8 @@ from tests.goldens import GOLDENS
 SMALL = Settings(widths=(1, 2, 4), pages=160, page_size=32, chunks=(16, 64))
 TIGHT_CONTEXT = 256
 TIGHT = Settings(widths=(2, 4), pages=8, page_size=32, chunks=(16, 64))
+SEEING = Settings(widths=(1, 4), pages=160, page_size=32, chunks=(64,))
+TIGHT_SEEING = Settings(widths=(4,), pages=8, page_size=32, chunks=(64,), images=(1,))
 
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -51,6 +53,26 @@ def tight_engine(spec: Model) -> Iterator[JaxEngine]:
     engine = engine_of(spec, TIGHT, TIGHT_CONTEXT)
     yield engine
     engine.close()
+
+
+@pytest.fixture(scope="session")
+def seeing() -> Model:
+    """A LLaVA whose images take ten places: two pages' worth are four of them, in one prompt."""
+    return Model(checkpoint.load(GOLDENS / "llava_before"), NoText(48, frozenset({0, 1, 2})))
+
+
+@pytest.fixture(scope="session")
+def seeing_engine(seeing: Model) -> Iterator[JaxEngine]:
+    engine = engine_of(seeing, SEEING)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def seeing_backend(seeing: Model, seeing_engine: JaxEngine) -> Iterator[Backend]:
+    tight = engine_of(seeing, TIGHT_SEEING, TIGHT_CONTEXT)
+    yield Backend(seeing, seeing_engine, tight, lambda: tight.scheduler.preempted, lambda: None)
+    tight.close()
 
 
 @pytest.fixture(scope="session")
