@@ -30,6 +30,9 @@ check: setup ## ruff, mypy and import-linter
 tiny-model: setup ## train the embedded model again from its seed
 	$(KEEP) $(BIN)/python -m jax_backend.embedded
 
+vision-model: setup ## train the embedded model that sees, again from its seed
+	$(KEEP) $(BIN)/python -m jax_backend.embedded.vision
+
 goldens: .venv-goldens/ready ## regenerate tests/goldens from torch and transformers
 	.venv-goldens/bin/python -m tests.goldens.make
 .venv-goldens/ready: requirements-goldens.txt
@@ -37,4 +40,4 @@ goldens: .venv-goldens/ready ## regenerate tests/goldens from torch and transfor
 	.venv-goldens/bin/python $(PIP) -r requirements-goldens.txt
 	@touch $@
 
-.PHONY: help setup run test check tiny-model goldens
+.PHONY: help setup run test check tiny-model vision-model goldens

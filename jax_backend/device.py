@@ -15,7 +15,7 @@ from jax import Array
 
 from jax_backend import step
 from jax_backend.grammar import Grammars
-from jax_backend.llama import Llama
+from jax_backend.llama import Given, Llama
 from jax_backend.plan import Choice, Chunk, Job, Plan, Reading, Row
 from jax_backend.sampler import History, Params
 from reference.language.errors import UnsupportedFormat
@@ -145,7 +145,7 @@ class Device:
         self.layers, reports = self.program.read(self.weights, self.layers, content, given, top)
         return reports
 
-    def _given_chunk(self, chunk: Chunk) -> step.Given | None:
+    def _given_chunk(self, chunk: Chunk) -> Given | None:
         """What of images stands in a chunk. Rows that no later chunk needs are let go of."""
         reading, start, stop = chunk.reading, chunk.start, chunk.start + chunk.count
         request, given = reading.job.request, self.no_images.get(chunk.size)
@@ -157,7 +157,7 @@ class Device:
                 reading.seen.pop(placed.start)
         return given
 
-    def _given_rows(self, rows: Sequence[Row], width: int) -> step.Given | None:
+    def _given_rows(self, rows: Sequence[Row], width: int) -> Given | None:
         """What of images stands in a batch: the last row of one that ends a prompt."""
         given = self.no_images.get(width)
         for i, row in enumerate(rows):
@@ -208,7 +208,7 @@ class Device:
             table=table,
         )
 
-    def _feed(self, rows: step.Rows, given: step.Given | None) -> Array:
+    def _feed(self, rows: step.Rows, given: Given | None) -> Array:
         self.layers, logits = self.program.feed(
             self.weights, self.layers, self.slots.token, rows, given
         )

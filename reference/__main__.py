@@ -1,11 +1,14 @@
 """A completion on the terminal: python -m reference "Once upon a time" --temperature 0.8"""
 
 import argparse
+import base64
 import json
+import mimetypes
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, fields
+from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from rich.console import Console
@@ -24,12 +27,13 @@ SERVER_ONLY = {"stream", "stream_options", "user", "prompt_cache_key", "data"}
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0, or 2 after one line that says what is wrong with the input."""
     given = vars(parser().parse_args(arguments))
-    prompt, directory, explain, svg = (
-        given.pop(name) for name in ("prompt", "model", "explain", "svg")
+    prompt, directory, explain, svg, images = (
+        given.pop(name) for name in ("prompt", "model", "explain", "svg", "image")
     )
     console = Console(highlight=False, soft_wrap=True, record=svg is not None)
     try:
-        params = CompletionParams(**{k: frozen(v) for k, v in given.items() if v is not None})
+        asked = {k: frozen(v) for k, v in given.items() if v is not None}
+        params = CompletionParams(**asked, data={"image": [uri(path) for path in images]})
         run(load(directory), prompt, params, console, explain)
         if svg is not None:
             console.save_svg(svg, title=f"python -m reference {prompt!r}")
@@ -59,6 +63,12 @@ def run(
             if entries:
                 console.print(logprob_table(entries))
             text, entries = "", []
+
+
+def uri(path: Path) -> str:
+    """A picture as a request brings it."""
+    kind = mimetypes.guess_type(path.name)[0]
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def in_turn(deltas: Iterable[tuple[int, Delta]]) -> Iterator[tuple[int, Delta]]:
@@ -94,6 +104,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--model", default=EMBEDDED / "text", help="a checkpoint directory")
     result.add_argument("--explain", action="store_true", help="show what each step did")
     result.add_argument("--svg", metavar="FILE", help="save what is printed as a picture")
+    result.add_argument("--image", nargs="+", type=Path, default=[], help="pictures for `<image>`")
     hints = get_type_hints(CompletionParams)
     for f in fields(CompletionParams):
         if f.name not in SERVER_ONLY:

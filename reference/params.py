@@ -136,8 +136,8 @@ class CompletionParams:
     )
     data: Mapping[str, Any] | None = parameter(
         None,
-        "images for a vision model's placeholders; a text model refuses them",
-        spec="request.Request",
+        "images, one for each `<image>` in the prompt; a model that reads text only refuses them",
+        spec="images.place",
     )
 
     def __post_init__(self) -> None:

@@ -89,8 +89,7 @@ def linear(x_PI: Float[np.ndarray, "P in"], layer: Affine) -> Float[np.ndarray, 
 def layer_norm(
     x_PC: Float[np.ndarray, "P C"], norm: Affine, eps: float
 ) -> Float[np.ndarray, "P C"]:
-    """Each row less its mean, over its standard deviation. Ba et al., "Layer Normalization".
-    """
+    """Each row less its mean, over its standard deviation. Ba et al., "Layer Normalization"."""
     centred = x_PC - x_PC.mean(axis=-1, keepdims=True)
     variance = np.mean(centred * centred, axis=-1, keepdims=True)
     return centred / np.sqrt(variance + eps) * norm.weight + norm.bias

@@ -17,6 +17,13 @@ settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What takes long to compile is kept for the tests of this process that need the same."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
 @pytest.fixture(scope="session")
 def model() -> Model:
     return load(EMBEDDED / "text")
@@ -36,8 +43,7 @@ def reference_served() -> Iterator[Served]:
 
 
 @pytest.fixture(scope="session")
-def jax_served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
+def jax_served() -> Iterator[Served]:
     served = serve("jax")
     yield served
     served.engine.close()

@@ -68,7 +68,7 @@ COVERED: dict[str, Covered] = {
     "stream_options": OF_SERVICE,
     "return_tokens_as_token_ids": OF_TEXT,
     "prompt_cache_key": Covered("pages.PagePool", "engine/requests"),
-    "data": OF_SERVICE,
+    "data": Covered("vision.Vision", "vision/default", drawn=False),
 }
 PROPERTIES = {one.name for one in (*OF_FUNCTIONS, *OF_MODELS)}
 SPEC = {f.name: f.metadata["spec"] for f in fields(CompletionParams)} | {

@@ -11,7 +11,7 @@ from conformance.parity.property import Property, Tally
 from conformance.parity.tolerance import near
 from conformance.parity.twins import PAGE, SEEING, Twins, apply, pages_of, twins
 from jax_backend import step
-from jax_backend.llama import Llama
+from jax_backend.llama import Given, Llama
 from jax_backend.vision import Vision
 from reference import llama as spec_llama
 from reference import vision as spec
@@ -84,7 +84,7 @@ def placed(example: dict[str, Any], tally: Tally) -> None:
     tally.counts["rows"] += count
 
 
-def read(both: Twins, tokens: np.ndarray, given: step.Given) -> np.ndarray:
+def read(both: Twins, tokens: np.ndarray, given: Given) -> np.ndarray:
     """(T, D): what the last norm makes of a text in which an image stands."""
     i = np.arange(len(tokens), dtype=np.int32)[None]
     layers, table = pages_of(both.model, 1)
@@ -93,7 +93,7 @@ def read(both: Twins, tokens: np.ndarray, given: step.Given) -> np.ndarray:
 
 
 def hidden(
-    model: Llama, tokens: Any, positions: Any, table: Any, layers: Any, given: step.Given
+    model: Llama, tokens: Any, positions: Any, table: Any, layers: Any, given: Given
 ) -> jax.Array:
     written = positions >= 0
     return model.hidden_states(tokens, positions, written, table, layers, given)[0]

@@ -56,11 +56,13 @@ def config(s: Shape) -> dict[str, Any]:
     }
 
 
-def tokenizer_config(s: Shape) -> dict[str, Any]:
-    def special(name: str) -> dict[str, Any]:
-        flags = dict.fromkeys(("lstrip", "rstrip", "normalized", "single_word"), False)
-        return {"content": name, "special": True} | flags
+def special(name: str) -> dict[str, Any]:
+    """A token that is no text."""
+    flags = dict.fromkeys(("lstrip", "rstrip", "normalized", "single_word"), False)
+    return {"content": name, "special": True} | flags
 
+
+def tokenizer_config(s: Shape) -> dict[str, Any]:
     return {
         "tokenizer_class": "LlamaTokenizer",
         "add_bos_token": True,
