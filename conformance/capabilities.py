@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from conformance import pictures
 from conformance.client import PROMPT, Server
 from conformance.verdicts import Broken, Failed, Inconclusive, Outcome, Unsupported
 
@@ -157,6 +158,15 @@ def cached_tokens(server: Server) -> None:
         raise Failed("usage.prompt_tokens_details.cached_tokens", answer.usage, at=answer.at)
 
 
+def eyes(server: Server) -> None:
+    """A picture in a prompt is taken. A model that reads text only is nobody's fault."""
+    data = {"image": [pictures.shown(0)]}
+    try:
+        server.ask(prompt=f"{pictures.PLACEHOLDER}\n{PROMPT}", max_tokens=1, data=data)
+    except Unsupported as refusal:
+        raise Inconclusive("the model reads text only", at=refusal.at) from refusal
+
+
 LOGPROBS = Capability("logprobs", logprobs)
 TOKEN_IDS = Capability("return_tokens_as_token_ids", token_ids)
 ECHO = Capability("echo", echo)
@@ -170,3 +180,4 @@ KEY = Capability("a key", key)
 DOORS = Capability("a key that is asked for", doors)
 CONTEXT = Capability("a known context", context)
 CACHED_TOKENS = Capability("cached_tokens", cached_tokens)
+EYES = Capability("a model that sees", eyes)

@@ -1,6 +1,6 @@
 """What the reference says, with the server's own weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -9,15 +9,16 @@ import numpy as np
 
 from conformance.answer import Choice, Rows
 from conformance.capabilities import TOKEN_ID
-from conformance.verdicts import Unsupported
+from conformance.verdicts import Inconclusive, Unsupported
 from reference import sampler
 from reference.generate import generate
+from reference.images import TextOnly, place, uris_of
 from reference.logits import Logits, probabilities
 from reference.logprobs import log_softmax
 from reference.model import Model
 from reference.params import CompletionParams
 from reference.prompt import prompt_ids
-from reference.request import Prompt, Report, Request, Token
+from reference.request import Placed, Prompt, Report, Request, Token
 from reference.response_format import language_of
 from reference.sampler import History
 from reference.text import TokenNames, choice_text, prompt_text
@@ -45,28 +46,52 @@ def as_it_is(history: History) -> History:
 
 
 class Truth:
-    """The reference model. tolerance: how far a log-probability of the server may be off."""
+    """The reference model. tolerance: how far a log-probability of the server may be off.
+
+    Where parameters are given, `data` may be among them: the images of the prompt.
+    """
 
     def __init__(self, model: Model, tolerance: float = TOLERANCE) -> None:
         self.model, self.tolerance = model, tolerance
         self._first = lru_cache(256)(self._read)
         self._spelled = lru_cache(50_000)(self._spell)
 
+    @property
+    def special(self) -> frozenset[int]:
+        """Tokens that are no text, and that a prompt may have: a placeholder wants an image."""
+        sight = self.model.sight
+        return self.model.tokenizer.special_ids - (frozenset() if sight is None else {sight.token})
+
     def ids(self, prompt: str | Sequence[int]) -> tuple[int, ...]:
         """Of a prompt as it is sent."""
         model = self.model
         return tuple(prompt_ids(model.tokenizer, prompt, model.vocab_size, model.context))
 
+    def placed(
+        self, prompt: str | Sequence[int], data: Mapping[str, Any] | None
+    ) -> tuple[tuple[int, ...], tuple[Placed, ...]]:
+        """The ids of a prompt with a place for each row of its images, and where these stand.
+        Raises Inconclusive if the checkpoint reads text only.
+        """
+        ids = self.ids(prompt)
+        if not uris_of(data):
+            return ids, ()
+        try:
+            [(expanded, images)] = place([ids], data, self.model.sight, self.model.context)
+        except TextOnly:
+            raise Inconclusive("the checkpoint of --truth reads text only") from None
+        return tuple(expanded), images
+
     def logits(self, prompt: str | Sequence[int]) -> Logits:
         """(V,): of the token after a prompt."""
-        return self._first(self.ids(prompt))
+        return self._first(self.ids(prompt), ())
 
     def logprobs(self, prompt: str | Sequence[int]) -> Logits:
         """(V,): of the token after a prompt, as they are reported."""
         return log_softmax(self.logits(prompt))
 
-    def _read(self, ids: tuple[int, ...]) -> Logits:
-        [step] = self.steps(ids, {}, [0])
+    def _read(self, ids: tuple[int, ...], images: tuple[str, ...]) -> Logits:
+        [step] = self.steps(ids, {"data": {"image": images}}, [0])
         return step.logits
 
     def steps(
@@ -86,7 +111,8 @@ class Truth:
             return token
 
         language = language_of(asked.response_format)
-        request = Request(prompt=self.ids(prompt), params=asked, seed=0, language=language)
+        ids, images = self.placed(prompt, asked.data)
+        request = Request(prompt=ids, params=asked, seed=0, language=language, images=images)
         for _ in generate(self.model, request, sample=follow):
             if language and found and not found[-1].history.allowed[found[-1].token]:
                 break
@@ -95,8 +121,8 @@ class Truth:
     def first(self, prompt: str | Sequence[int], params: dict[str, Any]) -> Step:
         """The step after a prompt; no token is chosen. params: without a response_format."""
         ids = self.ids(prompt)
-        logits = self._first(ids)
         asked = CompletionParams(**params | {"n": 1})
+        logits = self._first(ids, tuple(uris_of(asked.data)))
         ends = frozenset(self.model.checkpoint.eos_token_ids) | frozenset(asked.stop_token_ids)
         size = self.model.vocab_size
         seen = np.zeros(size, np.bool_)
@@ -106,10 +132,13 @@ class Truth:
         history = History(params=asked, allowed=allowed, seen=seen, counts=counts)
         return Step(logits, history, -1)
 
-    def prompt_reports(self, prompt: str | Sequence[int], top: int) -> Sequence[Report | None]:
+    def prompt_reports(
+        self, prompt: str | Sequence[int], top: int, data: Mapping[str, Any] | None = None
+    ) -> Sequence[Report | None]:
         """The rows of an echoed prompt."""
         params = CompletionParams(max_tokens=1, echo=True, logprobs=top)
-        request = Request(prompt=self.ids(prompt), params=params, seed=0)
+        ids, images = self.placed(prompt, data)
+        request = Request(prompt=ids, params=params, seed=0, images=images)
         event = next(iter(generate(self.model, request)))
         assert isinstance(event, Prompt) and event.reports is not None
         return event.reports

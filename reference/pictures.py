@@ -26,10 +26,17 @@ class ImageError(ValueError):
 class Limits:
     """images: of one request. pixels: of one picture, as it is sent; three to four bytes each while
     it is read. Bytes are limited by the size of a body.
+
+    Raises ValueError for more pixels than Pillow unpacks without a warning.
     """
 
     images: int = 16
     pixels: int = 2**25
+
+    def __post_init__(self) -> None:
+        most = Image.MAX_IMAGE_PIXELS
+        if most is not None and self.pixels > most:
+            raise ValueError(f"pixels of an image: {self.pixels} are more than {most}")
 
 
 def read(uri: str, limits: Limits) -> Image.Image:
@@ -71,6 +78,8 @@ def decoded(data: bytes, limits: Limits) -> Image.Image:
             return plain(picture)
     except ImageError:
         raise
+    except Image.DecompressionBombError:
+        raise ImageError(f"more pixels than the {limits.pixels} that are taken") from None
     except Exception as error:  # its decoders raise nothing narrower
         raise ImageError(f"not a whole PNG, JPEG, WebP or GIF picture ({about(error)})") from None
 

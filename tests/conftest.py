@@ -29,10 +29,11 @@ def model() -> Model:
     return load(EMBEDDED / "text")
 
 
-def serve(backend: str) -> Served:
-    """The embedded model, as the command line would serve it."""
+def serve(backend: str, name: str = "text") -> Served:
+    """An embedded model, as `make run` would serve it."""
     builders = command_line.BACKENDS
-    return builders[backend](parser(builders).parse_args(["--backend", backend]))
+    options = ["--model", str(EMBEDDED / name), "--served-model-name", f"tiny-{name}"]
+    return builders[backend](parser(builders).parse_args(["--backend", backend, *options]))
 
 
 @pytest.fixture(scope="session")

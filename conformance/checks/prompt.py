@@ -219,7 +219,7 @@ def is_tokenised_as_it_is(server: Server) -> None:
 def special_tokens_may_be_written_out(server: Server) -> None:
     """The text of a special token is that token."""
     words = server.truth.model.tokenizer
-    names = [words.piece(token).decode() for token in sorted(words.special_ids)[:8]]
+    names = [words.piece(token).decode() for token in sorted(server.truth.special)[:8]]
     for name in filter(None, names):
         for text in name, f"a{name} b":
             counted(server, text)

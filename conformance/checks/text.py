@@ -97,7 +97,7 @@ def the_space_before_the_output_is_kept(server: Server) -> None:
 def special_tokens_are_never_drawn(server: Server) -> None:
     """A special token that does not end the text is never drawn, however likely it is."""
     model = server.truth.model
-    never = model.tokenizer.special_ids - set(model.checkpoint.eos_token_ids)
+    never = server.truth.special - set(model.checkpoint.eos_token_ids)
     told = False
     for prompt in after_special(server.truth, never):
         told = True

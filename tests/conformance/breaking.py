@@ -29,6 +29,7 @@ def served(model: Model, engine: Engine | None = None, sample: Sampler = sampler
         tokenizer=model.tokenizer,
         vocab_size=model.vocab_size,
         context=model.context,
+        sight=model.sight,
         build="tiny",
     )
 

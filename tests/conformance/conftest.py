@@ -1,6 +1,6 @@
-"""The tiny model, and an app on a socket as something to be checked."""
+"""The tiny models, and an app on a socket as something to be checked."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import httpx
@@ -18,6 +18,17 @@ from tests.conformance.breaking import NAME
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return load(tiny.write(tmp_path_factory.mktemp("tiny")))
+
+
+@pytest.fixture(scope="session")
+def seeing_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return load(tiny.write_seeing(tmp_path_factory.mktemp("seeing")))
+
+
+@pytest.fixture
+def model_of(tiny_model: Model, seeing_model: Model) -> Callable[[str], Model]:
+    """The model that a check, or a mutant, of an id is about."""
+    return lambda identity: seeing_model if tiny.sees(identity) else tiny_model
 
 
 @contextmanager

@@ -27,14 +27,16 @@ NOTICED = (Verdict.FAIL, Verdict.NON_STRICT)
 
 
 @cache
-def model() -> Model:
-    return load(tiny.write(Path(tempfile.mkdtemp())))
+def model(seeing: bool) -> Model:
+    write = tiny.write_seeing if seeing else tiny.write
+    return load(write(Path(tempfile.mkdtemp())))
 
 
 def noticed(identity: str) -> list[str]:
     """The ids of the checks that notice a mutant."""
     [mutant] = [m for m in all_mutants() if m.id == identity]
-    with target(mutant.make(model()), model(), mutant.keys) as broken:
+    about = model(tiny.sees(identity))
+    with target(mutant.make(about), about, mutant.keys) as broken:
         results = run(broken, [c for c in all_checks() if concerns(mutant, c)])
     return [r.id for r in results if r.verdict in NOTICED]
 

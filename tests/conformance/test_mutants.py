@@ -1,6 +1,7 @@
 """Each broken server is noticed by the checks that should notice it, and each check notices one."""
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 
@@ -16,8 +17,9 @@ MUTANTS = all_mutants()
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.id)
-def test_a_broken_server_is_noticed(tiny_model: Model, mutant: Mutant) -> None:
-    with target(mutant.make(tiny_model), tiny_model, mutant.keys) as broken:
+def test_a_broken_server_is_noticed(model_of: Callable[[str], Model], mutant: Mutant) -> None:
+    model = model_of(mutant.id)
+    with target(mutant.make(model), model, mutant.keys) as broken:
         for name in mutant.killed_by:
             result = run_one(broken, CHECKS[name])
             assert result.verdict in (Verdict.FAIL, Verdict.NON_STRICT), result

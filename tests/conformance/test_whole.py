@@ -4,15 +4,18 @@ from collections.abc import Iterator
 
 import pytest
 
+from conformance.capabilities import EYES
 from conformance.client import Target
 from conformance.registry import Check, all_checks
 from conformance.runner import run_one
 from conformance.verdicts import Verdict
 from reference.model import Model
+from tests.conformance import tiny
 from tests.conformance.breaking import whole
 from tests.conformance.conftest import target
 
 KEY = "a secret"
+SIGHT = [check for check in all_checks() if tiny.sees(check.id)]
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +24,19 @@ def ours(tiny_model: Model) -> Iterator[Target]:
         yield ours
 
 
+@pytest.fixture(scope="module")
+def seeing(seeing_model: Model) -> Iterator[Target]:
+    with target(whole(seeing_model, keys=[KEY]), seeing_model, (KEY,)) as seeing:
+        yield seeing
+
+
 @pytest.mark.parametrize("check", all_checks(), ids=lambda c: c.id)
-def test_the_reference_passes(ours: Target, check: Check) -> None:
-    result = run_one(ours, check)
+def test_the_reference_passes(ours: Target, seeing: Target, check: Check) -> None:
+    result = run_one(seeing if tiny.sees(check.id) else ours, check)
     assert result.verdict is Verdict.PASS, result
+
+
+@pytest.mark.parametrize("check", SIGHT, ids=lambda c: c.id)
+def test_nobody_is_blamed_for_reading_text_only(ours: Target, check: Check) -> None:
+    result = run_one(ours, check)
+    assert result.verdict is (Verdict.INCONCLUSIVE if EYES in check.needs else Verdict.PASS), result

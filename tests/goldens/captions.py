@@ -27,8 +27,8 @@ def make(directory: Path) -> None:
         inputs = processor(images=drawn, text=question(QUESTION), return_tensors="pt")
         with torch.no_grad():
             output = model.generate(**inputs, do_sample=False, max_new_tokens=LONGEST)
-        start = inputs["input_ids"].shape[1]
-        found.append({"prompt": inputs["input_ids"][0].tolist(), "output": output[0, start:].tolist()})
+        prompt = inputs["input_ids"][0].tolist()
+        found.append({"prompt": prompt, "output": output[0, len(prompt) :].tolist()})
     content = {"seed": SEED, "captions": found}
     (directory / "captions.json").write_text(json.dumps(content) + "\n")
     print(f"captions     {len(found)} pictures")

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ from jax_backend.checkpoint import load
 from jax_backend.engine import JaxEngine
 from reference.model import Model
 from reference.request import Request
-from tests.goldens import THAT_SEE
+from tests.goldens import GOLDENS, THAT_SEE
 
 NEAR = 1e-5  # of the largest value
 
@@ -107,3 +108,14 @@ def test_the_same_image_is_the_same_by_its_pixels() -> None:
     one, other = image(1, 12), image(2, 12)
     copy = type(one).of(one.pixels.copy())
     assert one.digest == copy.digest != other.digest
+
+
+def test_bfloat16_is_float32_to_its_precision() -> None:
+    """Eight bits of precision, through a few layers: a few hundredths of the spread."""
+    directory = GOLDENS / "llava_plain"
+    golden, vision = np.load(directory / "golden.npz"), load(directory, jnp.bfloat16).vision
+    assert vision is not None
+    rows = apply(features, vision, golden["pixels"])
+    assert rows.dtype == jnp.bfloat16
+    error = np.abs(np.asarray(rows, np.float32) - golden["features"])
+    assert error.max() < 0.05 * np.ptp(golden["features"])

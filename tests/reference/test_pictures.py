@@ -180,3 +180,13 @@ def test_a_few_bytes_do_not_fill_the_memory() -> None:
         [sys.executable, "-c", BOMBS], capture_output=True, text=True, check=True, timeout=100
     )
     assert int(run.stdout) < 300_000  # kilobytes; unpacked, the least of them has 400 MB
+
+
+def test_more_pixels_than_pillow_takes_cannot_be_asked_for() -> None:
+    with pytest.raises(ValueError, match="pixels of an image: 1000000000 are more than"):
+        Limits(pixels=10**9)
+
+
+def test_what_pillow_itself_will_not_open_has_too_many_pixels() -> None:
+    with pytest.raises(ImageError, match="more pixels than the 10000"):
+        pictures.decoded(png(60_000, 60_000), FEW)
