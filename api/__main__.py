@@ -5,6 +5,7 @@ import hashlib
 import json
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -17,7 +18,7 @@ from api.app import create_app
 from api.engine import Served
 from api.options import check_bind, keys_of, parser
 from api.server import Server, listen
-from reference import images, tokenizer
+from reference import checkpoint, images, tokenizer
 from reference.model import load, vocabulary
 from reference.pictures import Limits
 
@@ -27,6 +28,7 @@ EDGE = 2**16  # bytes
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0, or 2 after one line that says why nothing is served."""
     options = parser(BACKENDS).parse_args(arguments)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # one for each oddity of a client's picture
     keys = keys_of(options)
     try:
         check_bind(options.host, keys, options.allow_open)
@@ -88,6 +90,8 @@ def jax(options: argparse.Namespace) -> Served:
         raise ImportError(f"--backend jax: {error} (it is in the extra 'jax')") from error
 
     words = tokenizer.load(options.model)
+    eyes = checkpoint.read_config(options.model).vision
+    sight = images.load(options.model, eyes, words, limits(options))
     with progress_bar("compiling") as progress:
         started = start(
             options.model,
@@ -106,7 +110,7 @@ def jax(options: argparse.Namespace) -> Served:
         tokenizer=words,
         vocab_size=started.config.vocab_size,
         context=started.config.max_position_embeddings,
-        sight=images.load(options.model, started.config.vision, limits(options)),
+        sight=sight,
         build=f"{started.build} {contents(options.model)}",
     )
 

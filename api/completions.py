@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,9 @@ from api.engine import Stream
 from api.order import place
 from api.service import Call, Service, ignored_header
 from api.sse import send_events
+
+# Pictures are unpacked by few at a time: each takes memory, and text alone must not wait for them.
+PICTURES = ThreadPoolExecutor(2, "pictures")
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,9 @@ class Completions:
 async def answer(call: Call, principal: str, scope: Scope, receive: Receive, send: Send) -> None:
     """Generate and send. Cancelled, it leaves nothing running in the engine."""
     served, headers = call.lane.served, ignored_header(call.ignored)
-    order = await asyncio.to_thread(place, served, call.asked, principal)
+    executor = PICTURES if call.asked.data and call.asked.data.image else None
+    loop = asyncio.get_running_loop()
+    order = await loop.run_in_executor(executor, place, served, call.asked, principal)
     result = Answer(order)
     async with Stream(served.engine, order.requests) as events:
         if order.params.stream:

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ExceptionHandler
 
 from api.engine import EngineDown
-from reference.images import ImageCount, TextOnly
+from reference.images import ImageCount, TextOnly, TooManyImages
 from reference.pictures import ImageError
 from reference.prompt import EmptyPrompt, UnknownToken
 from reference.response_format import UnsupportedFormat
@@ -27,6 +27,7 @@ REFUSALS = (
     ImageCount,
     ImageError,
     TextOnly,
+    TooManyImages,
     UnknownToken,
     UnsupportedFormat,
 )
@@ -104,6 +105,8 @@ def of_engine(error: Exception) -> ApiError:
             return ApiError(400, "text_only_model", str(error), "data")
         case ImageCount():
             return ApiError(400, "image_count_mismatch", str(error), "data")
+        case TooManyImages():
+            return ApiError(400, "too_many_images", str(error), "data")
         case ImageError():
             return ApiError(400, "invalid_image", str(error), "data")
         case EngineDown():

@@ -29,7 +29,7 @@ def parser(backends: Iterable[str]) -> argparse.ArgumentParser:
     option("--max-logprobs", type=natural, default=20, help="the most that `logprobs` may ask for")
     option("--max-body-bytes", type=positive, default=16 * 2**20, help="of a request")
     option("--max-images", type=positive, default=Limits.images, help="of a request")
-    option("--max-image-pixels", type=positive, default=Limits.pixels, help="of an image, as sent")
+    option("--max-image-pixels", type=pixels, default=Limits.pixels, help="of an image, as sent")
     option("--strict", action="store_true", help="refuse unknown fields instead of naming them")
 
     jax = result.add_argument_group("--backend jax")
@@ -57,6 +57,13 @@ def port(text: str) -> int:
     if (number := int(text)) not in range(2**16):
         raise argparse.ArgumentTypeError(f"{text} is not in 0 … {2**16 - 1}")
     return number
+
+
+def pixels(text: str) -> int:
+    try:
+        return Limits(pixels=positive(text)).pixels
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def positive(text: str) -> int:

@@ -51,6 +51,8 @@ class Settings:
             sizes = getattr(self, name)
             if not sizes or sorted(set(sizes)) != list(sizes) or sizes[0] < 1:
                 raise ValueError(f"{name}: {sizes} are not ascending sizes")
+        if self.images[0] != 1:
+            raise ValueError(f"images: {self.images} do not begin with 1")
 
     @property
     def slots(self) -> int:
@@ -147,23 +149,23 @@ class Device:
 
     def _given_chunk(self, chunk: Chunk) -> Given | None:
         """What of images stands in a chunk. Rows that no later chunk needs are let go of."""
-        reading, start, stop = chunk.reading, chunk.start, chunk.start + chunk.count
-        request, given = reading.job.request, self.no_images.get(chunk.size)
+        job, start, stop = chunk.reading.job, chunk.start, chunk.start + chunk.count
+        request, given = job.request, self.no_images.get(chunk.size)
         for placed in request.images_within(start, stop):
             first, last = max(placed.start, start), min(placed.stop, stop)
-            rows = self._look(request, placed, reading.seen)
+            rows = self._look(request, placed, job.seen)
             given = step.give(given, rows, *ints(first - placed.start, first - start, last - first))
             if placed.stop <= stop:
-                reading.seen.pop(placed.start)
+                job.seen.pop(placed.start)
         return given
 
     def _given_rows(self, rows: Sequence[Row], width: int) -> Given | None:
         """What of images stands in a batch: the last row of one that ends a prompt."""
         given = self.no_images.get(width)
         for i, row in enumerate(rows):
-            request = row.choice.job.request
-            for placed in request.images_within(row.position, row.position + 1):
-                image = self._look(request, placed, {})
+            job = row.choice.job
+            for placed in job.request.images_within(row.position, row.position + 1):
+                image = self._look(job.request, placed, job.seen)
                 given = step.give(given, image, *ints(row.position - placed.start, i, 1))
         return given
 
@@ -273,11 +275,11 @@ class Device:
             pixels[place] = image
             return np.asarray(self.program.look(self.weights, pixels)[place]).tobytes()
 
-        alone = bits(1, 0) if self.image_batches[0] == 1 else bits(self.image_batches[-1], 0)
+        alone = bits(1, 0)
         self.image_batches = tuple(
             size
             for size in self.image_batches
-            if all(bits(size, place) == alone for place in {0, size // 2, size - 1})
+            if size == 1 or all(bits(size, i) == alone for i in {0, size // 2, size - 1})
         )
         if len(self.image_batches) < len(self.settings.images):
             logger.info("images are looked at by %s: others round differently", self.image_batches)

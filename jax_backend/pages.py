@@ -26,9 +26,9 @@ def page_names(
     name = hashlib.sha256(repr((principal, prompt_cache_key)).encode()).digest()
     names = []
     for start in range(0, len(tokens) - size + 1, size):
-        page = ",".join(map(str, tokens[start : start + size]))
+        page = list(tokens[start : start + size])
         shown = [p.image.digest for p in images if p.start < start + size and start < p.stop]
-        name = hashlib.sha256(b"".join((name, page.encode(), *shown))).digest()
+        name = hashlib.sha256(name + repr((page, shown)).encode()).digest()
         names.append(name)
     return names
 

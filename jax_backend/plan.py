@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 @dataclass(eq=False)
 class Job:
     """A request on its way. cached: how many tokens of its prompt were known when it was first to
-    be read, None before. announced: whether it has been read once.
+    be read, None before. announced: whether it has been read once. seen: rows of images, on the
+    device, by where they start, for those who need them next.
     """
 
     ticket: int
@@ -26,6 +27,7 @@ class Job:
     cached: int | None = None
     announced: bool = False
     choices: list["Choice"] = field(default_factory=list)
+    seen: dict[int, Any] = field(default_factory=dict)
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -72,7 +74,7 @@ class Reading:
     """A prompt that is being read, for the choices that wait for it. position: the next token.
 
     reports: the prompt's log-probabilities, which the engine collects; None if nobody asked, or has
-    them. seen: rows of images, on the device, by where they start, for chunks that need them next.
+    them.
     """
 
     job: Job
@@ -80,7 +82,6 @@ class Reading:
     pages: list[int] = field(default_factory=list)
     position: int = 0
     reports: list[Report | None] | None = None
-    seen: dict[int, Any] = field(default_factory=dict)
 
     @property
     def end(self) -> int:

@@ -58,6 +58,7 @@ def start(
         pages=-(-max(wanted, context) // PAGE_SIZE),
         page_size=PAGE_SIZE,
         chunks=CHUNKS,
+        images=(1,) if jax.default_backend() == "cpu" else (1, 2, 4),
         top=top,
     )
     eos = checkpoint.read_eos_token_ids(directory, config)

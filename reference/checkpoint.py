@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from reference.config import LlamaConfig
 from reference.fields import ConfigError, as_token_ids
 from reference.names import canonical
-from reference.vision_weights import UNUSED
+from reference.vision_weights import unused_tensors
 from reference.weights import EMBEDDING, LM_HEAD, Weights, expected_tensors
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -222,9 +222,10 @@ def _check_names_and_shapes(stored: Mapping[str, _Stored], config: LlamaConfig) 
             raise CheckpointError(f"{name}: missing")
         _check(stored[name], shape)
         allowed.add(name)
+    if config.vision is not None:
+        allowed |= set(unused_tensors(config.vision))
     for name, tensor in stored.items():
-        unused = name.endswith(ROTARY_BUFFER) or (config.vision and UNUSED.fullmatch(name))
-        if name not in allowed and not unused:
+        if name not in allowed and not name.endswith(ROTARY_BUFFER):
             raise CheckpointError(f"{tensor.file}: {tensor.name}: not a tensor of this model")
     if config.tie_word_embeddings and LM_HEAD in stored:
         _check(stored[LM_HEAD], stored[EMBEDDING].shape)

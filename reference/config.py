@@ -171,7 +171,7 @@ class LlamaConfig:
         is not implemented. The config's dtype is not read: each tensor of a file states its own.
         """
         if is_llava(json):
-            return replace(cls.from_json(_text_json(json)), vision=VisionConfig.from_json(json))
+            return replace(_text_of(cls, json), vision=VisionConfig.from_json(json))
         family = read_family(json)
         _refuse_what_is_not_implemented(json, family)
         fields = DEFAULTS | FAMILY_DEFAULTS[family] | dict(json)
@@ -204,15 +204,27 @@ def is_llava(json: Mapping[str, Any]) -> bool:
     return architectures == [LLAVA] or (architectures is None and model_type == LLAVA_TYPE)
 
 
+def _text_of(kind: type[LlamaConfig], json: Mapping[str, Any]) -> LlamaConfig:
+    """The language model of a LLaVA."""
+    fields = _text_json(json)
+    try:
+        return kind.from_json(fields)
+    except ConfigError as error:
+        raise ConfigError(f"text_config.{error}") from None
+
+
 def _text_json(json: Mapping[str, Any]) -> dict[str, Any]:
-    """The `text_config` of a LLaVA, as if it stood alone. Its embeddings are tied if it says so
-    there or beside it, as transformers has it.
+    """The `text_config` of a LLaVA, as if it stood alone. As transformers has it, its embeddings
+    are tied if it says so there or beside it, and the tokens that begin and end a text are those
+    beside it, if there are any.
     """
     text = json.get("text_config")
     if not isinstance(text, Mapping | None):
         raise ConfigError("text_config: not an object")
     fields = {"model_type": "llama"} | dict(text or {})
     _refuse_what_is_not_implemented(json, str(fields["model_type"]))
+    beside = {name: json.get(name) for name in ("bos_token_id", "eos_token_id")}
+    fields |= {name: value for name, value in beside.items() if value is not None}
     if as_flag("tie_word_embeddings", json.get("tie_word_embeddings", False)):
         fields["tie_word_embeddings"] = True
     return fields
@@ -234,7 +246,7 @@ def read_family(json: Mapping[str, Any]) -> str:
             if model_type not in (None, family):
                 raise ConfigError(f"model_type: {model_type!r} is not that of {architecture}")
             return family
-    supported = ", ".join(FAMILIES)
+    supported = ", ".join((*FAMILIES, LLAVA))
     raise ConfigError(f"architectures: {architectures!r} is not supported, only {supported}")
 
 

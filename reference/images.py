@@ -16,6 +16,7 @@ from reference.pictures import ImageError, Limits
 from reference.preprocessor import Preprocessor
 from reference.request import Image, Placed
 from reference.stopping import token_budget
+from reference.tokenizer import Tokenizer
 from reference.vision_config import VisionConfig
 
 
@@ -24,7 +25,11 @@ class TextOnly(ValueError):
 
 
 class ImageCount(ValueError):
-    """More or fewer images than placeholders, or than may be sent together."""
+    """More or fewer images than placeholders."""
+
+
+class TooManyImages(ValueError):
+    """More than may be sent together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +54,23 @@ class Sight:
 
 
 def load(
-    directory: str | Path, config: VisionConfig | None, limits: Limits | None = None
+    directory: str | Path,
+    config: VisionConfig | None,
+    tokenizer: Tokenizer,
+    limits: Limits | None = None,
 ) -> Sight | None:
     """How the model of a checkpoint directory sees; None if it reads text only. Raises ConfigError
-    if its pictures are not prepared for its tower.
+    if its pictures are not prepared for its tower, or if no text leads to its placeholder.
     """
     if config is None:
         return None
+    token = config.image_token_id
+    name = tokenizer.piece(token).decode() if token < tokenizer.vocab_size else ""
+    if token not in tokenizer.encode(name):
+        raise ConfigError(
+            f"{directory}: image_token_index: {token} is no token of the tokenizer, as `<image>` "
+            "should be in tokenizer.json or in the added_tokens_decoder of tokenizer_config.json"
+        )
     preprocessor = Preprocessor.load(directory)
     if preprocessor.output != (config.image_size, config.image_size):
         raise ConfigError(
@@ -83,7 +98,8 @@ def place(
                An image counts as the tokens that it takes, in the context and in `usage`.
     Off value: null or no images.
 
-    Raises TextOnly, ImageCount, ContextLengthExceeded, or ImageError, which says which image it is.
+    Raises TextOnly, ImageCount, TooManyImages, ContextLengthExceeded, or ImageError, which says
+    which image it is.
     """
     uris = uris_of(data)
     if sight is None:
@@ -92,7 +108,7 @@ def place(
     counts = [list(ids).count(sight.token) for ids in prompts]
     places = sum(counts)
     if len(uris) > sight.limits.images:
-        raise ImageCount(
+        raise TooManyImages(
             f"data.image: {len(uris)} images are more than the {sight.limits.images} that are taken"
         )
     if len(uris) != places:

@@ -70,6 +70,7 @@ def load(directory: str | Path, context: int | None = None, limits: Limits | Non
     prompt that leads to one is refused, not the directory. An end-of-sequence id must be the
     model's.
     """
-    found = checkpoint.load(directory, context=context)
-    sight = images.load(directory, found.config.vision, limits)
-    return Model(found, tokenizer.load(directory), sight)
+    words = tokenizer.load(directory)
+    eyes = checkpoint.read_config(directory).vision
+    sight = images.load(directory, eyes, words, limits)
+    return Model(checkpoint.load(directory, context=context), words, sight)

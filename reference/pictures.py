@@ -10,12 +10,14 @@ import io
 import re
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image, ImageOps
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 TYPES = ("image/png", "image/jpeg", "image/jpg", "image/webp", "image/gif")
 HEADER = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),", re.IGNORECASE)
 LONGEST_HEADER = 200  # characters
+MOST_MARKERS = 100  # a progressive JPEG has about ten scans
 
 
 class ImageError(ValueError):
@@ -24,7 +26,7 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """images: of one request. pixels: of one picture, as it is sent; three to four bytes each while
+    """images: of one request. pixels: of one picture, as it is sent; up to a dozen bytes each while
     it is read. Bytes are limited by the size of a body.
 
     Raises ValueError for more pixels than Pillow unpacks without a warning.
@@ -68,6 +70,7 @@ def payload(uri: str) -> bytes:
 
 def decoded(data: bytes, limits: Limits) -> Image.Image:
     """The picture in a file. Raises ImageError."""
+    refuse_toil(data)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             width, height = picture.size
@@ -84,20 +87,33 @@ def decoded(data: bytes, limits: Limits) -> Image.Image:
         raise ImageError(f"not a whole PNG, JPEG, WebP or GIF picture ({about(error)})") from None
 
 
+def refuse_toil(data: bytes) -> None:
+    """Raise ImageError for a JPEG that would keep a processor busy for minutes: each scan goes over
+    all pixels again, and each piece of EXIF copies those before it. Neither marker can stand in
+    what is compressed.
+    """
+    if data.startswith(b"\xff\xd8"):
+        for marker, what in (b"\xff\xda", "scans"), (b"\xff\xe1", "pieces of EXIF"):
+            if (count := data.count(marker)) > MOST_MARKERS:
+                raise ImageError(f"a JPEG of {count} {what}, more than the {MOST_MARKERS} taken")
+
+
 def plain(picture: Image.Image) -> Image.Image:
     """A picture in RGB, the right way up."""
     picture.load()
     if isinstance(picture.info.get("transparency"), bytes):
         del picture.info["transparency"]  # an alpha for each colour, which Pillow would warn of
-    rgb = ImageOps.exif_transpose(picture).convert("RGB")
-    return on_white(rgb) if "transparency" in rgb.info else rgb
+    ImageOps.exif_transpose(picture, in_place=True)
+    rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
+    clear = rgb.info.get("transparency")
+    return rgb if clear is None else on_white(rgb, clear)
 
 
-def on_white(rgb: Image.Image) -> Image.Image:
+def on_white(rgb: Image.Image, clear: tuple[int, int, int]) -> Image.Image:
     """A picture of which one colour is transparent."""
-    rgba = rgb.convert("RGBA")
-    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, rgba).convert("RGB")
+    pixels = np.array(rgb)
+    pixels[(pixels == np.array(clear, np.uint8)).all(axis=2)] = 255
+    return Image.fromarray(pixels)
 
 
 def about(error: Exception) -> str:

@@ -61,24 +61,22 @@ class Preprocessor:
 
     @classmethod
     def load(cls, directory: str | Path) -> "Preprocessor":
-        """Read a checkpoint directory's preprocessor_config.json, or the `image_processor` of its
-        processor_config.json. Raises ConfigError, naming the file and the field.
+        """Read the `image_processor` of a checkpoint directory's processor_config.json, or else its
+        preprocessor_config.json: in the order of transformers. Raises ConfigError, naming the file
+        and the field.
         """
         directory = Path(directory)
-        path = directory / "preprocessor_config.json"
-        inner = not path.exists()
-        if inner:
-            path = directory / "processor_config.json"
+        newer, older = directory / "processor_config.json", directory / "preprocessor_config.json"
+        inner = _object(newer).get("image_processor") if newer.exists() else None
+        path = older if inner is None else newer
+        if not path.exists():
+            raise ConfigError(f"{directory}: no preprocessor_config.json")
+        fields = _object(older) if inner is None else inner
         try:
-            fields = json.loads(path.read_text("utf-8"))
-            if inner and isinstance(fields, Mapping):
-                fields = fields.get("image_processor")
             if not isinstance(fields, Mapping):
-                raise ConfigError("no image_processor" if inner else "not an object")
+                raise ConfigError("image_processor: not an object")
             return cls.from_json(fields)
-        except OSError:
-            raise ConfigError(f"{directory}: no preprocessor_config.json") from None
-        except (ValueError, RecursionError) as error:
+        except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from None
 
     @classmethod
@@ -87,8 +85,9 @@ class Preprocessor:
         kind = json.get("image_processor_type", json.get("feature_extractor_type", KINDS[0]))
         if kind not in KINDS:
             raise ConfigError(f"image_processor_type: {kind!r} is not supported, only CLIP's")
-        if json.get("do_pad"):
-            raise ConfigError("do_pad: not supported")
+        for name in "do_pad", "use_square_size":
+            if json.get(name):
+                raise ConfigError(f"{name}: not supported")
         fields = DEFAULTS | {name: value for name, value in json.items() if value is not None}
 
         def does(name: str) -> bool:
@@ -96,7 +95,7 @@ class Preprocessor:
 
         edge, size = _size(fields["size"]) if does("do_resize") else (None, None)
         resample = fields["resample"]
-        if resample not in list(Image.Resampling):
+        if isinstance(resample, bool) or resample not in list(Image.Resampling):
             raise ConfigError(f"resample: {resample!r} is no filter of Pillow")
         normalizes = does("do_normalize")
         return cls(
@@ -153,6 +152,17 @@ def cropped(whole: np.ndarray, crop: Size) -> np.ndarray:
     return padded[top : top + height, left : left + width]
 
 
+def _object(path: Path) -> Mapping[str, Any]:
+    """A file that holds one JSON object."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{path}: not an object")
+    return value
+
+
 def _size(value: Any) -> tuple[int | None, Size | None]:
     """The shortest edge, or both sides. Older files give a number: the shortest edge."""
     if isinstance(value, Mapping) and "shortest_edge" in value:
@@ -175,6 +185,9 @@ def _colours(name: str, value: Any, positive: bool = False) -> tuple[float, ...]
     """A number for each colour, or one for all."""
     values = value if isinstance(value, list) else [value] * 3
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-    if len(numbers) != 3 or len(values) != 3 or (positive and not min(numbers) > 0):
+    finite = np.isfinite(numbers).all()
+    if len(numbers) != 3 or len(values) != 3 or not finite:
         raise ConfigError(f"{name}: {value!r} is not three numbers")
+    if positive and not min(numbers) > 1e-6:
+        raise ConfigError(f"{name}: {value!r} is not positive")
     return tuple(map(float, numbers))

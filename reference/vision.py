@@ -106,5 +106,7 @@ def activation(x: Float[np.ndarray, "P F"], kind: str) -> Float[np.ndarray, "P F
 
 
 def erf(x: Float[np.ndarray, "P F"]) -> Float[np.ndarray, "P F"]:
-    """The error function, which NumPy does not have."""
+    """The error function, number by number: NumPy has none, and this is all that would be needed of
+    SciPy.
+    """
     return np.vectorize(math.erf, otypes=[x.dtype])(x)

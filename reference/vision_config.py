@@ -121,7 +121,7 @@ class VisionConfig:
             raise ConfigError(f"vision_config.num_channels: {fields['num_channels']!r} is not 3")
         layers = as_size("vision_config.num_hidden_layers", fields["num_hidden_layers"])
         return cls(
-            **{name: as_size(f"vision_config.{name}", fields[name]) for name in SIZES},
+            **{name: fields[name] for name in SIZES},
             layer_norm_eps=as_positive("vision_config.layer_norm_eps", fields["layer_norm_eps"]),
             hidden_act=_activation("vision_config.hidden_act", fields["hidden_act"]),
             feature_layers=_feature_layers(json.get("vision_feature_layer", -2), layers),

@@ -2,7 +2,6 @@
 they stand in the model.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -15,12 +14,6 @@ from reference.vision_config import VisionConfig
 CLASS = f"{TOWER}embeddings.class_embedding"
 PATCH = f"{TOWER}embeddings.patch_embedding.weight"
 POSITION = f"{TOWER}embeddings.position_embedding.weight"
-
-# What stands in a tower beside what is computed: the layers above the last one that is read, the
-# norm of CLIP's own output, and a buffer of older files.
-UNUSED = re.compile(
-    rf"{re.escape(TOWER)}(encoder\.layers\.\d+\..*|post_layernorm\.\w+|embeddings\.position_ids)"
-)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,21 +86,36 @@ def expected_tensors(config: VisionConfig, D: int) -> Iterator[tuple[str, tuple[
     """Every tensor that is computed with, and its shape. D: the width of the language model. The
     norm before the first layer is spelled as CLIP's authors spelled it.
     """
-    C, G, patch = config.hidden_size, config.intermediate_size, config.patch_size
+    C, patch = config.hidden_size, config.patch_size
     yield CLASS, (C,)
     yield PATCH, (C, 3, patch, patch)
     yield POSITION, (config.patches + 1, C)
     yield from _affine(f"{TOWER}pre_layrnorm", C)
-    for prefix in (f"{TOWER}encoder.layers.{i}" for i in range(config.layers)):
-        yield from _affine(f"{prefix}.layer_norm1", C)
-        yield from _affine(f"{prefix}.layer_norm2", C)
-        for name in "q_proj", "k_proj", "v_proj", "out_proj":
-            yield from _affine(f"{prefix}.self_attn.{name}", C, C)
-        yield from _affine(f"{prefix}.mlp.fc1", G, C)
-        yield from _affine(f"{prefix}.mlp.fc2", C, G)
+    for i in range(config.layers):
+        yield from _layer(config, i)
     bias = config.projector_bias
     yield from _affine(f"{PROJECTOR}linear_1", D, C * len(config.feature_layers), bias=bias)
     yield from _affine(f"{PROJECTOR}linear_2", D, D, bias=bias)
+
+
+def unused_tensors(config: VisionConfig) -> Iterator[str]:
+    """What stands in a tower beside what is computed: the layers above the last one that is read,
+    the norm of CLIP's own output, and a buffer of older files.
+    """
+    yield f"{TOWER}embeddings.position_ids"
+    above = range(config.layers, config.num_hidden_layers)
+    yield from (name for i in above for name, _ in _layer(config, i))
+    yield from (name for name, _ in _affine(f"{TOWER}post_layernorm", config.hidden_size))
+
+
+def _layer(config: VisionConfig, i: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    C, G, prefix = config.hidden_size, config.intermediate_size, f"{TOWER}encoder.layers.{i}"
+    yield from _affine(f"{prefix}.layer_norm1", C)
+    yield from _affine(f"{prefix}.layer_norm2", C)
+    for name in "q_proj", "k_proj", "v_proj", "out_proj":
+        yield from _affine(f"{prefix}.self_attn.{name}", C, C)
+    yield from _affine(f"{prefix}.mlp.fc1", G, C)
+    yield from _affine(f"{prefix}.mlp.fc2", C, G)
 
 
 def _affine(name: str, *shape: int, bias: bool = True) -> Iterator[tuple[str, tuple[int, ...]]]:

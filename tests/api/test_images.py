@@ -70,7 +70,7 @@ def test_another_number_of_images_is_a_400(
 
 def test_more_images_than_are_taken_are_a_400(client: TestClient) -> None:
     error = error_of(post(client, "!!!!", [PIXEL] * 4))
-    assert error["code"] == "image_count_mismatch" and "3 that are taken" in error["message"]
+    assert error["code"] == "too_many_images" and "3 that are taken" in error["message"]
 
 
 @pytest.mark.parametrize("name", NO_PICTURES)

@@ -68,6 +68,8 @@ NO_PICTURES = {
     "rows that are missing": uri(png(9, 9)),
     "a BMP": uri(b"BM" + bytes(60), "image/png"),
     "no pixels": uri(png(0, 0)),
+    "a JPEG of many scans": uri(b"\xff\xd8" + b"\xff\xda\0\0" * 101, "image/jpeg"),
+    "a JPEG of many pieces of EXIF": uri(b"\xff\xd8" + b"\xff\xe1\0\0" * 101, "image/jpeg"),
     "a long header": f"data:image/png;{'a=b;' * 100}base64,AAAA",
 }
 
@@ -152,6 +154,11 @@ def webp(side):
     chunk = b"VP8L" + struct.pack("<I", len(frame)) + frame + bytes(len(frame) % 2)
     return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
 
+def overlapping(entries, size):
+    at = 14 + 12 * entries
+    found = [struct.pack("<HHLL", 0x1000 + i, 7, size, at) for i in range(entries)]
+    return b"II*\\0\\x08\\0\\0\\0" + struct.pack("<H", entries) + b"".join(found) + bytes(4 + size)
+
 gif = io.BytesIO()
 Image.new("P", (60000, 2)).save(gif, "GIF")
 gif = bytearray(gif.getvalue())
@@ -162,6 +169,7 @@ bombs = [
     png(12000, 12000, bytes(12000 * 36001)),
     png(10, 10, bytes(310), (b"zTXt", b"a\\0\\0" + zlib.compress(bytes(10**8), 9))),
     png(10, 10, bytes(310), (b"iCCP", b"a\\0\\0" + zlib.compress(bytes(10**8), 9))),
+    png(1, 1, bytes(4), (b"eXIf", overlapping(2000, 10**6))),
     webp(16384),
     bytes(gif),
 ]

@@ -60,6 +60,7 @@ def test_the_shorter_side_becomes_what_was_asked_for(width: int, height: int, ed
 REFUSED: dict[str, dict[str, Any]] = {
     "image_processor_type": {"image_processor_type": "SiglipImageProcessor"},
     "do_pad": {"do_pad": True},
+    "use_square_size": {"use_square_size": True},
     "do_resize": {"do_resize": "yes"},
     "size": {"size": {"height": 3}},
     "size.shortest_edge": {"size": {"shortest_edge": 0}},
@@ -67,9 +68,12 @@ REFUSED: dict[str, dict[str, Any]] = {
     "crop_size": {"crop_size": -1},
     "crop_size.width": {"crop_size": {"height": 3}},
     "resample": {"resample": 9},
+    "resample: True": {"resample": True},
     "rescale_factor": {"rescale_factor": 0},
     "image_mean": {"image_mean": [1, 2]},
+    "image_mean: .*nan": {"image_mean": [1, float("nan"), 2]},
     "image_std": {"image_std": [1, 0, 1]},
+    "image_std: .*e-320": {"image_std": [1, 1e-320, 1]},
 }
 
 
@@ -84,9 +88,19 @@ def test_a_directory_without_the_file_is_refused(tmp_path: Path) -> None:
         Preprocessor.load(tmp_path)
 
 
-def test_the_newer_file_is_read_too(tmp_path: Path) -> None:
+def test_the_newer_file_comes_first(tmp_path: Path) -> None:
     config = {"image_processor": {"size": 5, "crop_size": 4}}
     (tmp_path / "processor_config.json").write_text(json.dumps(config))
     assert Preprocessor.load(tmp_path).output == (4, 4)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"crop_size": 6}))
+    assert Preprocessor.load(tmp_path).output == (4, 4)
+    (tmp_path / "processor_config.json").write_text(json.dumps({"patch_size": 14}))
     assert Preprocessor.load(tmp_path).output == (6, 6)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"image_processor": 3}', '{"crop_size": 0}'])
+def test_a_broken_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    name = "processor_config.json" if "image_processor" in text else "preprocessor_config.json"
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=f"/{name}: "):
+        Preprocessor.load(tmp_path)

@@ -83,6 +83,7 @@ REFUSED: dict[str, dict[str, Any]] = {
     "image_token_index": {"image_token_index": -1},
     "image_token_index: differs": {"image_token_index": 5, "image_token_id": 6},
     "image_token_index: 32064": {"image_token_index": 32064},
+    "text_config.hidden_size": {"text_config": {"hidden_size": 0}},
     "quantization_config": {"quantization_config": {"bits": 4}},
     "tie_word_embeddings": {"tie_word_embeddings": "yes"},
 }
@@ -92,6 +93,13 @@ REFUSED: dict[str, dict[str, Any]] = {
 def test_what_is_not_supported_is_refused_by_name(field: str) -> None:
     with pytest.raises(ConfigError, match=f"^{field}"):
         read(**REFUSED[field])
+
+
+def test_a_text_ends_as_it_is_said_beside_the_language_model() -> None:
+    inner = {"text_config": TEXT | {"eos_token_id": 5, "bos_token_id": 6}}
+    assert LlamaConfig.from_json(LLAVA | inner).eos_token_ids == (5,)
+    config = LlamaConfig.from_json(LLAVA | inner | {"eos_token_id": [7, 8], "bos_token_id": 9})
+    assert (config.eos_token_ids, config.bos_token_id) == ((7, 8), 9)
 
 
 @pytest.mark.parametrize("place", ["beside it", "in it", "in both"])
@@ -155,6 +163,24 @@ def test_a_tensor_of_another_model_is_refused(tmp_path: Path) -> None:
         return tensors | {"model.image_newline": np.zeros(3, np.float32)}
 
     with pytest.raises(CheckpointError, match="image_newline: not a tensor of this model"):
+        checkpoint.load(changed(THAT_SEE[0], tmp_path, more))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "encoder.layers.0.self_attn.q_norm.weight",
+        "encoder.layers.0.self_attn.q_proj.lora_A",
+        "encoder.layers.0.layer_scale1",
+        "encoder.layers.57.mlp.fc1.weight",
+        "post_layernorm.scale",
+    ],
+)
+def test_a_tensor_that_would_change_the_features_is_refused(name: str, tmp_path: Path) -> None:
+    def more(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return tensors | {f"vision_tower.{name}": np.zeros(3, np.float32)}
+
+    with pytest.raises(CheckpointError, match=f"{name}: not a tensor of this model"):
         checkpoint.load(changed(THAT_SEE[0], tmp_path, more))
 
 
