@@ -34,12 +34,15 @@ class Attention:
     first, come last, and what is made of them is nobody's. Nothing of a row depends on another, nor
     on what lies in pages beyond its newest position, NaN included.
 
+    heads: which axis of its pages is that of the heads of keys.
+
     `empty` raises ValueError, naming the field, if the device cannot serve such a model.
     """
 
     empty: Callable[[LlamaConfig, int, int, jnp.dtype], Pages]
     write: Callable[[Pages, Array, Array, Array, Array, Array], Pages]
     attend: Callable[[Array, Pages, Array, Array, int | None], Array]
+    heads: int = 1
 
 
 def for_platform(platform: str) -> Attention:

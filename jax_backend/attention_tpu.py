@@ -115,4 +115,4 @@ def exact(dtype: jnp.dtype) -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext()
 
 
-TPU = Attention(empty, write, attend)
+TPU = Attention(empty, write, attend, heads=2)

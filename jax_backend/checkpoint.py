@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
+from jax_backend import sharding
 from jax_backend.attention import Attention
 from jax_backend.llama import Llama, rotation
 from reference import checkpoint
@@ -35,25 +37,35 @@ def load(
     dtype: DTypeLike = jnp.float32,
     attention: Attention | None = None,
     context: int | None = None,
+    mesh: Mesh | None = None,
 ) -> Llama:
-    """Read a Hugging Face directory as float32 or bfloat16. attention: see `Llama`. context: the
-    most tokens of a text, if not what the model has stored. Raises what `reference.checkpoint`
-    does.
+    """Read a Hugging Face directory as float32 or bfloat16. attention, mesh: see `Llama`. context:
+    the most tokens of a text, if not what the model has stored. Raises what `reference.checkpoint`
+    does, and ConfigError for a model that the devices of the mesh cannot share.
     """
     if jnp.dtype(dtype) not in (jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)):
         raise ValueError(f"dtype: {jnp.dtype(dtype)} is neither float32 nor bfloat16")
-    model = Llama(checkpoint.read_config(directory, context), jnp.dtype(dtype), attention)
+    stored, tp = checkpoint.read_config(directory, context), sharding.size(mesh)
+    config = sharding.fitted(stored, tp)
+    model = Llama(config, jnp.dtype(dtype), attention, mesh)
     graph, state = nnx.split(model)
     leaves = dict(nnx.to_flat_state(state))
 
     def put(place: Place, parts: list[np.ndarray]) -> None:
-        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        leaves[place] = leaves[place].replace(jax.device_put(whole))
+        whole = sharding.joined(parts, tp) if len(parts) > 1 else parts[0]
+        missing = leaves[place].get_value().shape[0] - len(whole)  # of a vocabulary
+        if missing:
+            whole = np.pad(whole, [(0, missing), *[(0, 0)] * (whole.ndim - 1)])
+        target = None if mesh is None else sharding.of_weight(mesh, place)
+        leaves[place] = leaves[place].replace(jax.device_put(whole, target))
 
     waiting: dict[Place, dict[str, np.ndarray]] = {}
     for name, tensor in checkpoint.tensors(directory):
         place, part = where(name)
         parts = waiting.setdefault(place, {})
+        more = config.num_key_value_heads // stored.num_key_value_heads
+        if part in ("k_proj", "v_proj") and place[0] == "layers":
+            tensor = repeated(tensor, stored.head_dim, more)
         parts[part] = tensor.astype(dtype)
         wanted = JOINED.get(JOINED_IN.get(part, ""), (part,))
         if len(parts) == len(wanted):
@@ -61,6 +73,12 @@ def load(
             del waiting[place], parts
     put(("rotation",), [rotation(model.config)])
     return nnx.merge(graph, nnx.from_flat_state(leaves))
+
+
+def repeated(tensor: np.ndarray, head_dim: int, times: int) -> np.ndarray:
+    """Heads of keys or values, each as often as there are devices that need it."""
+    heads = tensor.reshape(-1, head_dim, *tensor.shape[1:])
+    return np.repeat(heads, times, axis=0).reshape(-1, *tensor.shape[1:])
 
 
 def where(name: str) -> tuple[Place, str]:

@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from jax_backend import step
+from jax_backend import sharding, step
 from jax_backend.grammar import Grammars
 from jax_backend.llama import Given, Llama
 from jax_backend.plan import Choice, Chunk, Job, Plan, Reading, Row
@@ -89,14 +89,17 @@ class Device:
         self.weights, structure = jax.tree.flatten(state)
         self.program = step.program(graph, structure)
         self.layers = step.empty_pages(model, settings.pages, settings.page_size)
-        self.slots = step.empty_slots(settings.slots, self.vocab_size)
+        self.everywhere = None if model.mesh is None else sharding.everywhere(model.mesh)
+        self.slots = self._put(step.empty_slots(settings.slots, self.vocab_size))
         self.widths = settings.widths
         self.no_masks = {width: self._no_mask(width) for width in self.widths}
         self.vision = config.vision
         self.image_batches = settings.images
         sizes = {*settings.widths, *settings.chunks} if config.vision else set()
         dtype = model.embed_tokens[...].dtype
-        self.no_images = {n: step.nothing_given(n, config.hidden_size, dtype) for n in sizes}
+        self.no_images = {
+            n: self._put(step.nothing_given(n, config.hidden_size, dtype)) for n in sizes
+        }
 
     def start(self, plan: Plan) -> UnderWay:
         """Hand a plan to the device, all but the draws if a row follows a grammar: these wait for
@@ -128,7 +131,7 @@ class Device:
         texts += [None] * (len(rows.slot) - len(texts))
         bits, errors = self.grammars.masks(texts)
         asked = np.array([text is not None for text in texts])
-        mask = jax.device_put(step.Mask(asked, bits))
+        mask = self._put(step.Mask(asked, bits))
         failed = [(r, e) for r, e in zip(started.plan.rows, errors, strict=False) if e]
         return UnderWay(started.plan, started.reports, drawn=self._draw(rows, logits, mask)), failed
 
@@ -222,7 +225,11 @@ class Device:
 
     def _no_mask(self, width: int) -> step.Mask:
         bits = np.zeros((width, -(-self.vocab_size // 32)), np.int32)
-        return jax.device_put(step.Mask(np.zeros(width, np.bool_), bits))
+        return self._put(step.Mask(np.zeros(width, np.bool_), bits))
+
+    def _put(self, tree: Any) -> Any:
+        """On the device; if there are several, on every one."""
+        return jax.device_put(tree, self.everywhere)
 
     def warm_up(self, progress: Progress) -> None:
         """Compile everything that a request can need. progress: called with what comes next, how

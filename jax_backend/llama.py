@@ -13,8 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
+from jax_backend import sharding
 from jax_backend.attention import Attention, Pages, for_platform
 from jax_backend.linear import Linear, product
 from jax_backend.sums import row_sum
@@ -50,20 +52,28 @@ class Given(NamedTuple):
 class Llama(nnx.Module):
     """A whole model. Made without data: `jax_backend.checkpoint.load` fills it.
 
-    attention: that of JAX's default platform, if it is None.
+    attention: that of JAX's default platform, if it is None. mesh: the devices that hold it
+    together, None for one; `config` is fitted to them (`jax_backend.sharding`).
     """
 
     def __init__(
-        self, config: LlamaConfig, dtype: jnp.dtype, attention: Attention | None = None
+        self,
+        config: LlamaConfig,
+        dtype: jnp.dtype,
+        attention: Attention | None = None,
+        mesh: Mesh | None = None,
     ) -> None:
-        V, D = config.vocab_size, config.hidden_size
-        self.config = config
-        self.attention = attention or for_platform(jax.default_backend())
+        self.config, self.mesh, self.devices = config, mesh, sharding.size(mesh)
+        V, D = sharding.rows_of_vocabulary(config, self.devices), config.hidden_size
+        on_each = attention or for_platform(jax.default_backend())
+        self.attention = sharding.over_heads(on_each, mesh)
         self.embed_tokens = nnx.Param(Shapes((V, D), dtype))
         self.layers = nnx.List([Layer(config, dtype) for _ in range(config.num_hidden_layers)])
         self.norm = nnx.Param(Shapes((D,), dtype))
         self.lm_head = None if config.tie_word_embeddings else nnx.Param(Shapes((V, D), dtype))
-        self.vision = None if config.vision is None else Vision(config.vision, D, dtype)
+        self.vision = (
+            None if config.vision is None else Vision(config.vision, D, dtype, self.devices)
+        )
         turns = (config.max_position_embeddings, 2, config.head_dim // 2)
         self.rotation = nnx.Variable(Shapes(turns, jnp.dtype(jnp.float32)))
 
@@ -90,23 +100,33 @@ class Llama(nnx.Module):
         written = []
         for layer, pages in zip(self.layers, layers, strict=True):
             y = rms_norm(x, layer.input_layernorm[...], config.rms_norm_eps)
-            heads = layer.qkv_proj(y).reshape(B, T, -1, config.head_dim)
-            q, k, v = jnp.split(heads, (N, N + K), axis=2)
+            q, k, v = self.split(layer.qkv_proj(y).reshape(B, T, -1), (N, K, K))
             q, k = rotate(q, cos, sin), rotate(k, cos, sin)
             pages = self.attention.write(pages, k, v, tables_BM, positions_BT, written_BT)
             written.append(pages)
             out = self.attention.attend(q, pages, tables_BM, positions_BT, config.sliding_window)
             x = x + layer.o_proj(out.reshape(B * T, -1))
-            x = x + mlp(
-                rms_norm(x, layer.post_attention_layernorm[...], config.rms_norm_eps), layer
-            )
+            y = rms_norm(x, layer.post_attention_layernorm[...], config.rms_norm_eps)
+            x = x + mlp(y, layer, self.devices)
         x = rms_norm(x, self.norm[...], config.rms_norm_eps)
         return x.reshape(B, T, -1), written
 
     def logits(self, x_TD: Float[Array, "T D"]) -> Float32[Array, "T V"]:
         """The score of every token of the vocabulary as the next one."""
         head = self.embed_tokens if self.lm_head is None else self.lm_head
-        return product(x_TD, head[...], jnp.float32)
+        found = product(x_TD, head[...], jnp.float32)
+        if self.mesh is not None:
+            found = jax.lax.with_sharding_constraint(found, sharding.everywhere(self.mesh))
+        return found[:, : self.config.vocab_size]
+
+    def split(
+        self, joined_BTO: Float[Array, "B T out"], heads: tuple[int, ...]
+    ) -> list[Float[Array, "B T heads H"]]:
+        """The heads of queries, keys and values, which each device has in this order."""
+        (B, T, _), n, H = joined_BTO.shape, self.devices, self.config.head_dim
+        ends = [sum(heads[: i + 1]) // n for i in range(len(heads) - 1)]
+        parts = jnp.split(joined_BTO.reshape(B, T, n, -1, H), ends, axis=3)
+        return [part.reshape(B, T, -1, H) for part in parts]
 
 
 def rms_norm(
@@ -118,10 +138,11 @@ def rms_norm(
     return (x / jnp.sqrt(mean_square + eps)).astype(x_TD.dtype) * weight[None]
 
 
-def mlp(x_TD: Float[Array, "T D"], layer: Layer) -> Float[Array, "T D"]:
-    """SwiGLU: down(silu(gate(x)) · up(x))."""
-    gate_TF, up_TF = jnp.split(layer.gate_up_proj(x_TD), 2, axis=1)
-    return layer.down_proj(jax.nn.silu(gate_TF) * up_TF)
+def mlp(x_TD: Float[Array, "T D"], layer: Layer, devices: int = 1) -> Float[Array, "T D"]:
+    """SwiGLU: down(silu(gate(x)) · up(x)). Each device has its gates before its ups."""
+    T, joined = len(x_TD), layer.gate_up_proj(x_TD)
+    gate, up = jnp.split(joined.reshape(T, devices, -1), 2, axis=2)
+    return layer.down_proj((jax.nn.silu(gate) * up).reshape(T, -1))
 
 
 def rotate(

@@ -39,11 +39,13 @@ class VisionLayer(nnx.Module):
 
 
 class Vision(nnx.Module):
-    """From pixels to rows of a prompt, of width D. Made without data, like `Llama`."""
+    """From pixels to rows of a prompt, of width D. Made without data, like `Llama`. devices: how
+    many hold it together.
+    """
 
-    def __init__(self, config: VisionConfig, D: int, dtype: jnp.dtype) -> None:
+    def __init__(self, config: VisionConfig, D: int, dtype: jnp.dtype, devices: int = 1) -> None:
         C, patch, bias = config.hidden_size, config.patch_size, config.projector_bias
-        self.config = config
+        self.config, self.devices = config, devices
         self.class_embedding = nnx.Param(Shapes((C,), dtype))
         self.patch_embedding = nnx.Param(Shapes((C, 3, patch, patch), dtype))
         self.position_embedding = nnx.Param(Shapes((config.patches + 1, C), dtype))
@@ -70,7 +72,7 @@ class Vision(nnx.Module):
         states = [x.reshape(B, -1, config.hidden_size)]
         for layer in self.layers:
             y = layer_norm(x, layer.layer_norm1, config.layer_norm_eps)
-            x = x + attention(y, layer, B, config.num_attention_heads)
+            x = x + attention(y, layer, B, config.num_attention_heads, self.devices)
             y = layer_norm(x, layer.layer_norm2, config.layer_norm_eps)
             x = x + layer.fc2(activation(layer.fc1(y), config.hidden_act))
             states.append(x.reshape(B, -1, config.hidden_size))
@@ -91,11 +93,14 @@ class Vision(nnx.Module):
 
 
 def attention(
-    x_RC: Float[Array, "R C"], layer: VisionLayer, images: int, heads: int
+    x_RC: Float[Array, "R C"], layer: VisionLayer, images: int, heads: int, devices: int
 ) -> Float[Array, "R C"]:
-    """Every position of an image attends to every other of it; the rows are image after image."""
-    parts = layer.qkv_proj(x_RC).reshape(images, -1, 3, heads, x_RC.shape[1] // heads)
-    q, k, v = parts[:, :, 0], parts[:, :, 1], parts[:, :, 2]
+    """Every position of an image attends to every other of it; the rows are image after image. Each
+    device has its queries before its keys and values.
+    """
+    own, H = heads // devices, x_RC.shape[1] // heads
+    parts = layer.qkv_proj(x_RC).reshape(images, -1, devices, 3, own, H)
+    q, k, v = (parts[:, :, :, i].reshape(images, -1, heads, H) for i in range(3))
     scores = jnp.einsum(
         "bpnh,bqnh->bnpq",
         q * q.shape[-1] ** -0.5,

@@ -12,6 +12,8 @@ from api.engine import Served
 from api.options import parser
 from reference.model import EMBEDDED, Model, load
 
+jax.config.update("jax_num_cpu_devices", 8)  # all but the first are for a mesh (test_sharding)
+
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=100)
 settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))

@@ -2,7 +2,8 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -63,14 +64,22 @@ def twins(
 @cache
 def _twins(seed: int, config_json: str) -> Twins:
     """Through a directory, as every model goes."""
+    with saved(seed, json.loads(config_json)) as directory:
+        found = checkpoint.load(directory)
+        return Twins(found.config, found.weights, on_device.load(directory))
+
+
+@contextmanager
+def saved(seed: int, config: Mapping[str, Any]) -> Iterator[Path]:
+    """A directory with random weights, for as long as the block runs."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        (directory / "config.json").write_text(config_json)
-        config = checkpoint.read_config(directory)
+        (directory / "config.json").write_text(json.dumps(config))
+        shapes = expected_tensors(checkpoint.read_config(directory))
         rng = np.random.default_rng(seed)
-        tensors = {name: random(rng, name, shape) for name, shape in expected_tensors(config)}
+        tensors = {name: random(rng, name, shape) for name, shape in shapes}
         save_file(tensors, directory / checkpoint.SINGLE)
-        return Twins(config, checkpoint.load(directory).weights, on_device.load(directory))
+        yield directory
 
 
 def random(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
