@@ -5,9 +5,9 @@ Each module beside this one makes one kind of golden and has a function `make(di
 
 from pathlib import Path
 
-from tests.goldens import llava, models, pictures, processors, texts
+from tests.goldens import captions, llava, models, pictures, processors, texts
 
-MAKERS = (models.make, llava.make, pictures.make, processors.make, texts.make)
+MAKERS = (models.make, llava.make, pictures.make, captions.make, processors.make, texts.make)
 
 if __name__ == "__main__":
     for make in MAKERS:

@@ -7,12 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from conformance.parity import agreement
+from conformance.parity.backends import NoText
+from conformance.parity.property import Tally
 from conformance.parity.requests import Asked, collect, image
-from conformance.parity.twins import apply
-from conformance.parity.vision import features
+from conformance.parity.twins import SEEING, SMALL, apply, saved
+from conformance.parity.vision import TOWER, features
 from jax_backend import step
 from jax_backend.checkpoint import load
+from jax_backend.device import Settings
 from jax_backend.engine import JaxEngine
+from reference import checkpoint
 from reference.model import Model
 from reference.request import Request
 from tests.goldens import GOLDENS, THAT_SEE
@@ -102,6 +107,49 @@ def test_nothing_is_compiled_for_an_image_after_the_start(
         requests += [asked(seeing, prompt, []), asked(seeing, [], shown or [(0, 1)])]
         assert all(answer.error is None for answer in collect(seeing_engine, requests))
     assert [f._cache_size() for f in functions] == before
+
+
+def test_images_longer_than_a_chunk_in_batches(tmp_path: Path) -> None:
+    """Of 196 places each, up to four looked at together: for every place the reference's row. Here
+    batches are used although they round differently.
+    """
+    tower = TOWER | {"image_size": 56}
+    text = SMALL | {"max_position_embeddings": 1024}
+    with saved(3, SEEING | {"text_config": text, "vision_config": tower}) as directory:
+        spec = Model(checkpoint.load(directory), NoText(37))
+        settings = Settings(
+            widths=(2,), pages=40, page_size=64, chunks=(32, 128), images=(1, 2, 4), invariant=False
+        )
+        eos = spec.checkpoint.eos_token_ids
+        engine = JaxEngine(load(directory), eos, spec.vocabulary, settings)
+    try:
+        requests = [
+            asked(spec, [5, 6, 7], [(0, 1), (1, 2), (2, 3), (2, 1), (-1, 4)], echo=True),
+            asked(spec, [], [(0, 2), (0, 2), (0, 3)], n=2),
+            asked(spec, [9] * 130, [(70, 5), (131, 6)], echo=True),
+        ]
+        tally = Tally()
+        for request, answer in zip(requests, collect(engine, requests), strict=True):
+            agreement.compare(spec, request, answer, tally)
+        assert engine.device.image_batches == (1, 2, 4) and tally.counts["tokens"] > 4
+    finally:
+        engine.close()
+
+
+def test_a_prompt_that_ends_with_an_image_is_looked_at_once(
+    seeing: Model, seeing_engine: JaxEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For all of its choices."""
+    device = seeing_engine.device
+    look, looked = device.program.look, []
+
+    def counted(weights: Any, pixels: np.ndarray) -> Any:
+        looked.append(len(pixels))
+        return look(weights, pixels)
+
+    monkeypatch.setattr(device, "program", device.program._replace(look=counted))
+    (answer,) = collect(seeing_engine, [asked(seeing, [5, 6], [(2, 8)], n=4, seed=99)])
+    assert answer.error is None and looked == [1]
 
 
 def test_the_same_image_is_the_same_by_its_pixels() -> None:
