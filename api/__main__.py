@@ -98,6 +98,7 @@ def jax(options: argparse.Namespace) -> Served:
             partial(vocabulary, words),
             dtype=options.dtype,
             context=options.context,
+            tp=options.mesh,
             slots=options.slots,
             cache_tokens=options.cache_tokens,
             invariant=options.batch_invariant,

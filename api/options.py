@@ -37,6 +37,7 @@ def parser(backends: Iterable[str]) -> argparse.ArgumentParser:
     option("--dtype", choices=["float32", "bfloat16"], default="float32", help="of weights, cache")
     option("--slots", type=positive, default=8, help="choices that are decoded together")
     option("--cache-tokens", type=positive, help="room for keys and values, in tokens")
+    option("--mesh", type=mesh, default=1, metavar="tp=N", help="share the model among N devices")
     option(
         "--batch-invariant",
         action=argparse.BooleanOptionalAction,
@@ -57,6 +58,14 @@ def port(text: str) -> int:
     if (number := int(text)) not in range(2**16):
         raise argparse.ArgumentTypeError(f"{text} is not in 0 … {2**16 - 1}")
     return number
+
+
+def mesh(text: str) -> int:
+    """tp=8 is 8."""
+    name, _, count = text.partition("=")
+    if name != "tp":
+        raise argparse.ArgumentTypeError(f"{text!r} is not tp=N")
+    return positive(count)
 
 
 def pixels(text: str) -> int:

@@ -10,6 +10,7 @@ from platformdirs import user_cache_path
 from jax_backend.checkpoint import load
 from jax_backend.device import Progress, Settings
 from jax_backend.engine import JaxEngine
+from jax_backend.sharding import mesh_of
 from reference import checkpoint
 from reference.config import LlamaConfig
 from reference.vocabulary import Vocabulary
@@ -33,21 +34,22 @@ def start(
     *,
     dtype: str = "float32",
     context: int | None = None,
+    tp: int = 1,
     slots: int = 8,
     cache_tokens: int | None = None,
     invariant: bool = True,
     top: int = 20,
     progress: Progress = lambda what, done, total: None,
 ) -> Started:
-    """Load, compile, and run. vocabulary: the tokens of such a model. context: the most
-    tokens of a text, if not what the model has stored. cache_tokens: room for keys and values; if
-    None, for every slot 2048 tokens or a whole context, whichever is less, and for one whole
-    context at least.
+    """Load, compile, and run. vocabulary: the tokens of such a model. context: the most tokens of a
+    text, if not what the model has stored. tp: how many devices share the model. cache_tokens: room
+    for keys and values; if None, for every slot 2048 tokens or a whole context, whichever is less,
+    and for one whole context at least.
 
     Raises what `jax_backend.checkpoint.load` does, and ValueError for settings that cannot be.
     """
     keep_compiled()
-    model = load(directory, dtype, context=context)
+    model = load(directory, dtype, context=context, mesh=mesh_of(tp))
     config, context = model.config, model.config.max_position_embeddings
     wanted = slots * min(context, 2048) if cache_tokens is None else cache_tokens
     if cache_tokens is not None and cache_tokens < context:
@@ -63,7 +65,7 @@ def start(
     )
     eos = checkpoint.read_eos_token_ids(directory, config)
     engine = JaxEngine(model, eos, vocabulary(config), settings, progress)
-    build = f"jax {jax.__version__} {jax.devices()[0].device_kind} {dtype} {settings}"
+    build = f"jax {jax.__version__} {jax.devices()[0].device_kind} {dtype} tp={tp} {settings}"
     return Started(engine, config, build)
 
 
