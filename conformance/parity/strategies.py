@@ -90,8 +90,8 @@ def truncatable(draw: st.DrawFn) -> Array:
 
 def beside(line: float) -> Lines:
     """What lies at a line, or so far beside it that it is no near decision."""
-    off = 3 * ULPS
-    return st.sampled_from([line, line + off, line - off]).map(lambda x: min(max(x, 0.0), 1.0))
+    offs = [off * ULPS for off in (0, 1.5, -1.5, 3, -3)]
+    return st.sampled_from(offs).map(lambda off: min(max(line + off, 0.0), 1.0))
 
 
 @st.composite

@@ -50,9 +50,7 @@ def features(module: Vision, pixels: jax.Array) -> jax.Array:
 
 
 def images(kind: str, example: dict[str, Any], tally: Tally) -> None:
-    """The states after every layer, and the rows of a prompt, are right for each image of a
-    batch.
-    """
+    """The states after every layer, and the rows of each image of a batch, are right."""
     both = twins(example["seed"], KINDS[kind], SEEING)
     config, weights = both.config.vision, both.weights.vision
     assert config is not None and weights is not None and both.model.vision is not None

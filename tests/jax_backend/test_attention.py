@@ -119,7 +119,7 @@ def test_a_model_keeps_the_attention_that_it_is_given() -> None:
         )
         leaves, structure = jax.tree.flatten(weights)
         layers = step.empty_pages(model, 2, 16)
-        _, reports = step.program(graph, structure).read(leaves, layers, chunk, 4)
+        _, reports = step.program(graph, structure).read(leaves, layers, chunk, None, 4)
         found.append(np.asarray(reports.logprob[:5]))
     near(*found)
 

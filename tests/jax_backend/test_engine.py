@@ -169,7 +169,7 @@ def test_an_engine_that_fails_says_so_and_ends_everything(
     spec: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = engine_of(spec, Settings(widths=(1,), pages=64, page_size=64, chunks=(8,)))
-    monkeypatch.setattr(engine.device, "_feed", lambda rows: 1 / 0)
+    monkeypatch.setattr(engine.device, "_feed", lambda *_: 1 / 0)
     answers = collect(engine, [request([1]), request([2])])
     assert [type(a.error) for a in answers] == [ZeroDivisionError] * 2
     assert not engine.stats().healthy

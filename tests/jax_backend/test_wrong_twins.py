@@ -18,7 +18,7 @@ from conformance.parity.properties import OF_FUNCTIONS
 from conformance.parity.property import Property, Tally
 from conformance.parity.run import Trial
 from conformance.parity.tolerance import LOGIT, ULPS
-from jax_backend import llama, logprobs, sampler, threefry
+from jax_backend import linear, llama, logprobs, sampler, threefry
 from jax_backend import logits as l
 from reference.engine import ReferenceEngine
 from reference.model import Model
@@ -131,7 +131,7 @@ WRONG: list[tuple[str, ModuleType, str, Callable[..., Any]]] = [
     ("logprobs/report", logprobs, "report", lambda x, t, top: report(x / 1.001, t, top)),
     ("layer/rms_norm", llama, "rms_norm", lambda x, w, eps: rms_norm(x, w, eps * 1.01)),
     ("layer/rotate", llama, "rotate", neighbouring_pairs),
-    ("layer/product", llama, "product", rounded),
+    ("layer/product", linear, "product", rounded),
 ]
 
 

@@ -263,7 +263,7 @@ def as_large_as_it_likes(model: Model) -> ASGIApp:
         try:
             pictures.read(uri, Limits())
         except ImageError as error:
-            return BLACK if "exceeds limit" in str(error) else uri
+            return BLACK if "more pixels than" in str(error) else uri
         return uri
 
     return renewing(model, filled)
