@@ -6,6 +6,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from jax_backend.platform import platform
+
 Shapes = jax.ShapeDtypeStruct
 
 
@@ -28,7 +30,7 @@ def product(
     step are columns of W x, which reads the weights once, in order; the barriers keep the compiler
     from folding the transposition back.
     """
-    if jax.default_backend() != "cpu" or len(x_TI) == 1:
+    if platform() != "cpu" or len(x_TI) == 1:
         inner = (((1,), (1,)), ((), ()))
         return jax.lax.dot_general(
             x_TI, w_OI, inner, precision="highest", preferred_element_type=out

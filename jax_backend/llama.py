@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int32
 from jax_backend import sharding
 from jax_backend.attention import Attention, Pages, for_platform
 from jax_backend.linear import Linear, product
+from jax_backend.platform import platform
 from jax_backend.sums import row_sum
 from jax_backend.vision import Vision
 from reference.config import LlamaConfig
@@ -65,7 +66,7 @@ class Llama(nnx.Module):
     ) -> None:
         self.config, self.mesh, self.devices = config, mesh, sharding.size(mesh)
         V, D = sharding.rows_of_vocabulary(config, self.devices), config.hidden_size
-        on_each = attention or for_platform(jax.default_backend())
+        on_each = attention or for_platform(platform())
         self.attention = sharding.over_heads(on_each, mesh)
         self.embed_tokens = nnx.Param(Shapes((V, D), dtype))
         self.layers = nnx.List([Layer(config, dtype) for _ in range(config.num_hidden_layers)])
@@ -116,7 +117,7 @@ class Llama(nnx.Module):
         head = self.embed_tokens if self.lm_head is None else self.lm_head
         found = product(x_TD, head[...], jnp.float32)
         if self.mesh is not None:
-            found = jax.lax.with_sharding_constraint(found, sharding.everywhere(self.mesh))
+            found = sharding.gathered(found, self.mesh)
         return found[:, : self.config.vocab_size]
 
     def split(

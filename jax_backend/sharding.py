@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -59,6 +60,14 @@ def size(mesh: Mesh | None) -> int:
 def everywhere(mesh: Mesh) -> NamedSharding:
     """The same on every device."""
     return NamedSharding(mesh, P())
+
+
+def gathered(logits: Array, mesh: Mesh) -> Array:
+    """Logits on every device, from those that have computed a part of the vocabulary each: else the
+    compiler might gather the weights.
+    """
+    parts = jax.lax.with_sharding_constraint(logits, NamedSharding(mesh, P(None, TP)))
+    return jax.lax.with_sharding_constraint(parts, everywhere(mesh))
 
 
 def of_weight(mesh: Mesh, place: Sequence[str | int]) -> NamedSharding:

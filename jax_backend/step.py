@@ -105,7 +105,7 @@ def empty_slots(count: int, vocab_size: int) -> Slots:
 
 def empty_pages(model: Llama, count: int, size: int) -> list[Pages]:
     """`count` pages of `size` positions, and page 0, for every layer."""
-    dtype = model.embed_tokens[...].dtype
+    dtype = model.embed_tokens.get_value().dtype
     return [model.attention.empty(model.config, count + 1, size, dtype) for _ in model.layers]
 
 

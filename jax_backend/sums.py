@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32
 
+from jax_backend.platform import platform
+
 MOST = 64  # additions in a row: what a compiler unrolls without a thought
 
 
@@ -17,7 +19,7 @@ def row_sum(x: Float32[Array, "... N"]) -> Float32[Array, "..."]:
     `MOST` strides are added to each other, lane by lane, and their sums in the same way, until one
     is left. Other platforms than a CPU use their own reduction.
     """
-    if jax.default_backend() != "cpu":
+    if platform() != "cpu":
         return x.sum(axis=-1)
     while (n := x.shape[-1]) > 1:
         lanes = -(-n // MOST)

@@ -1,5 +1,6 @@
 """A model over several devices: eight that a CPU pretends to be (tests/conftest.py)."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -145,6 +146,9 @@ def test_devices_tell_each_other_no_more_than_they_must(name: str, tp: int) -> N
     feed = device.program.feed.lower(*arguments).compile()
     sums = 2 * found.config.num_hidden_layers + 1
     assert collectives(feed) == {"all-reduce": sums, "all-gather": 1}
+    gathered = re.findall(r"f32\[([\d,]+)\]\S* all-gather\(", feed.as_text())
+    sizes = [math.prod(map(int, shape.split(","))) for shape in gathered]
+    assert sizes == [4 * device.vocab_size]  # logits, and no weight
     _, logits = device.program.feed(*arguments)
     assert logits.sharding.is_fully_replicated
     draw = step.draw.lower(device.slots, rows, logits, device.no_masks[4], device.top).compile()
