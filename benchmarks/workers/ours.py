@@ -1,0 +1,104 @@
+"""This engine: python -m benchmarks.workers.ours CHECKPOINT SLOTS [--invariant]
+
+No peer promises the same bits in a crowd, so every width is used unless it is told otherwise.
+"""
+
+import itertools
+import json
+import queue
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jax_backend.engine import JaxEngine
+from jax_backend.start import start
+from reference.params import CompletionParams
+from reference.request import End, Event, Request, Token
+from reference.vocabulary import Vocabulary
+
+WAYS: dict[str, dict[str, Any]] = {
+    "greedy": {"temperature": 0.0},
+    "everything": {
+        "temperature": 0.8,
+        "top_p": 0.9,
+        "top_k": 50,
+        "min_p": 0.01,
+        "presence_penalty": 0.2,
+        "frequency_penalty": 0.2,
+        "repetition_penalty": 1.1,
+        "logprobs": 5,
+    },
+}
+_fresh = itertools.count(1)
+
+
+def prompt_of(length: int, stream: int) -> list[int]:
+    """Tokens that no earlier prompt began with."""
+    return [1, 300 + next(_fresh) % 9000, 300 + stream, *range(400, 400 + length - 3)]
+
+
+def decode(engine: JaxEngine, streams: int, prompt: int, tokens: int, way: str) -> float:
+    """Tokens per second from when every stream has its first, to the end of the first to end."""
+    arrived: queue.SimpleQueue[tuple[float, int, Event]] = queue.SimpleQueue()
+    for i in range(streams):
+        params = CompletionParams(max_tokens=tokens + 2 * streams, seed=i, **WAYS[way])
+        request = Request.of(prompt_of(prompt, i), params)
+        engine.submit(request, lambda event, i=i: arrived.put((time.perf_counter(), i, event)))
+    begun: set[int] = set()
+    counted, ended, first, last = 0, 0, 0.0, 0.0
+    while ended < streams:
+        at, i, event = arrived.get()
+        if isinstance(event, End):
+            assert event.error is None, event.error
+            ended += 1
+        elif isinstance(event, Token) and not ended:
+            if len(begun) < streams:
+                begun.add(i)
+                first = at
+            else:
+                counted, last = counted + 1, at
+    return counted / (last - first)
+
+
+def prefill(engine: JaxEngine, prompt: int) -> float:
+    """Tokens of a prompt that are read per second, up to the first token of the answer."""
+    arrived: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    begin = time.perf_counter()
+    params = CompletionParams(max_tokens=1, temperature=0)
+    engine.submit(Request.of(prompt_of(prompt, 0), params), arrived.put)
+    while not isinstance(event := arrived.get(), Token):
+        assert not isinstance(event, End), event
+    took = time.perf_counter() - begin
+    while not isinstance(arrived.get(), End):
+        pass
+    return prompt / took
+
+
+def main() -> None:
+    directory, slots = Path(sys.argv[1]), int(sys.argv[2])
+    started = start(
+        directory,
+        lambda config: Vocabulary((b"x",) * config.vocab_size, never=frozenset({0, 1, 2})),
+        slots=slots,
+        cache_tokens=max(slots * 256, 4096),
+        invariant="--invariant" in sys.argv[3:],
+    )
+    engine = started.engine
+    device = f"jax {jax.__version__}, {jax.devices()[0].device_kind}"
+    print(json.dumps({"ready": f"{device}, widths {engine.device.widths}"}), flush=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if asked["name"] == "prefill":
+            found = prefill(engine, asked["prompt"])
+        else:
+            way = asked.get("way", "greedy")
+            found = decode(engine, asked["streams"], asked["prompt"], asked["tokens"], way)
+        print(json.dumps(found), flush=True)
+    engine.close()
+
+
+if __name__ == "__main__":
+    main()
