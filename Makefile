@@ -40,10 +40,10 @@ goldens: .venv-goldens/ready ## regenerate tests/goldens from torch and transfor
 	.venv-goldens/bin/python $(PIP) -r requirements-goldens.txt
 	@touch $@
 
-tpu: .venv/tpu ## compile large models for TPUs, which need not be there: docs/tpu.md
-	JAX_PLATFORMS=cpu $(BIN)/python -m benchmarks.tpu --out docs/tpu.md
-.venv/tpu: .venv/ready
-	$(BIN)/python $(PIP) --no-deps libtpu==0.0.42.1
+tpu: .venv-tpu/ready ## compile large models for TPUs, which need not be there: docs/tpu.md
+	PYTHONPATH=.venv-tpu JAX_PLATFORMS=cpu $(BIN)/python -m benchmarks.tpu --out docs/tpu.md
+.venv-tpu/ready: .venv/ready
+	$(BIN)/python $(PIP) --no-deps --target .venv-tpu libtpu==0.0.42.1
 	@touch $@
 
 .PHONY: help setup run test check tiny-model vision-model goldens tpu

@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -57,7 +58,9 @@ class Row:
 
 
 class Worker:
-    """An engine in a process of its own."""
+    """An engine in a process of its own, which stands still while it is not its turn: threads that
+    wait for work may spin.
+    """
 
     def __init__(self, name: str, command: Sequence[str]) -> None:
         self.name = name
@@ -65,6 +68,7 @@ class Worker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.what = str(self._line()["ready"])
+        self._process.send_signal(signal.SIGSTOP)
 
     def _line(self) -> Any:
         assert self._process.stdout is not None
@@ -76,12 +80,16 @@ class Worker:
     def rate(self, scenario: Mapping[str, Any]) -> float:
         """Tokens per second."""
         assert self._process.stdin is not None
+        self._process.send_signal(signal.SIGCONT)
         self._process.stdin.write(json.dumps(scenario) + "\n")
         self._process.stdin.flush()
-        return float(self._line())
+        found = float(self._line())
+        self._process.send_signal(signal.SIGSTOP)
+        return found
 
     def close(self) -> None:
         assert self._process.stdin is not None
+        self._process.send_signal(signal.SIGCONT)
         self._process.stdin.close()
         self._process.wait()
 
