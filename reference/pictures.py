@@ -8,7 +8,10 @@ import base64
 import binascii
 import io
 import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -17,7 +20,11 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 TYPES = ("image/png", "image/jpeg", "image/jpg", "image/webp", "image/gif")
 HEADER = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),", re.IGNORECASE)
 LONGEST_HEADER = 200  # characters
-MOST_MARKERS = 100  # a progressive JPEG has about ten scans
+MOST_MARKERS, MOST_SEGMENTS = 100, 5000  # a progressive JPEG has about ten scans
+
+# In what is compressed, 0xFF is followed by 0 or by one of the marks to start again from.
+MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+END, SCAN, EXIF = 0xD9, 0xDA, 0xE1
 
 
 class ImageError(ValueError):
@@ -89,13 +96,26 @@ def decoded(data: bytes, limits: Limits) -> Image.Image:
 
 def refuse_toil(data: bytes) -> None:
     """Raise ImageError for a JPEG that would keep a processor busy for minutes: each scan goes over
-    all pixels again, and each piece of EXIF copies those before it. Neither marker can stand in
-    what is compressed.
+    all pixels again, and each piece of EXIF copies those before it.
     """
-    if data.startswith(b"\xff\xd8"):
-        for marker, what in (b"\xff\xda", "scans"), (b"\xff\xe1", "pieces of EXIF"):
-            if (count := data.count(marker)) > MOST_MARKERS:
-                raise ImageError(f"a JPEG of {count} {what}, more than the {MOST_MARKERS} taken")
+    if not data.startswith(b"\xff\xd8"):
+        return
+    found = Counter(islice(markers(data), MOST_SEGMENTS + 1))
+    if found.total() > MOST_SEGMENTS:
+        raise ImageError(f"a JPEG of more than {MOST_SEGMENTS} segments")
+    for marker, what in (SCAN, "scans"), (EXIF, "pieces of EXIF"):
+        if found[marker] > MOST_MARKERS:
+            raise ImageError(f"a JPEG of {found[marker]} {what}: {MOST_MARKERS} are taken")
+
+
+def markers(data: bytes) -> Iterator[int]:
+    """Those of the segments of a JPEG, up to its end: what stands behind it (phones put a film
+    there) is none of it. ITU-T T.81, annex B.
+    """
+    at = 2
+    while (found := MARKER.search(data, at)) and found[0][1] != END:
+        yield found[0][1]
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
 
 
 def plain(picture: Image.Image) -> Image.Image:

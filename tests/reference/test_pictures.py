@@ -198,3 +198,33 @@ def test_more_pixels_than_pillow_takes_cannot_be_asked_for() -> None:
 def test_what_pillow_itself_will_not_open_has_too_many_pixels() -> None:
     with pytest.raises(ImageError, match="more pixels than the 10000"):
         pictures.decoded(png(60_000, 60_000), FEW)
+
+
+def scans(count: int, side: int = 16) -> bytes:
+    """A progressive JPEG whose last scan is there so many times."""
+    file = io.BytesIO()
+    Image.new("L", (side, side), 77).save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    last, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
+    return data[:last] + data[last:end] * count + data[end:]
+
+
+def test_scans_are_counted_up_to_the_end_of_a_jpeg() -> None:
+    """Some phones put a film behind it, in which any bytes may stand."""
+    assert pictures.decoded(scans(20), FEW).size == (16, 16)
+    with pytest.raises(ImageError, match="scans: 100 are taken"):
+        pictures.decoded(scans(120), FEW)
+    film = b"\xff\xda\x00\x04" * 5000 + np.random.default_rng(0).bytes(2 * 10**6)
+    assert pictures.decoded(scans(1) + film, FEW).size == (16, 16)
+
+
+def test_a_jpeg_of_thousands_of_segments_is_refused() -> None:
+    data = scans(1)
+    with pytest.raises(ImageError, match="more than 5000 segments"):
+        pictures.decoded(data[:2] + b"\xff\xfe\x00\x02" * 5000 + data[2:], FEW)
+
+
+def test_a_mark_within_a_segment_is_none() -> None:
+    data = scans(1)
+    comment = b"\xff\xfe" + (2 + 4 * 500).to_bytes(2, "big") + b"\xff\xda\x00\x02" * 500
+    assert pictures.decoded(data[:2] + comment + data[2:], FEW).size == (16, 16)
