@@ -1,0 +1,139 @@
+"""Completions servers under load, in turns: requests that come together, over HTTP on this machine.
+
+    python -m benchmarks.http ours=http://127.0.0.1:8000/v1 theirs=http://127.0.0.1:8001/v1
+
+Whole answers tell tokens per second, by the servers' own `usage`; streams tell how long the first
+token takes, and how long it is from one event to the next.
+"""
+
+import argparse
+import asyncio
+import itertools
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+_fresh = itertools.count()
+WORDS = "the dog went to a park and saw kite ball boat hat".split()
+
+
+@dataclass(frozen=True)
+class Server:
+    """NAME=URL, and the model that it serves."""
+
+    name: str
+    url: str
+    model: str
+
+
+def body(server: Server, tokens: int, stream: bool) -> dict[str, object]:
+    """A request that no cache knows. What llama.cpp would set by itself is switched off."""
+    number = next(_fresh)
+    words = (WORDS[(number // len(WORDS) ** i) % len(WORDS)] for i in range(8))
+    return {
+        "model": server.model,
+        "prompt": f"{number}. Once upon a time {' '.join(words)}",
+        "max_tokens": tokens,
+        "temperature": 0,
+        "repeat_penalty": 1.0,
+        "stream": stream,
+    }
+
+
+async def whole(http: httpx.AsyncClient, server: Server, tokens: int) -> int:
+    """Tokens of one answer."""
+    reply = await http.post(f"{server.url}/completions", json=body(server, tokens, False))
+    reply.raise_for_status()
+    return int(reply.json()["usage"]["completion_tokens"])
+
+
+async def streamed(http: httpx.AsyncClient, server: Server, tokens: int) -> list[float]:
+    """When each event of one answer came, in seconds after it was asked for."""
+    begin, times = time.perf_counter(), []
+    request = http.stream("POST", f"{server.url}/completions", json=body(server, tokens, True))
+    async with request as reply:
+        reply.raise_for_status()
+        async for line in reply.aiter_lines():
+            if line.startswith("data: {"):
+                times.append(time.perf_counter() - begin)
+    return times
+
+
+async def rate(http: httpx.AsyncClient, server: Server, together: int, tokens: int) -> float:
+    """Tokens per second of requests that come together."""
+    begin = time.perf_counter()
+    counts = await asyncio.gather(*(whole(http, server, tokens) for _ in range(together)))
+    return sum(counts) / (time.perf_counter() - begin)
+
+
+async def waits(
+    http: httpx.AsyncClient, server: Server, together: int, tokens: int
+) -> tuple[list[float], list[float]]:
+    """Seconds up to the first event of each stream, and between events."""
+    asked = (streamed(http, server, tokens) for _ in range(together))
+    found = [times for times in await asyncio.gather(*asked, return_exceptions=True) if times]
+    streams = [times for times in found if isinstance(times, list)]
+    between = [b - a for times in streams for a, b in itertools.pairwise(times)]
+    return [times[0] for times in streams], between
+
+
+def percentile(values: Sequence[float], share: float) -> str:
+    if not values:
+        return "none"
+    return f"{1e3 * sorted(values)[min(len(values) - 1, int(share * len(values)))]:.0f}"
+
+
+async def measure(servers: Sequence[Server], together: int, tokens: int, repeats: int) -> Table:
+    limits = httpx.Limits(max_connections=None)
+    result = Table("server", "tokens/s", "first token p50, p99, ms", "next p50, p99, ms", "streams")
+    async with httpx.AsyncClient(timeout=600, limits=limits) as http:
+        rates: dict[str, list[float]] = {server.name: [] for server in servers}
+        firsts: dict[str, list[float]] = {server.name: [] for server in servers}
+        nexts: dict[str, list[float]] = {server.name: [] for server in servers}
+        for turn in range(repeats + 1):
+            for server in servers:
+                found = await rate(http, server, together, tokens)
+                first, between = await waits(http, server, together, tokens)
+                if turn:  # the first warms up
+                    rates[server.name].append(found)
+                    firsts[server.name] += first
+                    nexts[server.name] += between
+    for server in servers:
+        first, between = firsts[server.name], nexts[server.name]
+        result.add_row(
+            server.name,
+            f"{statistics.median(rates[server.name]):.1f}",
+            f"{percentile(first, 0.5)}, {percentile(first, 0.99)}",
+            f"{percentile(between, 0.5)}, {percentile(between, 0.99)}",
+            f"{len(first)} of {together * repeats}",
+        )
+    return result
+
+
+async def model_of(url: str) -> str:
+    async with httpx.AsyncClient() as http:
+        return str((await http.get(f"{url}/models")).json()["data"][0]["id"])
+
+
+async def run(given: argparse.Namespace) -> None:
+    named = (one.partition("=") for one in given.server)
+    servers = [Server(name, url, await model_of(url)) for name, _, url in named]
+    Console().print(await measure(servers, given.together, given.tokens, given.repeats))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.http", description=__doc__)
+    parser.add_argument("server", nargs="+", help="NAME=URL")
+    parser.add_argument("--together", type=int, default=32)
+    parser.add_argument("--tokens", type=int, default=48)
+    parser.add_argument("--repeats", type=int, default=3)
+    asyncio.run(run(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
