@@ -3,12 +3,11 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
-from benchmarks.shapes import SHAPES, config
+from benchmarks.shapes import config, config_json
 from reference.checkpoint import SINGLE
 from reference.model import EMBEDDED
 from reference.weights import expected_tensors
@@ -26,18 +25,12 @@ def write(directory: Path, shape: str) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for name in TOKENIZER:
         shutil.copyfile(EMBEDDED / "text" / name, directory / name)
-    fields: dict[str, Any] = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "vocab_size": 32000,
-        "rms_norm_eps": 1e-5,
-        "tie_word_embeddings": False,
-        "hidden_act": "silu",
+    fields = config_json(shape) | {
+        "max_position_embeddings": CONTEXT,
         "torch_dtype": "float32",
         "bos_token_id": 1,
         "eos_token_id": 2,
     }
-    fields |= SHAPES[shape] | {"max_position_embeddings": CONTEXT}
     (directory / "config.json").write_text(json.dumps(fields, indent=2) + "\n")
     rng = np.random.default_rng(0)
     tensors = {

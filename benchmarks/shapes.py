@@ -1,6 +1,7 @@
 """Models of real shapes with random weights: speed does not depend on what they say."""
 
 from itertools import product
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,19 +32,20 @@ SHAPES = {
 }
 
 
-def config(shape: str) -> LlamaConfig:
+def config_json(shape: str) -> dict[str, Any]:
     """Vocabulary 32,000, untied embeddings."""
-    return LlamaConfig.from_json(
-        {
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
-            "vocab_size": 32000,
-            "rms_norm_eps": 1e-5,
-            "tie_word_embeddings": False,
-            "hidden_act": "silu",
-        }
-        | SHAPES[shape]
-    )
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": 32000,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": False,
+        "hidden_act": "silu",
+    } | SHAPES[shape]
+
+
+def config(shape: str) -> LlamaConfig:
+    return LlamaConfig.from_json(config_json(shape))
 
 
 def random_model(config: LlamaConfig, dtype: jnp.dtype) -> Llama:

@@ -4,13 +4,13 @@ One batch of sequences that decode together, greedy, the likeliest token found w
 """
 
 import ctypes
-import json
 import sys
 import time
 from typing import Any
 
 import llama_cpp
 import numpy as np
+from answering import answer
 from llama_cpp import llama_cpp as c
 
 BATCH = 2048  # tokens that one call may have
@@ -83,14 +83,7 @@ class Runner:
 
 def main() -> None:
     runner = Runner(sys.argv[1], int(sys.argv[2]))
-    print(json.dumps({"ready": f"llama-cpp-python {llama_cpp.__version__}"}), flush=True)
-    for line in sys.stdin:
-        asked = json.loads(line)
-        if asked["name"] == "prefill":
-            found = runner.prefill(asked["prompt"])
-        else:
-            found = runner.decode(asked["streams"], asked["prompt"], asked["tokens"])
-        print(json.dumps(found), flush=True)
+    answer(runner, f"llama-cpp-python {llama_cpp.__version__}")
 
 
 if __name__ == "__main__":

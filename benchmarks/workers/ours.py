@@ -9,29 +9,16 @@ import queue
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import jax
 
+from benchmarks.decoding import WAYS
 from jax_backend.engine import JaxEngine
 from jax_backend.start import start
 from reference.params import CompletionParams
 from reference.request import End, Event, Request, Token
 from reference.vocabulary import Vocabulary
 
-WAYS: dict[str, dict[str, Any]] = {
-    "greedy": {"temperature": 0.0},
-    "everything": {
-        "temperature": 0.8,
-        "top_p": 0.9,
-        "top_k": 50,
-        "min_p": 0.01,
-        "presence_penalty": 0.2,
-        "frequency_penalty": 0.2,
-        "repetition_penalty": 1.1,
-        "logprobs": 5,
-    },
-}
 _fresh = itertools.count(1)
 
 

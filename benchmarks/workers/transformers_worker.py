@@ -3,12 +3,12 @@
 A batch that decodes together with a growing cache, greedy.
 """
 
-import json
 import sys
 import time
 
 import torch
 import transformers
+from answering import answer
 from transformers import AutoModelForCausalLM, DynamicCache
 
 
@@ -46,15 +46,7 @@ class Runner:
 def main() -> None:
     transformers.logging.set_verbosity_error()
     runner = Runner(sys.argv[1], int(sys.argv[2]))
-    said = f"transformers {transformers.__version__}, torch {torch.__version__}"
-    print(json.dumps({"ready": said}), flush=True)
-    for line in sys.stdin:
-        asked = json.loads(line)
-        if asked["name"] == "prefill":
-            found = runner.prefill(asked["prompt"])
-        else:
-            found = runner.decode(asked["streams"], asked["prompt"], asked["tokens"])
-        print(json.dumps(found), flush=True)
+    answer(runner, f"transformers {transformers.__version__}, torch {torch.__version__}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from optax.contrib import MuonDimensionNumbers, muon
 from tqdm import tqdm
 
 from jax_backend.embedded.corpus import documents
-from jax_backend.embedded.model import Shape, Tensors, initial, losses
+from jax_backend.embedded.model import Shape, Tensors, initial, losses, tensor_shapes
 
 Encode = Callable[[str], list[int]]
 
@@ -45,27 +45,27 @@ def rows(seed: int, encode: Encode, length: int) -> Iterator[np.ndarray]:
         yield np.array(row[:length], dtype=np.int32)
 
 
-def optimizer(recipe: Recipe) -> optax.GradientTransformation:
-    """Muon for the matrices, AdamW at a fifth of its rate for the embedding and the norms; warm-up
-    and a cosine to a hundredth of the peak; gradients clipped to norm 1.
+def optimizer(
+    steps: int, peak_rate: float, weight_decay: float, matrices: Collection[str]
+) -> optax.GradientTransformation:
+    """Muon for the matrices, by name, AdamW at a fifth of its rate for the rest; warm-up and a
+    cosine to a hundredth of the peak; gradients clipped to norm 1.
     """
 
     def rate(peak: float) -> optax.Schedule:
-        return optax.warmup_cosine_decay_schedule(
-            0.0, peak, recipe.steps // 20, recipe.steps, peak / 100
-        )
+        return optax.warmup_cosine_decay_schedule(0.0, peak, steps // 20, steps, peak / 100)
 
     def by_muon(w: Tensors) -> dict[str, MuonDimensionNumbers | None]:
-        return {n: MuonDimensionNumbers((1,), (0,)) if "_proj." in n else None for n in w}
+        return {n: MuonDimensionNumbers((1,), (0,)) if n in matrices else None for n in w}
 
     return optax.chain(
         optax.clip_by_global_norm(1.0),
         muon(
-            rate(recipe.peak_rate),
-            adam_learning_rate=rate(recipe.peak_rate / 5),
+            rate(peak_rate),
+            adam_learning_rate=rate(peak_rate / 5),
             adam_b2=0.98,
-            weight_decay=0.05,
-            adam_weight_decay=0.05,
+            weight_decay=weight_decay,
+            adam_weight_decay=weight_decay,
             consistent_rms=0.2,
             muon_weight_dimension_numbers=by_muon,
         ),
@@ -74,7 +74,8 @@ def optimizer(recipe: Recipe) -> optax.GradientTransformation:
 
 def train(recipe: Recipe, encode: Encode, work: Path) -> Tensors:
     """The trained weights. Goes on from `work`/state if it is there; shows a progress bar."""
-    tx = optimizer(recipe)
+    matrices = {name for name in tensor_shapes(recipe.shape) if "_proj." in name}
+    tx = optimizer(recipe.steps, recipe.peak_rate, 0.05, matrices)
 
     @jax.jit
     def step(w: Tensors, state: Any, tokens: jax.Array) -> tuple[Tensors, Any, jax.Array]:

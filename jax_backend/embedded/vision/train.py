@@ -11,14 +11,13 @@ from typing import Any
 import jax
 import numpy as np
 import optax
-from optax.contrib import MuonDimensionNumbers, muon
 from tqdm import tqdm
 
 from jax_backend.embedded import train as text
 from jax_backend.embedded.chance import Chance
 from jax_backend.embedded.model import BOS, EOS, Tensors
 from jax_backend.embedded.model import losses as text_losses
-from jax_backend.embedded.train import Encode, load_state, save_state
+from jax_backend.embedded.train import Encode, load_state, optimizer, save_state
 from jax_backend.embedded.vision.drawing import picture
 from jax_backend.embedded.vision.model import VisionShape, initial, losses, tensor_shapes
 from jax_backend.embedded.vision.scenes import (
@@ -98,39 +97,14 @@ def batches(recipe: Recipe, encode: Encode) -> Iterator[Batch]:
         yield pixels, tokens, answer
 
 
-def optimizer(recipe: Recipe) -> optax.GradientTransformation:
-    """As for the text, with the matrices of the eyes among those of Muon."""
-
-    def rate(peak: float) -> optax.Schedule:
-        return optax.warmup_cosine_decay_schedule(
-            0.0, peak, recipe.steps // 20, recipe.steps, peak / 100
-        )
-
-    def by_muon(w: Tensors) -> dict[str, MuonDimensionNumbers | None]:
-        return {n: MuonDimensionNumbers((1,), (0,)) if n in matrices else None for n in w}
-
-    shapes = tensor_shapes(recipe.shape).items()
-    matrices = {name for name, shape in shapes if len(shape) == 2 and "embed" not in name}
-
-    return optax.chain(
-        optax.clip_by_global_norm(1.0),
-        muon(
-            rate(recipe.peak_rate),
-            adam_learning_rate=rate(recipe.peak_rate / 5),
-            adam_b2=0.98,
-            weight_decay=0.01,
-            adam_weight_decay=0.01,
-            consistent_rms=0.2,
-            muon_weight_dimension_numbers=by_muon,
-        ),
-    )
-
-
 def train(recipe: Recipe, start: Tensors, encode: Encode, document: Encode, work: Path) -> Tensors:
     """The trained weights. start: a language model's. document: BOS, a text, EOS. Goes on from
     `work`/state if it is there; shows a progress bar.
     """
-    tx, shape = optimizer(recipe), recipe.shape
+    shape = recipe.shape
+    sizes = tensor_shapes(shape).items()
+    matrices = {name for name, size in sizes if len(size) == 2 and "embed" not in name}
+    tx = optimizer(recipe.steps, recipe.peak_rate, 0.01, matrices)
 
     @jax.jit
     def step(
