@@ -1,14 +1,15 @@
 """This engine beside others, on one checkpoint, in turns, in one run.
 
     python -m benchmarks --peer llama.cpp=PYTHON:FILE.gguf --peer transformers=PYTHON [--json FILE]
+                         [--plot FILE.svg]
 
-A peer is found in an environment of its own, which its PYTHON belongs to. The checkpoint is made
-here (`--checkpoint`); `python -m conformance.servers.to_gguf` makes llama.cpp's file from it.
+A peer is found in an environment of its own, which its PYTHON belongs to; transformers-compiled is
+transformers with a cache of a fixed size and torch.compile. The checkpoint is made here
+(`--checkpoint`); `python -m conformance.servers.to_gguf` makes llama.cpp's file from it.
 """
 
 import argparse
 import json
-import math
 import os
 import signal
 import statistics
@@ -20,25 +21,35 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import floor
 from benchmarks.checkpoint import write
-from benchmarks.shapes import SHAPES, config
+from benchmarks.floor import THREADS
+from benchmarks.shapes import SHAPES, config, read_weights
 from reference.config import LlamaConfig
-from reference.weights import EMBEDDING, expected_tensors
 
 WORKERS = Path(__file__).parent / "workers"
 SCENARIOS: dict[str, dict[str, Any]] = {
     "1 stream": {"name": "decode", "streams": 1, "prompt": 32, "tokens": 64},
     "8 streams": {"name": "decode", "streams": 8, "prompt": 32, "tokens": 64},
     "32 streams": {"name": "decode", "streams": 32, "prompt": 32, "tokens": 48},
+    "64 streams": {"name": "decode", "streams": 64, "prompt": 32, "tokens": 48},
     "prefill 512": {"name": "prefill", "prompt": 512},
     "prefill 2048": {"name": "prefill", "prompt": 2048},
 }
 OURS = "this engine"
-SCRIPTS = {"llama.cpp": "llama_cpp_worker.py", "transformers": "transformers_worker.py"}
+PEERS = {
+    "llama.cpp": ("llama_cpp_worker.py",),
+    "transformers": ("transformers_worker.py",),
+    "transformers-compiled": ("transformers_worker.py", "--compiled"),
+}
+# What this engine does in a second way, beside the first: which part of which scenario.
+WAYS = {
+    "decode": ("itself, everything on", {"way": "everything"}),
+    "prefill": ("itself, prompt known", {"known": True}),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +88,11 @@ class Worker:
             raise SystemExit(f"{self.name}: ended with status {self._process.wait()}")
         return json.loads(line)
 
-    def rate(self, scenario: Mapping[str, Any]) -> float:
-        """Tokens per second."""
+    def ask(self, question: Mapping[str, Any]) -> float:
+        """Tokens per second; what else it may be asked, and tells, is in `benchmarks.workers`."""
         assert self._process.stdin is not None
         self._process.send_signal(signal.SIGCONT)
-        self._process.stdin.write(json.dumps(scenario) + "\n")
+        self._process.stdin.write(json.dumps(question) + "\n")
         self._process.stdin.flush()
         found = float(self._line())
         self._process.send_signal(signal.SIGSTOP)
@@ -94,14 +105,17 @@ class Worker:
         self._process.wait()
 
 
-def command(peer: str, checkpoint: Path, threads: int) -> tuple[str, list[str]]:
+def command(peer: str, checkpoint: Path, precision: str) -> tuple[str, list[str]]:
     """NAME=PYTHON or NAME=PYTHON:FILE, as a name and what starts it. Raises SystemExit."""
     name, _, rest = peer.partition("=")
     python, _, file = rest.partition(":")
-    script = SCRIPTS.get(name)
-    if script is None or not python:
-        raise SystemExit(f"--peer {peer}: not llama.cpp=PYTHON:FILE or transformers=PYTHON")
-    return name, [python, str(WORKERS / script), file or str(checkpoint), str(threads)]
+    if name not in PEERS or not python:
+        raise SystemExit(
+            f"--peer {peer}: not NAME=PYTHON or NAME=PYTHON:FILE, of {', '.join(PEERS)}"
+        )
+    script, *rest = PEERS[name]
+    words = [python, str(WORKERS / script), file or str(checkpoint), str(THREADS), precision, *rest]
+    return name, words
 
 
 @contextmanager
@@ -113,21 +127,21 @@ def running(name: str, words: Sequence[str]) -> Iterator[Worker]:
         worker.close()
 
 
-def best(
-    scenario: Mapping[str, Any], shape: LlamaConfig, bytes_a_second: float, flops: float
-) -> float:
-    """Tokens per second if nothing but the weights had to be read, or nothing but products made."""
-    weights = sum(math.prod(s) for name, s in expected_tensors(shape) if name != EMBEDDING)
-    by_products = flops / (2 * weights)
+def best(scenario: Mapping[str, Any], weights: int, bandwidth: float, products: float) -> float:
+    """Tokens per second if nothing but the weights had to be read, or nothing but products made.
+    bandwidth: in weights per second.
+    """
+    by_products = products / (2 * weights)
     if scenario["name"] == "prefill":
         return by_products
-    return min(by_products, scenario["streams"] * bytes_a_second / (4 * weights))
+    return min(by_products, scenario["streams"] * bandwidth / weights)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     option = parser.add_argument
     option("--shape", choices=SHAPES, default="134M")
+    option("--precision", choices=("float32", "bfloat16"), default="float32")
     option("--checkpoint", type=Path, default=Path("build/bench"), help="made if absent")
     option("--peer", action="append", default=[], help="NAME=PYTHON[:FILE], repeatable")
     option("--scenario", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
@@ -135,58 +149,68 @@ def main() -> None:
     option("--slots", type=int, default=32, help="of this engine")
     option("--invariant", action="store_true", help="only widths that round alike, as it is served")
     option("--json", type=Path, help="write rows to this file")
+    option("--plot", type=Path, help="draw tokens per second against streams into this file")
     given = parser.parse_args()
-    threads = os.cpu_count() or 1
-    directory = given.checkpoint / given.shape
-    write(directory, given.shape)
-    limits = floor.bandwidth(threads), floor.products()
-    console = Console()
-    console.print(f"{limits[0] / 1e9:.0f} GB/s, {limits[1] / 1e9:.0f} GFLOP/s, {threads} threads")
+    directory = given.checkpoint / f"{given.shape}-{given.precision}"
+    write(directory, given.shape, given.precision)
     own = [sys.executable, "-m", "benchmarks.workers.ours", str(directory), str(given.slots)]
+    own += [given.precision, *(["--invariant"] if given.invariant else [])]
+    console = Console()
     with ExitStack() as stack:
-        ours = stack.enter_context(
-            running(OURS, own + (["--invariant"] if given.invariant else []))
-        )
+        ours = stack.enter_context(running(OURS, own))
+        bandwidth, products = ours.ask({"name": "bandwidth"}), ours.ask({"name": "products"})
+        console.print(f"{bandwidth / 1e9:.0f} GB/s, {products / 1e9:.0f} GFLOP/s")
         peers = [
-            stack.enter_context(running(*command(peer, directory, threads))) for peer in given.peer
+            stack.enter_context(running(*command(peer, directory, given.precision)))
+            for peer in given.peer
         ]
         for worker in (ours, *peers):
             console.print(f"{worker.name}: {worker.what}")
-        shape = config(given.shape)
-        rows = list(measure(ours, peers, given.scenario, given.repeats, shape, limits))
-    console.print(table(rows))
+        weights = read_weights(config(given.shape))
+        limits = weights, bandwidth / ml_dtypes.finfo(given.precision).bits * 8, products
+        rows = []
+        for name in given.scenario:
+            found = measure(ours, peers, name, given.repeats)
+            rows += [
+                beside(name, given.precision, found, limits, other) for other in list(found)[1:]
+            ]
+            console.print(table(rows[-len(found) + 1 :]))
     if given.json:
         given.json.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
+    if given.plot:
+        draw(rows, given.plot)
 
 
-def measure(
-    ours: Worker,
-    peers: Sequence[Worker],
-    names: Sequence[str],
-    repeats: int,
-    shape: LlamaConfig,
-    limits: tuple[float, float],
-) -> Iterator[Row]:
-    """Each scenario, all engines in turns. The first turn warms up, and does not count."""
-    for name in names:
-        scenario = SCENARIOS[name]
-        turns = [[w.rate(scenario) for w in (ours, *peers)] for _ in range(repeats + 1)][1:]
-        ways = [("everything on", [ours.rate(scenario | {"way": "everything"}) for _ in turns])]
-        columns = [[turn[i + 1] for turn in turns] for i in range(len(peers))]
-        others = list(zip([p.name for p in peers], columns, strict=True))
-        mine = [turn[0] for turn in turns]
-        for peer, theirs in others + (ways if scenario["name"] == "decode" else []):
-            ratios = [a / b for a, b in zip(mine, theirs, strict=True)]
-            yield Row(
-                scenario=name,
-                peer=peer,
-                precision="float32",
-                ours=statistics.median(mine),
-                theirs=statistics.median(theirs),
-                ratio=statistics.median(ratios),
-                spread=(min(ratios), max(ratios)),
-                floor=best(scenario, shape, *limits),
-            )
+Rates = dict[str, list[float]]
+
+
+def measure(ours: Worker, peers: Sequence[Worker], name: str, repeats: int) -> Rates:
+    """One scenario, all engines in turns. The first turn warms up, and does not count."""
+    scenario = SCENARIOS[name]
+    way, more = WAYS[scenario["name"]]
+    asked = [(w.name, w, scenario) for w in (ours, *peers)] + [(way, ours, scenario | more)]
+    found: Rates = {who: [] for who, _, _ in asked}
+    for _ in range(repeats + 1):
+        for who, worker, question in asked:
+            found[who].append(worker.ask(question))
+    return {who: rates[1:] for who, rates in found.items()}
+
+
+def beside(
+    name: str, precision: str, found: Rates, limits: tuple[int, float, float], other: str
+) -> Row:
+    """This engine and another, or itself in another way."""
+    ratios = [a / b for a, b in zip(found[OURS], found[other], strict=True)]
+    return Row(
+        scenario=name,
+        peer=other,
+        precision=precision,
+        ours=statistics.median(found[OURS]),
+        theirs=statistics.median(found[other]),
+        ratio=statistics.median(ratios),
+        spread=(min(ratios), max(ratios)),
+        floor=best(SCENARIOS[name], *limits),
+    )
 
 
 def table(rows: Sequence[Row]) -> Table:
@@ -203,6 +227,32 @@ def table(rows: Sequence[Row]) -> Table:
             f"{row.ours / row.floor:.2f}",
         )
     return result
+
+
+def draw(rows: Sequence[Row], file: Path) -> None:
+    """Tokens per second against streams, a line for each engine and one for what could be."""
+    from matplotlib import pyplot  # only here: it is no part of what a server needs
+
+    lines: dict[str, dict[int, float]] = {OURS: {}, "the weights read once a step": {}}
+    for row in rows:
+        scenario = SCENARIOS[row.scenario]
+        if scenario["name"] == "decode":
+            streams = scenario["streams"]
+            lines[OURS][streams] = row.ours
+            lines["the weights read once a step"][streams] = row.floor
+            lines.setdefault(row.peer, {})[streams] = row.theirs
+    figure, axes = pyplot.subplots(figsize=(7, 4.5))
+    for name, line in lines.items():
+        style = {"linestyle": ":", "color": "gray"} if "weights" in name else {"marker": "o"}
+        axes.plot(list(line), list(line.values()), label=name, **style)
+    axes.set(xscale="log", yscale="log", xlabel="streams", ylabel="tokens per second, all streams")
+    ticks = sorted(lines[OURS])
+    axes.set_xticks(ticks, labels=list(map(str, ticks)))
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(file)
 
 
 if __name__ == "__main__":

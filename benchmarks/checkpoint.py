@@ -2,13 +2,17 @@
 
 import json
 import shutil
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import ml_dtypes  # noqa: F401  # registers bfloat16
 import numpy as np
 from safetensors.numpy import save_file
 
+from benchmarks.floor import THREADS
 from benchmarks.shapes import config, config_json
-from reference.checkpoint import SINGLE
+from reference.checkpoint import INDEX
 from reference.model import EMBEDDED
 from reference.weights import expected_tensors
 
@@ -16,27 +20,47 @@ CONTEXT = 4096
 TOKENIZER = ("tokenizer.model", "tokenizer_config.json", "special_tokens_map.json")
 
 
-def write(directory: Path, shape: str) -> None:
-    """Into a directory, unless it is there: float32, normal, of a scale that keeps activations near
-    1, with the embedded model's tokenizer.
+def write(directory: Path, shape: str, precision: str = "float32") -> None:
+    """Into a directory, unless it is there: normal, of a scale that keeps activations near 1, with
+    the embedded model's tokenizer. A file for each layer, and one for the rest.
     """
-    if (directory / SINGLE).exists():
+    if (directory / INDEX).exists():
         return
     directory.mkdir(parents=True, exist_ok=True)
     for name in TOKENIZER:
         shutil.copyfile(EMBEDDED / "text" / name, directory / name)
     fields = config_json(shape) | {
         "max_position_embeddings": CONTEXT,
-        "torch_dtype": "float32",
+        "torch_dtype": precision,
         "bos_token_id": 1,
         "eos_token_id": 2,
     }
     (directory / "config.json").write_text(json.dumps(fields, indent=2) + "\n")
-    rng = np.random.default_rng(0)
-    tensors = {
-        name: np.ones(size, np.float32)
-        if len(size) == 1
-        else rng.standard_normal(size, np.float32) / np.float32(np.sqrt(size[-1]))
-        for name, size in expected_tensors(config(shape))
-    }
-    save_file(tensors, directory / SINGLE, metadata={"format": "pt"})
+    parts: dict[str, list[tuple[str, tuple[int, ...]]]] = defaultdict(list)
+    for name, size in expected_tensors(config(shape)):
+        layer = name.split(".")[2] if ".layers." in name else "rest"
+        parts[f"model-{layer}.safetensors"].append((name, size))
+    with ThreadPoolExecutor(THREADS) as pool:
+        made = [
+            pool.submit(write_part, directory / file, tensors, precision, seed)
+            for seed, (file, tensors) in enumerate(parts.items())
+        ]
+        total = sum(part.result() for part in made)
+    places = {name: file for file, tensors in parts.items() for name, _ in tensors}
+    index = {"metadata": {"total_size": total}, "weight_map": places}
+    (directory / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+
+
+def write_part(
+    file: Path, tensors: list[tuple[str, tuple[int, ...]]], precision: str, seed: int
+) -> int:
+    """One file. Returns how many bytes its tensors have."""
+    rng, found = np.random.default_rng(seed), {}
+    for name, size in tensors:
+        values = np.ones(size, np.float32)
+        if len(size) > 1:
+            values = rng.standard_normal(size, np.float32)
+            values /= np.float32(np.sqrt(size[-1]))
+        found[name] = values.astype(precision)
+    save_file(found, file, metadata={"format": "pt"})
+    return sum(values.nbytes for values in found.values())

@@ -1,18 +1,23 @@
 """What this machine could do at best: bytes that it reads, products that it makes, a second."""
 
+import os
 import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 MIB = 2**20
 REPEATS = 5
+THREADS = os.cpu_count() or 1
 
 
 def rate(work: float, function: Callable[[], object]) -> float:
     """Work per second: the median of a few repeats."""
+    function()
     times = []
     for _ in range(REPEATS):
         begin = time.perf_counter()
@@ -21,11 +26,16 @@ def rate(work: float, function: Callable[[], object]) -> float:
     return work / statistics.median(times)
 
 
-def bandwidth(threads: int, size: int = 512 * MIB) -> float:
-    """Bytes per second that threads read together, from memory that no cache holds."""
-    parts = [np.ones(size // threads // 4, np.float32) for _ in range(threads)]
-    with ThreadPoolExecutor(threads) as pool:
-        return rate(size, lambda: list(pool.map(squared, parts)))
+def bandwidth() -> float:
+    """Bytes per second that are read from memory that no cache holds."""
+    if jax.default_backend() == "cpu":
+        parts = [np.ones(512 * MIB // THREADS // 4, np.float32) for _ in range(THREADS)]
+        with ThreadPoolExecutor(THREADS) as pool:
+            return rate(512 * MIB, lambda: list(pool.map(squared, parts)))
+    # A device is told to copy, in pieces enough that the host's part does not count.
+    copied = jax.jit(lambda x: x + 1)
+    x = jnp.ones(2**30, jnp.float32)
+    return rate(20 * 2 * x.nbytes, lambda: jax.block_until_ready([copied(x) for _ in range(20)]))
 
 
 def squared(part: np.ndarray) -> float:
@@ -33,7 +43,14 @@ def squared(part: np.ndarray) -> float:
     return float(part @ part)
 
 
-def products(side: int = 2048) -> float:
-    """Operations per second of a product of two float32 matrices, as NumPy's library does it."""
-    a, b = np.ones((side, side), np.float32), np.ones((side, side), np.float32)
-    return rate(2 * side**3, lambda: a @ b)
+def products(precision: str = "float32", side: int = 2048) -> float:
+    """Operations per second of a product of two matrices, as NumPy's library does it or, on an
+    accelerator, JAX.
+    """
+    if jax.default_backend() == "cpu":
+        a, b = np.ones((side, side), np.float32), np.ones((side, side), np.float32)
+        return rate(2 * side**3, lambda: a @ b)
+    side = 8192
+    a = jax.random.normal(jax.random.key(0), (side, side), jnp.dtype(precision))
+    product = jax.jit(lambda a: jnp.matmul(a, a, precision="highest"))
+    return rate(20 * 2 * side**3, lambda: jax.block_until_ready([product(a) for _ in range(20)]))

@@ -1,6 +1,7 @@
 """Models of real shapes with random weights: speed does not depend on what they say."""
 
-from itertools import product
+import math
+from itertools import count, product
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from flax import nnx
 from jax_backend.llama import Llama, rotation
 from reference.config import LlamaConfig
 from reference.vocabulary import Vocabulary
+from reference.weights import EMBEDDING, expected_tensors
 
 SHAPES = {
     "134M": {
@@ -28,6 +30,14 @@ SHAPES = {
         "num_key_value_heads": 4,
         "intermediate_size": 5632,
         "max_position_embeddings": 2048,
+    },
+    "7B": {  # Llama-2
+        "hidden_size": 4096,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "intermediate_size": 11008,
+        "max_position_embeddings": 4096,
     },
 }
 
@@ -48,16 +58,23 @@ def config(shape: str) -> LlamaConfig:
     return LlamaConfig.from_json(config_json(shape))
 
 
+def read_weights(config: LlamaConfig) -> int:
+    """How many weights are read to decode one token: all, but of the embeddings a row."""
+    shapes = expected_tensors(config)
+    return sum(math.prod(shape) for name, shape in shapes if name != EMBEDDING)
+
+
 def random_model(config: LlamaConfig, dtype: jnp.dtype) -> Llama:
     """Normal weights of a scale that keeps activations near 1."""
     graph, state = nnx.split(Llama(config, dtype))
-    rng = np.random.default_rng(0)
+    normal = jax.jit(jax.random.normal, static_argnums=(1, 2))
+    keys = count()
 
     def fill(leaf: jax.ShapeDtypeStruct) -> jax.Array:
         if len(leaf.shape) == 1:
             return jnp.ones(leaf.shape, leaf.dtype)
-        values = rng.standard_normal(leaf.shape, np.float32) / np.sqrt(leaf.shape[-1])
-        return jnp.asarray(values, leaf.dtype)
+        scale = jnp.asarray(leaf.shape[-1] ** -0.5, leaf.dtype)
+        return normal(jax.random.key(next(keys)), leaf.shape, leaf.dtype) * scale
 
     model = nnx.merge(graph, jax.tree.map(fill, state))
     model.rotation[...] = jnp.asarray(rotation(config))

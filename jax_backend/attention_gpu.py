@@ -73,7 +73,10 @@ def attend(
     q_BKRH = jnp.pad(q_BKRH, ((0, 0), (0, 0), (0, missing), (0, 0)), mode="edge")
     positions_BR = jnp.repeat(positions_BT, N // K, axis=1)
     positions_BR = jnp.pad(positions_BR, ((0, 0), (0, missing)), mode="edge")
-    parts = partial_sums(q_BKRH, pages, tables_BM, positions_BR, rows, H**-0.5, window, interpret)
+    kept = min(R, rows)
+    parts = partial_sums(
+        q_BKRH, pages, tables_BM, positions_BR, rows, kept, H**-0.5, window, interpret
+    )
     out_BKTGH = total(*parts)[:, :, :R, :H].astype(q_BTNH.dtype).reshape(B, K, T, N // K, H)
     return out_BKTGH.swapaxes(1, 2).reshape(B, T, N, H)
 
@@ -87,12 +90,14 @@ def partial_sums(
     tables_BM: Int32[Array, "B M"],
     positions_BR: Int32[Array, "B R"],
     rows: int,
+    kept: int,
     scale: float,
     window: int | None,
     interpret: bool,
 ) -> Parts:
     """For each of Z splits of the context: the highest score of each query, the sum of the weights
-    relative to it, and the weighted sum of the values. rows: of a block.
+    relative to it, and the weighted sum of the values. rows: of a block. kept: how many of those
+    are written; the others fill up what may be the only block.
     """
     (B, K, R, H), M, S = q_BKRH.shape, tables_BM.shape[1], pages.k.shape[2]
     block = math.gcd(S, largest_block(pages))
@@ -103,7 +108,7 @@ def partial_sums(
     vector = pl.BlockSpec((None, None, None, rows, H), lambda c, r, z: (c // K, c % K, z, r, 0))
     whole = pl.BlockSpec(pages.k.shape, lambda c, r, z: (0, 0, 0, 0))
     return pl.pallas_call(
-        partial(kernel, heads=K, block=block, split=split, scale=scale, window=window),
+        partial(kernel, heads=K, block=block, split=split, kept=kept, scale=scale, window=window),
         grid=(B * K, R // rows, Z),
         in_specs=[
             pl.BlockSpec((None, None, rows, H), lambda c, r, z: (c // K, c % K, r, 0)),
@@ -114,9 +119,9 @@ def partial_sums(
         ],
         out_specs=[number, number, vector],
         out_shape=[
-            jax.ShapeDtypeStruct((B, K, Z, R), jnp.float32),
-            jax.ShapeDtypeStruct((B, K, Z, R), jnp.float32),
-            jax.ShapeDtypeStruct((B, K, Z, R, H), jnp.float32),
+            jax.ShapeDtypeStruct((B, K, Z, R // rows * kept), jnp.float32),
+            jax.ShapeDtypeStruct((B, K, Z, R // rows * kept), jnp.float32),
+            jax.ShapeDtypeStruct((B, K, Z, R // rows * kept, H), jnp.float32),
         ],
         compiler_params=plgpu.CompilerParams(num_warps=WARPS, num_stages=STAGES),
         interpret=interpret,
@@ -137,11 +142,12 @@ def kernel(  # what it reads and writes are references to memory
     heads: int,
     block: int,
     split: int,
+    kept: int,
     scale: float,
     window: int | None,
 ) -> None:
     """One block of queries over one split of the context. block: keys that are read at once.
-    split: of how many blocks.
+    split: of how many blocks. kept: of the queries.
     """
     head, z = jax.lax.rem(pl.program_id(0), heads), pl.program_id(2)
     q, i_Rx = q_RH[...], positions_R[...][:, None]
@@ -172,7 +178,14 @@ def kernel(  # what it reads and writes are references to memory
     )
     first = jnp.maximum(z * split, jax.lax.div(oldest, block))
     stop = jnp.minimum((z + 1) * split, jax.lax.div(newest, block) + 1)
-    highest_R[...], total_R[...], out_RH[...] = jax.lax.fori_loop(first, stop, one, start)
+    highest, total, out = jax.lax.fori_loop(first, stop, one, start)
+    if kept == R:
+        highest_R[...], total_R[...], out_RH[...] = highest, total, out
+    else:
+        here = jnp.arange(R) < kept
+        plgpu.store(highest_R, highest, mask=here)
+        plgpu.store(total_R, total, mask=here)
+        plgpu.store(out_RH, out, mask=jnp.broadcast_to(here[:, None], out.shape))
 
 
 def product(a: Array, b: Array, axis: int) -> Array:

@@ -14,6 +14,10 @@ def platform() -> str:
     return _elsewhere.get() or jax.default_backend()
 
 
+def on_gpu() -> bool:
+    return platform() in ("gpu", "cuda", "rocm")
+
+
 @contextmanager
 def compiling_for(name: str) -> Iterator[None]:
     """What is traced in this block is for devices of another kind than there are."""

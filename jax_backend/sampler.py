@@ -3,6 +3,7 @@
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32, UInt32
 
 from jax_backend import logits as l
+from jax_backend.asking import if_asked, if_asked_or_free
 from jax_backend.logits import Logits, PerRow
 from jax_backend.sums import row_sum
 from jax_backend.threefry import gumbel, random_bits, seed_key
@@ -93,6 +95,9 @@ STEPS: tuple[AskedStep, ...] = (
     ("top_p", lambda x, p, h: l.top_p(x, p.top_p), lambda p: asks_for_top_p(p)),
 )
 
+# Those that look for a threshold, in many passes.
+SEARCHES = ("top_k", "top_p")
+
 
 def warm(params: Params) -> Bool[Array, "B"]:
     """The rows that draw. A greedy row has one token left when temperature has been applied."""
@@ -108,11 +113,9 @@ def trace(
 ) -> Iterator[tuple[str, Logits]]:
     """The logits after each step, with the step's name."""
     for name, step, asked in steps:
-        logits = jax.lax.cond(
-            jnp.any(asked(params)),
-            lambda x, step=step: step(x, params, history),
-            lambda x: x,
-            logits,
+        before, when = logits, if_asked if name in SEARCHES else if_asked_or_free
+        logits = when(
+            asked(params), partial(step, before, params, history), lambda before=before: before
         )
         yield name, logits
 
@@ -125,8 +128,8 @@ def sample(
     """
     *_, (_, truncated) = trace(logits, params, history, STEPS[:-1])
     drawn = noise(params, positions, logits.shape[1])
-    return jax.lax.cond(
-        jnp.any(asks_for_top_p(params)),
+    return if_asked(
+        asks_for_top_p(params),
         lambda: choose_in_nucleus(truncated, drawn, params.top_p),
         lambda: choose(truncated, drawn),
     )
@@ -135,9 +138,11 @@ def sample(
 def noise(
     params: Params, positions: Int32[Array, "B"], vocab_size: int
 ) -> Float32[Array, "B {vocab_size}"]:
-    """The Gumbel noise of one draw of each row; zeros, at no cost, if every row is greedy."""
-    return jax.lax.cond(
-        jnp.any(warm(params)),
+    """The Gumbel noise of one draw of each row. It is nothing to a greedy one, which has one token
+    left.
+    """
+    return if_asked_or_free(
+        warm(params),
         lambda: gumbel(random_bits(params.seed, params.choice, positions, vocab_size)),
         lambda: jnp.zeros((len(positions), vocab_size), jnp.float32),
     )

@@ -18,6 +18,7 @@ from jax.tree_util import PyTreeDef
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from jax_backend import logprobs
+from jax_backend.asking import if_asked, if_asked_or_free
 from jax_backend.attention import Pages
 from jax_backend.llama import Given, Llama
 from jax_backend.logits import Logits
@@ -206,8 +207,8 @@ def draw(slots: Slots, rows: Rows, logits: Logits, mask: Mask, top: int) -> tupl
         narrowed(jax.tree.map(lambda all: all[rows.slot], history), mask),
         rows.position + 1 - mine.prompt,
     )
-    report = jax.lax.cond(
-        jnp.any(mine.reports & real),
+    report = if_asked(
+        mine.reports & real,
         lambda: logprobs.report(logits, drawn, top),
         lambda: (
             jnp.zeros(len(drawn), jnp.float32),
@@ -227,7 +228,7 @@ def narrowed(history: History, mask: Mask) -> History:
         allowed = bits.reshape(len(bits), -1)[:, : history.allowed.shape[1]] == 1
         return history.allowed & (allowed | ~mask.asked[:, None])
 
-    allowed = jax.lax.cond(jnp.any(mask.asked), unpacked, lambda: history.allowed)
+    allowed = if_asked_or_free(mask.asked, unpacked, lambda: history.allowed)
     return history._replace(allowed=allowed)
 
 

@@ -1,4 +1,4 @@
-"""llama.cpp, through the functions of its C library: PYTHON llama_cpp_worker.py FILE.gguf THREADS
+"""llama.cpp, through its C library: PYTHON llama_cpp_worker.py FILE.gguf THREADS PRECISION
 
 One batch of sequences that decode together, greedy, the likeliest token found with NumPy.
 """
@@ -83,7 +83,10 @@ class Runner:
 
 def main() -> None:
     runner = Runner(sys.argv[1], int(sys.argv[2]))
-    answer(runner, f"llama-cpp-python {llama_cpp.__version__}")
+    answer(
+        {"decode": runner.decode, "prefill": runner.prefill},
+        f"llama-cpp-python {llama_cpp.__version__}",
+    )
 
 
 if __name__ == "__main__":

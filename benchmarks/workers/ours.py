@@ -1,18 +1,20 @@
-"""This engine: python -m benchmarks.workers.ours CHECKPOINT SLOTS [--invariant]
+"""This engine: python -m benchmarks.workers.ours CHECKPOINT SLOTS PRECISION [--invariant]
 
 No peer promises the same bits in a crowd, so every width is used unless it is told otherwise.
 """
 
 import itertools
-import json
 import queue
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import jax
 
+from benchmarks import floor
 from benchmarks.decoding import WAYS
+from benchmarks.workers.answering import answer
 from jax_backend.engine import JaxEngine
 from jax_backend.start import start
 from reference.params import CompletionParams
@@ -27,7 +29,7 @@ def prompt_of(length: int, stream: int) -> list[int]:
     return [1, 300 + next(_fresh) % 9000, 300 + stream, *range(400, 400 + length - 3)]
 
 
-def decode(engine: JaxEngine, streams: int, prompt: int, tokens: int, way: str) -> float:
+def decode(engine: JaxEngine, streams: int, prompt: int, tokens: int, way: str = "greedy") -> float:
     """Tokens per second from when every stream has its first, to the end of the first to end."""
     arrived: queue.SimpleQueue[tuple[float, int, Event]] = queue.SimpleQueue()
     for i in range(streams):
@@ -50,40 +52,49 @@ def decode(engine: JaxEngine, streams: int, prompt: int, tokens: int, way: str) 
     return counted / (last - first)
 
 
-def prefill(engine: JaxEngine, prompt: int) -> float:
-    """Tokens of a prompt that are read per second, up to the first token of the answer."""
+def prefill(engine: JaxEngine, prompt: int, known: bool = False) -> float:
+    """Tokens of a prompt that are read per second, up to the first token of the answer. known: it
+    was asked for just before, so that all full pages of it are there.
+    """
+    ids = prompt_of(prompt, 0)
+    if known:
+        first_token(engine, ids)
+    return prompt / first_token(engine, ids)
+
+
+def first_token(engine: JaxEngine, ids: list[int]) -> float:
+    """Seconds until it comes."""
     arrived: queue.SimpleQueue[Event] = queue.SimpleQueue()
     begin = time.perf_counter()
     params = CompletionParams(max_tokens=1, temperature=0)
-    engine.submit(Request.of(prompt_of(prompt, 0), params), arrived.put)
+    engine.submit(Request.of(ids, params), arrived.put)
     while not isinstance(event := arrived.get(), Token):
         assert not isinstance(event, End), event
     took = time.perf_counter() - begin
     while not isinstance(arrived.get(), End):
         pass
-    return prompt / took
+    return took
 
 
 def main() -> None:
-    directory, slots = Path(sys.argv[1]), int(sys.argv[2])
+    directory, slots, precision, *rest = sys.argv[1:]
     started = start(
-        directory,
+        Path(directory),
         lambda config: Vocabulary((b"x",) * config.vocab_size, never=frozenset({0, 1, 2})),
-        slots=slots,
-        cache_tokens=max(slots * 256, 4096),
-        invariant="--invariant" in sys.argv[3:],
+        dtype=precision,
+        slots=int(slots),
+        cache_tokens=max(int(slots) * 512, 4096),
+        invariant="--invariant" in rest,
     )
     engine = started.engine
     device = f"jax {jax.__version__}, {jax.devices()[0].device_kind}"
-    print(json.dumps({"ready": f"{device}, widths {engine.device.widths}"}), flush=True)
-    for line in sys.stdin:
-        asked = json.loads(line)
-        if asked["name"] == "prefill":
-            found = prefill(engine, asked["prompt"])
-        else:
-            way = asked.get("way", "greedy")
-            found = decode(engine, asked["streams"], asked["prompt"], asked["tokens"], way)
-        print(json.dumps(found), flush=True)
+    answers = {
+        "decode": partial(decode, engine),
+        "prefill": partial(prefill, engine),
+        "bandwidth": floor.bandwidth,
+        "products": partial(floor.products, precision),
+    }
+    answer(answers, f"{device}, widths {engine.device.widths}")
     engine.close()
 
 

@@ -1,6 +1,7 @@
-"""transformers, as it comes: PYTHON transformers_worker.py CHECKPOINT THREADS
+"""transformers: PYTHON transformers_worker.py CHECKPOINT THREADS PRECISION [--compiled]
 
-A batch that decodes together with a growing cache, greedy.
+A batch that decodes together, greedy, on a GPU if there is one. As it comes it has a cache that
+grows; compiled, one of a fixed size.
 """
 
 import sys
@@ -9,44 +10,86 @@ import time
 import torch
 import transformers
 from answering import answer
-from transformers import AutoModelForCausalLM, DynamicCache
+from transformers import AutoModelForCausalLM, DynamicCache, StaticCache
 
 
 class Runner:
     """A model, read once."""
 
-    def __init__(self, directory: str, threads: int) -> None:
+    def __init__(self, directory: str, threads: int, precision: str, compiled: bool) -> None:
         torch.set_num_threads(threads)
-        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
-        self.model = model.eval()
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        dtype = getattr(torch, precision)
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype).eval()
+        self.model = model.to(self.device)
+        self.caches: dict[int, StaticCache] | None = {} if compiled else None
+        torch._dynamo.config.cache_size_limit = 64  # one program for each number of streams
+        mode = "reduce-overhead" if self.device == "cuda" else None
+        self.one = torch.compile(self.step, mode=mode, dynamic=False) if compiled else self.step
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode(self, streams: int, prompt: int, tokens: int) -> float:
-        ids = torch.tensor([[1, 300 + s, *range(400, 400 + prompt - 2)] for s in range(streams)])
-        cache = DynamicCache()
-        drawn = self.step(ids, cache)
+        rows = [[1, 300 + s, *range(400, 400 + prompt - 2)] for s in range(streams)]
+        ids = torch.tensor(rows, device=self.device)
+        cache = self.cache(streams, prompt + tokens + 8)
+        position = torch.arange(prompt, device=self.device)
+        drawn = self.step(ids, cache, position)
+        position = position[-1:] + 1
+        for _ in range(4):  # what a program needs to be compiled, and to be recorded
+            drawn = self.one(drawn, cache, position).clone()
+            position = position + 1
+        self.wait()
         begin = time.perf_counter()
         for _ in range(tokens):
-            drawn = self.step(drawn, cache)
+            drawn = self.one(drawn, cache, position).clone()
+            position = position + 1
+        self.wait()
         return streams * tokens / (time.perf_counter() - begin)
 
-    @torch.inference_mode()
+    def cache(self, streams: int, length: int) -> DynamicCache | StaticCache:
+        """An empty one. What is compiled knows where it lies, so it is the same each time."""
+        if self.caches is None:
+            return DynamicCache()
+        if streams not in self.caches:
+            self.caches[streams] = StaticCache(self.model.config, length)
+        self.caches[streams].reset()
+        return self.caches[streams]
+
+    @torch.no_grad()
     def prefill(self, prompt: int) -> float:
-        ids = torch.tensor([[1, *range(400, 400 + prompt - 1)]])
+        ids = torch.tensor([[1, *range(400, 400 + prompt - 1)]], device=self.device)
         begin = time.perf_counter()
-        self.step(ids, DynamicCache())
+        self.step(ids, DynamicCache(), torch.arange(prompt, device=self.device))
+        self.wait()
         return prompt / (time.perf_counter() - begin)
 
-    def step(self, ids: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+    def step(
+        self, ids: torch.Tensor, cache: DynamicCache | StaticCache, position: torch.Tensor
+    ) -> torch.Tensor:
         """The likeliest token after each row."""
-        out = self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        out = self.model(
+            input_ids=ids,
+            position_ids=position[None],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
         return out.logits[:, -1:].argmax(-1)
+
+    def wait(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
 
 
 def main() -> None:
     transformers.logging.set_verbosity_error()
-    runner = Runner(sys.argv[1], int(sys.argv[2]))
-    answer(runner, f"transformers {transformers.__version__}, torch {torch.__version__}")
+    directory, threads, precision, *rest = sys.argv[1:]
+    runner = Runner(directory, int(threads), precision, "--compiled" in rest)
+    device = torch.cuda.get_device_name() if runner.device == "cuda" else "cpu"
+    answer(
+        {"decode": runner.decode, "prefill": runner.prefill},
+        f"transformers {transformers.__version__}, torch {torch.__version__}, {device}",
+    )
 
 
 if __name__ == "__main__":
