@@ -10,7 +10,6 @@ transformers with a cache of a fixed size and torch.compile. The checkpoint is m
 
 import argparse
 import json
-import os
 import signal
 import statistics
 import subprocess
@@ -28,7 +27,6 @@ from rich.table import Table
 from benchmarks.checkpoint import write
 from benchmarks.floor import THREADS
 from benchmarks.shapes import SHAPES, config, read_weights
-from reference.config import LlamaConfig
 
 WORKERS = Path(__file__).parent / "workers"
 SCENARIOS: dict[str, dict[str, Any]] = {

@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks import floor
 from benchmarks.shapes import SHAPES, config, random_model, read_weights, vocabulary
 from jax_backend import step
+from jax_backend.asking import all_told
 from jax_backend.device import Device, Settings
 
 REPEATS = 20
@@ -119,7 +120,9 @@ def main() -> None:
             logits = feed()
 
             def draw(rows: step.Rows = rows, logits: jax.Array = logits, mask=mask) -> step.Drawn:
-                device.slots, drawn = step.draw(device.slots, rows, logits, mask, device.top)
+                device.slots, drawn = step.draw(
+                    device.slots, rows, logits, mask, device.top, all_told()[0]
+                )
                 return drawn
 
             draw()

@@ -6,7 +6,7 @@ Pages are those of a CPU, with head_dim padded to a power of two, as Triton want
     grid (B·K, blocks of R, splits of the context): each program reads its pages, block by block
     a sum over the splits  →  (B, T, N, H)
 
-The context is split only where a row's queries are too few to keep a GPU busy (Dao et al.,
+The context is split where there are too few queries to keep a GPU busy (Dao et al.,
 "Flash-Decoding for long-context inference", 2023). Blocks and splits follow from shapes alone,
 never from the load, so a row's bits do not depend on what else is in the batch.
 """
@@ -27,8 +27,8 @@ from reference.config import LlamaConfig
 SMALLEST = 16  # that a tensor core takes of each of the three sizes of a product
 LARGEST = 64  # block, of queries or of keys
 TILE = 16 * 2**10  # bytes of a block, at most: a GPU's shared memory has to hold about five
-SPLITS = 16  # of the context, at most
-SHORTEST_SPLIT = 512  # positions
+PROGRAMS = 1024  # that keep a GPU busy: a few for each of its processors
+SHORTEST_SPLIT = 128  # positions
 WARPS, STAGES = 4, 2
 
 
@@ -67,13 +67,14 @@ def attend(
     (B, T, N, H), (K, wide) = q_BTNH.shape, (pages.k.shape[1], pages.k.shape[3])
     R = T * N // K
     rows = max(SMALLEST, min(power_of_two(R), largest_block(pages)))
-    missing = -R % rows  # queries that fill the last block up: each does what the last one does
+    kept = min(R, rows)
+    # Queries that fill the last of several blocks up do what the last one does.
+    missing = -R % kept
     q_BTNH = padded(q_BTNH, (B, T, N, wide))
     q_BKRH = q_BTNH.reshape(B, T, K, N // K, wide).swapaxes(1, 2).reshape(B, K, R, wide)
     q_BKRH = jnp.pad(q_BKRH, ((0, 0), (0, 0), (0, missing), (0, 0)), mode="edge")
     positions_BR = jnp.repeat(positions_BT, N // K, axis=1)
     positions_BR = jnp.pad(positions_BR, ((0, 0), (0, missing)), mode="edge")
-    kept = min(R, rows)
     parts = partial_sums(
         q_BKRH, pages, tables_BM, positions_BR, rows, kept, H**-0.5, window, interpret
     )
@@ -97,19 +98,20 @@ def partial_sums(
 ) -> Parts:
     """For each of Z splits of the context: the highest score of each query, the sum of the weights
     relative to it, and the weighted sum of the values. rows: of a block. kept: how many of those
-    are written; the others fill up what may be the only block.
+    there are, if one block is too much.
     """
     (B, K, R, H), M, S = q_BKRH.shape, tables_BM.shape[1], pages.k.shape[2]
     block = math.gcd(S, largest_block(pages))
     blocks = M * S // block
-    split = blocks if R > rows else max(SHORTEST_SPLIT // block, pl.cdiv(blocks, SPLITS))
+    splits = 1 if R > rows else max(1, PROGRAMS // (B * K))
+    split = max(SHORTEST_SPLIT // block, pl.cdiv(blocks, splits))
     Z = pl.cdiv(blocks, split)
     number = pl.BlockSpec((None, None, None, rows), lambda c, r, z: (c // K, c % K, z, r))
     vector = pl.BlockSpec((None, None, None, rows, H), lambda c, r, z: (c // K, c % K, z, r, 0))
     whole = pl.BlockSpec(pages.k.shape, lambda c, r, z: (0, 0, 0, 0))
     return pl.pallas_call(
         partial(kernel, heads=K, block=block, split=split, kept=kept, scale=scale, window=window),
-        grid=(B * K, R // rows, Z),
+        grid=(B * K, R // kept, Z),
         in_specs=[
             pl.BlockSpec((None, None, rows, H), lambda c, r, z: (c // K, c % K, r, 0)),
             pl.BlockSpec((None, rows), lambda c, r, z: (c // K, r)),
@@ -119,9 +121,9 @@ def partial_sums(
         ],
         out_specs=[number, number, vector],
         out_shape=[
-            jax.ShapeDtypeStruct((B, K, Z, R // rows * kept), jnp.float32),
-            jax.ShapeDtypeStruct((B, K, Z, R // rows * kept), jnp.float32),
-            jax.ShapeDtypeStruct((B, K, Z, R // rows * kept, H), jnp.float32),
+            jax.ShapeDtypeStruct((B, K, Z, R), jnp.float32),
+            jax.ShapeDtypeStruct((B, K, Z, R), jnp.float32),
+            jax.ShapeDtypeStruct((B, K, Z, R, H), jnp.float32),
         ],
         compiler_params=plgpu.CompilerParams(num_warps=WARPS, num_stages=STAGES),
         interpret=interpret,
@@ -147,13 +149,22 @@ def kernel(  # what it reads and writes are references to memory
     window: int | None,
 ) -> None:
     """One block of queries over one split of the context. block: keys that are read at once.
-    split: of how many blocks. kept: of the queries.
+    split: of how many blocks. kept: of the queries, those that there are.
     """
     head, z = jax.lax.rem(pl.program_id(0), heads), pl.program_id(2)
-    q, i_Rx = q_RH[...], positions_R[...][:, None]
+    R, H = q_RH.shape
+    here_R = jnp.arange(R) < kept
+    here_RH = jnp.broadcast_to(here_R[:, None], (R, H))
+    if kept == R:
+        q, positions = q_RH[...], positions_R[...]
+    else:
+        q = plgpu.load(q_RH, mask=here_RH, other=0)
+        positions = plgpu.load(positions_R, mask=here_R, other=0)
+        positions = jnp.where(here_R, positions, positions.max())
+    i_Rx = positions[:, None]
     per_page = k_PKSH.shape[2] // block
-    newest = positions_R[...].max()
-    oldest = 0 if window is None else jnp.maximum(positions_R[...].min() - (window - 1), 0)
+    newest = positions.max()
+    oldest = 0 if window is None else jnp.maximum(positions.min() - (window - 1), 0)
 
     def one(n: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         highest, total, out = carry
@@ -172,7 +183,6 @@ def kernel(  # what it reads and writes are references to memory
         values = product(weights.astype(v.dtype), v, 0)
         return new, total * shrink + weights.sum(axis=1), out * shrink[:, None] + values
 
-    R, H = q.shape
     start = tuple(
         jnp.full(shape, value, jnp.float32) for shape, value in ((R, MASKED), (R, 0), ((R, H), 0))
     )
@@ -182,10 +192,9 @@ def kernel(  # what it reads and writes are references to memory
     if kept == R:
         highest_R[...], total_R[...], out_RH[...] = highest, total, out
     else:
-        here = jnp.arange(R) < kept
-        plgpu.store(highest_R, highest, mask=here)
-        plgpu.store(total_R, total, mask=here)
-        plgpu.store(out_RH, out, mask=jnp.broadcast_to(here[:, None], out.shape))
+        plgpu.store(highest_R, highest, mask=here_R)
+        plgpu.store(total_R, total, mask=here_R)
+        plgpu.store(out_RH, out, mask=here_RH)
 
 
 def product(a: Array, b: Array, axis: int) -> Array:

@@ -14,6 +14,7 @@ from flax import nnx
 from jax import Array
 
 from jax_backend import sharding, step
+from jax_backend.asking import Told, all_told, tell
 from jax_backend.grammar import Grammars
 from jax_backend.llama import Given, Llama
 from jax_backend.plan import Choice, Chunk, Job, Plan, Reading, Row
@@ -116,9 +117,8 @@ class Device:
         logits = self._feed(rows, self._given_rows(plan.rows, len(rows.slot)))
         if plan.follows_grammars:
             return UnderWay(plan, reports, fed=(rows, logits))
-        return UnderWay(
-            plan, reports, drawn=self._draw(rows, logits, self.no_masks[len(rows.slot)])
-        )
+        mask = self.no_masks[len(rows.slot)]
+        return UnderWay(plan, reports, drawn=self._draw(rows, logits, mask, told_of(plan.rows)))
 
     def draw(self, started: UnderWay) -> tuple[UnderWay, list[tuple[Row, UnsupportedFormat]]]:
         """Make the masks, while the device is on its way to the draws, and hand it those. Beside
@@ -133,7 +133,8 @@ class Device:
         asked = np.array([text is not None for text in texts])
         mask = self._put(step.Mask(asked, bits))
         failed = [(r, e) for r, e in zip(started.plan.rows, errors, strict=False) if e]
-        return UnderWay(started.plan, started.reports, drawn=self._draw(rows, logits, mask)), failed
+        drawn = self._draw(rows, logits, mask, told_of(started.plan.rows))
+        return UnderWay(started.plan, started.reports, drawn=drawn), failed
 
     def _read(self, chunk: Chunk) -> step.Reports | None:
         prompt, stop = chunk.reading.job.prompt, chunk.start + chunk.count
@@ -219,8 +220,8 @@ class Device:
         )
         return logits
 
-    def _draw(self, rows: step.Rows, logits: Array, mask: step.Mask) -> step.Drawn:
-        self.slots, drawn = step.draw(self.slots, rows, logits, mask, self.top)
+    def _draw(self, rows: step.Rows, logits: Array, mask: step.Mask, told: Told) -> step.Drawn:
+        self.slots, drawn = step.draw(self.slots, rows, logits, mask, self.top, told)
         return drawn
 
     def _no_mask(self, width: int) -> step.Mask:
@@ -257,9 +258,15 @@ class Device:
                 chunk = Chunk(Reading(job, [], reports=reports), 0, 0, 0, size, ())
                 tasks.append((f"prompts by {size}{more}", partial(self._read, chunk)))
         for width in self.widths:
-            plan = Plan(None, None, (), (), nobody(choice, width, self))
-            tasks.append((f"batches of {width}", partial(self.start, plan)))
+            tasks.append((f"batches of {width}", partial(self._try_width, choice, width)))
         return tasks + (self._image_tasks(self.vision) if self.vision else [])
+
+    def _try_width(self, choice: Choice, width: int) -> Any:
+        """Rows whose changes are dropped: their slot lies beyond the last."""
+        rows = self._rows((Row(choice, self.settings.slots, 0, 0, ()),) * width)
+        logits = self._feed(rows, self.no_images.get(width))
+        mask = self.no_masks[width]
+        return [self._draw(rows, logits, mask, told) for told in all_told()]
 
     def _image_tasks(self, vision: VisionConfig) -> list[tuple[str, Callable[[], Any]]]:
         shape = 3, vision.image_size, vision.image_size
@@ -318,15 +325,14 @@ class Device:
             rows.slot[row], rows.position[row], rows.table[row, 0] = 0, position, 1
             rows.token[row] = (1 + position) * (self.vocab_size - 1) // 4
             logits = self._feed(rows, self.no_images.get(width))
-            drawn = self._draw(rows, logits, self.no_masks[width])
+            drawn = self._draw(rows, logits, self.no_masks[width], all_told()[-1])
             numbers += [drawn.logprob[row], drawn.top[row]]
         numbers += [pages[1] for pages in jax.tree.leaves(self.layers)]
         return [np.asarray(n).tobytes() for n in numbers]
 
 
-def nobody(choice: Choice, width: int, device: Device) -> tuple[Row, ...]:
-    """Rows whose changes are dropped: their slot lies beyond the last."""
-    return (Row(choice, device.settings.slots, 0, 0, ()),) * width
+def told_of(rows: Sequence[Row]) -> Told:
+    return tell([row.choice.job.request.params for row in rows])
 
 
 def ints(*values: int) -> tuple[np.int32, ...]:

@@ -109,25 +109,42 @@ def asks_for_top_p(params: Params) -> Bool[Array, "B"]:
 
 
 def trace(
-    logits: Logits, params: Params, history: History, steps: Sequence[AskedStep] = STEPS
+    logits: Logits,
+    params: Params,
+    history: History,
+    steps: Sequence[AskedStep] = STEPS,
+    searches: bool | None = None,
 ) -> Iterator[tuple[str, Logits]]:
-    """The logits after each step, with the step's name."""
+    """The logits after each step, with the step's name. searches: see `jax_backend.asking.Told`."""
     for name, step, asked in steps:
-        before, when = logits, if_asked if name in SEARCHES else if_asked_or_free
-        logits = when(
-            asked(params), partial(step, before, params, history), lambda before=before: before
-        )
+        step_taken, not_taken = partial(step, logits, params, history), partial(same, logits)
+        if name in SEARCHES:
+            logits = if_asked(asked(params), step_taken, not_taken, searches)
+        else:
+            logits = if_asked_or_free(asked(params), step_taken, not_taken)
         yield name, logits
 
 
+def same(logits: Logits) -> Logits:
+    return logits
+
+
 def sample(
-    logits: Logits, params: Params, history: History, positions: Int32[Array, "B"]
+    logits: Logits,
+    params: Params,
+    history: History,
+    positions: Int32[Array, "B"],
+    searches: bool | None = None,
 ) -> Int32[Array, "B"]:
-    """One token for each row. positions: how many tokens each row has generated so far. The last
-    step and the choice are one, `choose_in_nucleus`.
+    """One token for each row. positions: how many tokens each row has generated so far. searches:
+    see `jax_backend.asking.Told`. Where the device finds out for itself, the last step and the
+    choice are one, `choose_in_nucleus`: how often that tries depends on what it finds.
     """
-    *_, (_, truncated) = trace(logits, params, history, STEPS[:-1])
     drawn = noise(params, positions, logits.shape[1])
+    if searches is not None:
+        *_, (_, kept) = trace(logits, params, history, STEPS, searches)
+        return choose(kept, drawn)
+    *_, (_, truncated) = trace(logits, params, history, STEPS[:-1])
     return if_asked(
         asks_for_top_p(params),
         lambda: choose_in_nucleus(truncated, drawn, params.top_p),

@@ -16,7 +16,7 @@ from reference.config import LlamaConfig
 from reference.vocabulary import Vocabulary
 
 PAGE_SIZE = 64
-CHUNKS = (32, 128)
+CHUNKS, CHUNKS_OF_A_CPU = (32, 256), (32, 128)
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,14 @@ def start(
     wanted = slots * min(context, 2048) if cache_tokens is None else cache_tokens
     if cache_tokens is not None and cache_tokens < context:
         raise ValueError(f"cache_tokens: {cache_tokens} do not hold a context of {context}")
+    on_cpu = jax.default_backend() == "cpu"
     settings = Settings(
         widths=ladder(slots),
         invariant=invariant,
         pages=-(-max(wanted, context) // PAGE_SIZE),
         page_size=PAGE_SIZE,
-        chunks=CHUNKS,
-        images=(1,) if jax.default_backend() == "cpu" else (1, 2, 4),
+        chunks=CHUNKS_OF_A_CPU if on_cpu else CHUNKS,
+        images=(1,) if on_cpu else (1, 2, 4),
         top=top,
     )
     eos = checkpoint.read_eos_token_ids(directory, config)

@@ -18,7 +18,7 @@ from jax.tree_util import PyTreeDef
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from jax_backend import logprobs
-from jax_backend.asking import if_asked, if_asked_or_free
+from jax_backend.asking import Told, if_asked, if_asked_or_free
 from jax_backend.attention import Pages
 from jax_backend.llama import Given, Llama
 from jax_backend.logits import Logits
@@ -192,10 +192,12 @@ def fed(last: Int32[Array, "W"], rows: Rows) -> Int32[Array, "B"]:
     return jnp.where(rows.token < 0, last[rows.slot], rows.token)
 
 
-@partial(jax.jit, static_argnums=4, donate_argnums=(0,))
-def draw(slots: Slots, rows: Rows, logits: Logits, mask: Mask, top: int) -> tuple[Slots, Drawn]:
+@partial(jax.jit, static_argnums=(4, 5), donate_argnums=(0,))
+def draw(
+    slots: Slots, rows: Rows, logits: Logits, mask: Mask, top: int, told: Told
+) -> tuple[Slots, Drawn]:
     """The second half: each row draws the next token. The mask may come when the first half is
-    under way. top: the most likeliest tokens that a report may list.
+    under way. top: the most likeliest tokens that a report may list. told: of the rows.
     """
     mine: Slots = jax.tree.map(lambda all: all[rows.slot], slots._replace(history=None))
     real = rows.slot < len(slots.token)
@@ -206,6 +208,7 @@ def draw(slots: Slots, rows: Rows, logits: Logits, mask: Mask, top: int) -> tupl
         asking_nothing(mine.params, ~real),
         narrowed(jax.tree.map(lambda all: all[rows.slot], history), mask),
         rows.position + 1 - mine.prompt,
+        told.searches,
     )
     report = if_asked(
         mine.reports & real,
@@ -215,6 +218,7 @@ def draw(slots: Slots, rows: Rows, logits: Logits, mask: Mask, top: int) -> tupl
             jnp.zeros((len(drawn), top), jnp.float32),
             jnp.zeros((len(drawn), top), jnp.int32),
         ),
+        told.reports,
     )
     slots = slots._replace(history=history, token=slots.token.at[rows.slot].set(drawn, mode="drop"))
     return slots, Drawn(drawn, jnp.isfinite(logits).all(axis=1), *report)

@@ -75,7 +75,7 @@ class Case:
 
 
 GROUPED = Case(B=3, T=1, N=4, K=2, H=16, S=16, M=3)
-LONG = Case(B=2, T=1, N=3, K=1, H=10, S=32, M=20, window=300)  # two splits on a GPU
+LONG = Case(B=2, T=1, N=3, K=1, H=10, S=32, M=20, window=300)  # five splits on a GPU
 CHUNK = Case(B=1, T=20, N=2, K=2, H=16, S=16, M=3)
 BLOCKS = Case(B=2, T=24, N=9, K=3, H=8, S=48, M=2, window=9)  # two of queries on a GPU
 CASES = {

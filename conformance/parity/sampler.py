@@ -59,9 +59,10 @@ def whole(example: Example, tally: Tally) -> None:
     rows = jax.tree.map(lambda *parts: np.stack(parts), *(sampler.Params.of(*d) for d in drawn))
     may = example["allowed"]
     history = sampler.History(may, seen, counts)
-    steps, noise, tokens = jax.device_get(
+    steps, noise, tokens, told = jax.device_get(
         together(sampler.trace, sampler.noise, sampler.sample)(x, rows, history, positions)
     )
+    same(tokens, told)
     for i, (asked, seed, choice) in enumerate(drawn):
         own = spec.History(params=asked, allowed=may[i], seen=seen[i], counts=counts[i].astype(int))
         last = follow(x[i], own, [logits[i] for logits in steps], tally)
@@ -79,7 +80,8 @@ def together(*parts: Callable[..., Any]) -> Callable[..., Any]:
 
     def all_of(x: Any, params: sampler.Params, history: sampler.History, positions: Any) -> Any:
         steps = [logits for _, logits in trace(x, params, history)]
-        return steps, noise(params, positions, V), sample(x, params, history, positions)
+        tokens = [sample(x, params, history, positions, searches) for searches in (None, True)]
+        return steps, noise(params, positions, V), *tokens
 
     result: Callable[..., Any] = jax.jit(all_of)
     return result

@@ -22,6 +22,7 @@ from conformance.parity.tolerance import near
 from conformance.parity.twins import SEEING, SMALL, Paged, apply, saved
 from conformance.parity.vision import TOWER, features
 from jax_backend import step
+from jax_backend.asking import Told
 from jax_backend.checkpoint import load
 from jax_backend.device import Device, Settings
 from jax_backend.engine import JaxEngine
@@ -151,7 +152,9 @@ def test_devices_tell_each_other_no_more_than_they_must(name: str, tp: int) -> N
     assert sizes == [4 * device.vocab_size]  # logits, and no weight
     _, logits = device.program.feed(*arguments)
     assert logits.sharding.is_fully_replicated
-    draw = step.draw.lower(device.slots, rows, logits, device.no_masks[4], device.top).compile()
+    draw = step.draw.lower(
+        device.slots, rows, logits, device.no_masks[4], device.top, Told()
+    ).compile()
     assert collectives(draw) == {}
 
 

@@ -102,9 +102,12 @@ def rounded(x: Any, w: Any) -> Any:
     return (x.astype(jnp.bfloat16) @ w.T.astype(jnp.bfloat16)).astype(jnp.float32)
 
 
-def temperature_too_early(x: Any, params: sampler.Params, history: Any, steps: Any = None) -> Any:
+def temperature_too_early(
+    x: Any, params: Any, history: Any, steps: Any = None, searches: bool | None = None
+) -> Any:
     mask, repetition, frequency, presence, temperature, *rest = steps or sampler.STEPS
-    return trace(x, params, history, [mask, repetition, frequency, temperature, presence, *rest])
+    wrong = [mask, repetition, frequency, temperature, presence, *rest]
+    return trace(x, params, history, wrong, searches)
 
 
 WRONG: list[tuple[str, ModuleType, str, Callable[..., Any]]] = [
