@@ -128,12 +128,7 @@ def attend(
         new = jnp.maximum(highest, scores.max(axis=-1, keepdims=True))
         weights = jnp.where(seen, jnp.exp(scores - new), 0)
         shrink = jnp.exp(highest - new)
-        values = jnp.einsum(
-            "bkrs,bksh->bkrh",
-            weights.astype(v_BKSH.dtype),
-            v_BKSH,
-            preferred_element_type=jnp.float32,
-        )
+        values = weighted_sum(weights.astype(v_BKSH.dtype), v_BKSH)
         return new, total * shrink + row_sum(weights)[..., None], out * shrink + values
 
     shape = q_BKRH.shape[:3]
@@ -146,6 +141,24 @@ def attend(
     _, total, out = jax.lax.fori_loop(first, positions_BT.max() // S + 1, page, start)
     out_BKGTH = (out / total).astype(q_BTNH.dtype).reshape(B, K, N // K, T, H)
     return out_BKGTH.transpose(0, 3, 1, 2, 4).reshape(B, T, N, H)
+
+
+def weighted_sum(
+    weights_BKRS: Float[Array, "B K R S"], v_BKSH: Float[Array, "B K S H"]
+) -> Float[Array, "B K R H"]:
+    """One product for each head, or, for a single query, additions that are written out: so small a
+    product takes longer than two plain loops.
+    """
+    if weights_BKRS.shape[2] > 1:
+        return jnp.einsum(
+            "bkrs,bksh->bkrh", weights_BKRS, v_BKSH, preferred_element_type=jnp.float32
+        )
+    weights = jax.lax.optimization_barrier(weights_BKRS)
+    terms_BKSH = (weights.swapaxes(2, 3) * v_BKSH).astype(jnp.float32)
+    total = terms_BKSH[:, :, 0]
+    for s in range(1, v_BKSH.shape[2]):
+        total = total + terms_BKSH[:, :, s]
+    return total[:, :, None]
 
 
 def padded(x: Array, shape: tuple[int, ...]) -> Array:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32
 
+from jax_backend.platform import platform
 from jax_backend.sums import row_sum
 
 Logits = Float32[Array, "B V"]
@@ -19,6 +20,7 @@ PerRow = Float32[Array, "B"]
 
 NEVER = np.float32(-np.inf)
 SMALLEST_TEMPERATURE = np.finfo(np.float32).tiny
+FEW = 128  # of the largest logits, which are found faster one by one than by bisection
 HIGHEST_BITS = np.int32(0x7F800000)  # those of +∞, the last of the ordered non-negative floats
 
 
@@ -64,11 +66,27 @@ def min_p(logits: Logits, fraction: PerRow) -> Logits:
     return jnp.where(jnp.exp(logits) >= fraction[:, None], logits, NEVER)
 
 
-def top_k(logits: Logits, k: Int32[Array, "B"]) -> Logits:
-    """The k-th largest logit is the highest that k tokens reach. k = 0, or V and more, is off."""
+def top_k(logits: Logits, k: Int32[Array, "B"], few: int = FEW) -> Logits:
+    """The k-th largest logit is the highest that k tokens reach. k = 0, or V and more, is off.
+
+    A CPU finds it among the `few` largest, if it is there for every row.
+    """
     vocab_size = logits.shape[1]
     target = jnp.where((k <= 0) | (k > vocab_size), vocab_size, k)
-    return keep_highest(logits, lambda kept: kept.sum(axis=1, dtype=jnp.int32), target)
+
+    def searched() -> Logits:
+        return keep_highest(logits, lambda kept: kept.sum(axis=1, dtype=jnp.int32), target)
+
+    if platform() != "cpu" or vocab_size <= few:
+        return searched()
+
+    def picked() -> Logits:
+        highest, _ = jax.lax.top_k(logits, few)
+        threshold = jnp.take_along_axis(highest, jnp.minimum(target, few)[:, None] - 1, axis=1)
+        kept = (logits >= threshold) | (target == vocab_size)[:, None]
+        return jnp.where(kept, logits, NEVER)
+
+    return jax.lax.cond(((target <= few) | (target == vocab_size)).all(), picked, searched)
 
 
 def top_p(logits: Logits, mass: PerRow) -> Logits:

@@ -6,9 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from conformance.parity.backends import Backend
+from conformance.parity.compiled import compiled
 from conformance.parity.properties import OF_FUNCTIONS, OF_MODELS
 from conformance.parity.property import OfModel, Property, Tally
 from conformance.parity.run import Trial
@@ -86,6 +89,16 @@ def test_a_choice_among_what_is_no_number_ends(wrong: float) -> None:
     halves = np.array([0.5, 0.5], np.float32)
     found = jax.jit(sampler.choose_in_nucleus)(x, np.zeros_like(x), halves)
     assert found[0] == 0
+
+
+@given(
+    x=hnp.arrays(np.float32, (3, V), elements=st.integers(-9, 0).map(np.float32)),
+    k=st.lists(st.integers(0, V + 1), min_size=3, max_size=3),
+    few=st.sampled_from([1, 5, V - 1]),
+)
+def test_a_few_are_picked_as_the_bisection_would(x: np.ndarray, k: list[int], few: int) -> None:
+    picked = compiled(l.top_k, 2)(x, np.array(k, np.int32), few)
+    np.testing.assert_array_equal(picked, compiled(l.top_k, 2)(x, np.array(k, np.int32), V))
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="others sum as they like")
