@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32
 
+from jax_backend.largest import largest
 from jax_backend.platform import platform
 from jax_backend.sums import row_sum
 
@@ -20,7 +21,7 @@ PerRow = Float32[Array, "B"]
 
 NEVER = np.float32(-np.inf)
 SMALLEST_TEMPERATURE = np.finfo(np.float32).tiny
-FEW = 128  # of the largest logits, which are found faster one by one than by bisection
+FEW = 64  # of the largest logits, which are found faster one by one than by bisection
 HIGHEST_BITS = np.int32(0x7F800000)  # those of +∞, the last of the ordered non-negative floats
 
 
@@ -81,7 +82,7 @@ def top_k(logits: Logits, k: Int32[Array, "B"], few: int = FEW) -> Logits:
         return searched()
 
     def picked() -> Logits:
-        highest, _ = jax.lax.top_k(logits, few)
+        highest, _ = largest(logits, few)
         threshold = jnp.take_along_axis(highest, jnp.minimum(target, few)[:, None] - 1, axis=1)
         kept = (logits >= threshold) | (target == vocab_size)[:, None]
         return jnp.where(kept, logits, NEVER)

@@ -1,9 +1,9 @@
 """What is reported as a log-probability: the twin of `reference.logprobs`, for B rows."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, Int32
 
+from jax_backend.largest import largest
 from jax_backend.sums import row_sum
 
 
@@ -20,5 +20,5 @@ def report(
     on a tie.
     """
     values = log_softmax(logits)
-    highest, ids = jax.lax.top_k(values, top)
+    highest, ids = largest(values, top)
     return jnp.take_along_axis(values, tokens[:, None], axis=1)[:, 0], highest, ids

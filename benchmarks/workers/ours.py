@@ -18,7 +18,7 @@ from benchmarks.workers.answering import answer
 from jax_backend.engine import JaxEngine
 from jax_backend.start import start
 from reference.params import CompletionParams
-from reference.request import End, Event, Request, Token
+from reference.request import End, Event, Prompt, Request, Token
 from reference.vocabulary import Vocabulary
 
 _fresh = itertools.count(1)
@@ -30,26 +30,32 @@ def prompt_of(length: int, stream: int) -> list[int]:
 
 
 def decode(engine: JaxEngine, streams: int, prompt: int, tokens: int, way: str = "greedy") -> float:
-    """Tokens per second from when every stream has its first, to the end of the first to end."""
+    """Tokens per second, of `tokens` for each stream, from when every one has its first."""
     arrived: queue.SimpleQueue[tuple[float, int, Event]] = queue.SimpleQueue()
+    tickets = []
     for i in range(streams):
         params = CompletionParams(max_tokens=tokens + 2 * streams, seed=i, **WAYS[way])
         request = Request.of(prompt_of(prompt, i), params)
-        engine.submit(request, lambda event, i=i: arrived.put((time.perf_counter(), i, event)))
-    begun: set[int] = set()
-    counted, ended, first, last = 0, 0, 0.0, 0.0
+        deliver = partial(stamped, arrived, i)
+        tickets.append(engine.submit(request, deliver))
+    waiting = set(range(streams))
+    while waiting:
+        first, i, _ = arrived.get()
+        waiting.discard(i)
+    for _ in range(streams * tokens):
+        last, _, event = arrived.get()
+        assert isinstance(event, Token), event
+    for ticket in tickets:
+        engine.abort(ticket)
+    ended = 0
     while ended < streams:
-        at, i, event = arrived.get()
-        if isinstance(event, End):
-            assert event.error is None, event.error
-            ended += 1
-        elif isinstance(event, Token) and not ended:
-            if len(begun) < streams:
-                begun.add(i)
-                first = at
-            else:
-                counted, last = counted + 1, at
-    return counted / (last - first)
+        ended += isinstance(arrived.get()[2], End)
+    return streams * tokens / (last - first)
+
+
+def stamped(arrived: queue.SimpleQueue[tuple[float, int, Event]], i: int, event: Event) -> None:
+    if not isinstance(event, Prompt):
+        arrived.put((time.perf_counter(), i, event))
 
 
 def prefill(engine: JaxEngine, prompt: int, known: bool = False) -> float:

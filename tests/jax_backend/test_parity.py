@@ -18,8 +18,11 @@ from conformance.parity.run import Trial
 from conformance.parity.strategies import V
 from jax_backend import logits as l
 from jax_backend import logprobs, sampler, step
+from jax_backend.largest import largest
 from jax_backend.sums import row_sum
 from reference.params import CompletionParams
+
+minus_infinity = st.just(np.float32(-np.inf))
 
 # Of the profile's examples, for what takes longer than the rest.
 SHARES = {
@@ -99,6 +102,18 @@ def test_a_choice_among_what_is_no_number_ends(wrong: float) -> None:
 def test_a_few_are_picked_as_the_bisection_would(x: np.ndarray, k: list[int], few: int) -> None:
     picked = compiled(l.top_k, 2)(x, np.array(k, np.int32), few)
     np.testing.assert_array_equal(picked, compiled(l.top_k, 2)(x, np.array(k, np.int32), V))
+
+
+@given(
+    x=hnp.arrays(np.float32, (2, 30), elements=st.integers(-3, 3).map(np.float32) | minus_infinity),
+    count=st.sampled_from([1, 3, 7, 30]),
+    group=st.sampled_from([1, 4, 8]),
+)
+def test_the_largest_are_those_of_a_sort(x: np.ndarray, count: int, group: int) -> None:
+    values, where = compiled(largest, 1, 2)(x, count, group)
+    expected = np.argsort(-x, axis=1, kind="stable")[:, :count]
+    np.testing.assert_array_equal(where, expected)
+    np.testing.assert_array_equal(values, np.take_along_axis(x, expected, axis=1))
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="others sum as they like")
