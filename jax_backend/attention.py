@@ -18,6 +18,7 @@ from reference.config import LlamaConfig
 
 Pages = PyTree[Array]  # the pages of one layer: arrays, whose first axis is the page
 
+TOGETHER = 16  # rows that a CPU takes through their pages together, at most
 MASKED = -1e30  # finite, so that a block in which nothing is seen changes nothing
 
 
@@ -101,6 +102,25 @@ def attend(
     tables_BM: Int32[Array, "B M"],
     positions_BT: Int32[Array, "B T"],
     window: int | None = None,
+) -> Float[Array, "B T N H"]:
+    """In groups of rows: what one of them waits for is the longest of its group, not of all."""
+    B = len(q_BTNH)
+    size = max(n for n in range(1, TOGETHER + 1) if B % n == 0)
+    if size == B:
+        return attend_together(q_BTNH, pages, tables_BM, positions_BT, window)
+    groups = jax.tree.map(
+        lambda x: x.reshape(B // size, size, *x.shape[1:]), (q_BTNH, tables_BM, positions_BT)
+    )
+    out = jax.lax.map(lambda g: attend_together(g[0], pages, g[1], g[2], window), groups)
+    return out.reshape(q_BTNH.shape)
+
+
+def attend_together(
+    q_BTNH: Float[Array, "B T N H"],
+    pages: KV,
+    tables_BM: Int32[Array, "B M"],
+    positions_BT: Int32[Array, "B T"],
+    window: int | None,
 ) -> Float[Array, "B T N H"]:
     """Page by page, with a running maximum and sum (Milakov and Gimelshein, "Online normalizer
     calculation for softmax", 2018). A page in which a row sees nothing leaves that row's numbers

@@ -21,6 +21,7 @@ from conformance.parity.attention import (
     GROUPED,
     HERE,
     LONG,
+    MANY,
     TPU,
     Case,
     Rows,
@@ -42,7 +43,7 @@ def rows_of(draw: st.DrawFn, case: Case) -> Rows:
     return random_rows(case, starts, counts, draw(st.integers(0, 2**32 - 1)))
 
 
-@pytest.mark.parametrize("case", [GROUPED, LONG, BLOCKS])
+@pytest.mark.parametrize("case", [GROUPED, LONG, BLOCKS, MANY])
 @pytest.mark.parametrize("attention", [CPU, GPU], ids=["cpu", "gpu"])
 @given(data=st.data())
 @settings(max_examples=10)
