@@ -1,11 +1,10 @@
 """This engine beside others, on one checkpoint, in turns, in one run.
 
     python -m benchmarks --peer llama.cpp=PYTHON:FILE.gguf --peer transformers=PYTHON [--json FILE]
-                         [--plot FILE.svg]
 
 A peer is found in an environment of its own, which its PYTHON belongs to; transformers-compiled is
-transformers with a cache of a fixed size and torch.compile. The checkpoint is made here
-(`--checkpoint`); `python -m conformance.servers.to_gguf` makes llama.cpp's file from it.
+transformers that decodes with a cache of a fixed size and torch.compile. The checkpoint is made
+here (`--checkpoint`); `python -m conformance.servers.to_gguf` makes llama.cpp's file from it.
 """
 
 import argparse
@@ -37,6 +36,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "prefill 512": {"name": "prefill", "prompt": 512},
     "prefill 2048": {"name": "prefill", "prompt": 2048},
 }
+PROMPTS = ["prefill 512", "prefill 2048"]
 OURS = "this engine"
 PEERS = {
     "llama.cpp": ("llama_cpp_worker.py",),
@@ -111,6 +111,8 @@ def command(peer: str, checkpoint: Path, precision: str) -> tuple[str, list[str]
         raise SystemExit(
             f"--peer {peer}: not NAME=PYTHON or NAME=PYTHON:FILE, of {', '.join(PEERS)}"
         )
+    if name == "llama.cpp" and precision != "float32":
+        raise SystemExit(f"--peer {peer}: its file is float32, and --precision {precision}")
     script, *rest = PEERS[name]
     words = [python, str(WORKERS / script), file or str(checkpoint), str(THREADS), precision, *rest]
     return name, words
@@ -142,16 +144,19 @@ def main() -> None:
     option("--precision", choices=("float32", "bfloat16"), default="float32")
     option("--checkpoint", type=Path, default=Path("build/bench"), help="made if absent")
     option("--peer", action="append", default=[], help="NAME=PYTHON[:FILE], repeatable")
-    option("--scenario", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
+    option("--scenario", nargs="+", choices=SCENARIOS, default=list(SCENARIOS)[:3] + PROMPTS)
     option("--repeats", type=int, default=5)
-    option("--slots", type=int, default=32, help="of this engine")
+    option("--slots", type=int, help="of this engine; if not given, for the most streams")
     option("--invariant", action="store_true", help="only widths that round alike, as it is served")
     option("--json", type=Path, help="write rows to this file")
-    option("--plot", type=Path, help="draw tokens per second against streams into this file")
     given = parser.parse_args()
+    most = max(SCENARIOS[name].get("streams", 1) for name in given.scenario)
+    slots = given.slots or most
+    if slots < most:
+        parser.error(f"--slots {slots}: {most} streams do not run together")
     directory = given.checkpoint / f"{given.shape}-{given.precision}"
     write(directory, given.shape, given.precision)
-    own = [sys.executable, "-m", "benchmarks.workers.ours", str(directory), str(given.slots)]
+    own = [sys.executable, "-m", "benchmarks.workers.ours", str(directory), str(slots)]
     own += [given.precision, *(["--invariant"] if given.invariant else [])]
     console = Console()
     with ExitStack() as stack:
@@ -175,8 +180,6 @@ def main() -> None:
             console.print(table(rows[-len(found) + 1 :]))
     if given.json:
         given.json.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
-    if given.plot:
-        draw(rows, given.plot)
 
 
 Rates = dict[str, list[float]]
@@ -225,32 +228,6 @@ def table(rows: Sequence[Row]) -> Table:
             f"{row.ours / row.floor:.2f}",
         )
     return result
-
-
-def draw(rows: Sequence[Row], file: Path) -> None:
-    """Tokens per second against streams, a line for each engine and one for what could be."""
-    from matplotlib import pyplot  # only here: it is no part of what a server needs
-
-    lines: dict[str, dict[int, float]] = {OURS: {}, "the weights read once a step": {}}
-    for row in rows:
-        scenario = SCENARIOS[row.scenario]
-        if scenario["name"] == "decode":
-            streams = scenario["streams"]
-            lines[OURS][streams] = row.ours
-            lines["the weights read once a step"][streams] = row.floor
-            lines.setdefault(row.peer, {})[streams] = row.theirs
-    figure, axes = pyplot.subplots(figsize=(7, 4.5))
-    for name, line in lines.items():
-        style = {"linestyle": ":", "color": "gray"} if "weights" in name else {"marker": "o"}
-        axes.plot(list(line), list(line.values()), label=name, **style)
-    axes.set(xscale="log", yscale="log", xlabel="streams", ylabel="tokens per second, all streams")
-    ticks = sorted(lines[OURS])
-    axes.set_xticks(ticks, labels=list(map(str, ticks)))
-    axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    figure.tight_layout()
-    figure.savefig(file)
 
 
 if __name__ == "__main__":

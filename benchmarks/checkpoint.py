@@ -33,7 +33,7 @@ def write(directory: Path, shape: str, precision: str = "float32") -> None:
         "max_position_embeddings": CONTEXT,
         "torch_dtype": precision,
         "bos_token_id": 1,
-        "eos_token_id": 2,
+        "eos_token_id": None,  # no text ends by chance
     }
     (directory / "config.json").write_text(json.dumps(fields, indent=2) + "\n")
     parts: dict[str, list[tuple[str, tuple[int, ...]]]] = defaultdict(list)

@@ -48,13 +48,14 @@ def squared(part: np.ndarray) -> float:
     return float(part @ part)
 
 
-def products(precision: str = "float32", side: int = 2048) -> float:
+def products(precision: str = "float32") -> float:
     """Operations per second of a product of two matrices, as NumPy's library does it or, on an
     accelerator, JAX.
     """
     if jax.default_backend() == "cpu":
-        a, b = np.ones((side, side), np.float32), np.ones((side, side), np.float32)
-        return rate(2 * side**3, lambda: a @ b)
+        side = 2048
+        ones = np.ones((side, side), np.float32)
+        return rate(2 * side**3, lambda: ones @ ones)
     side = 8192
     a = jax.random.normal(jax.random.key(0), (side, side), jnp.dtype(precision))
     product = jax.jit(lambda a: jnp.matmul(a, a, precision="highest"))

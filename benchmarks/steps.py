@@ -126,10 +126,11 @@ def main() -> None:
                 return drawn
 
             draw()
+            logits_each, draw_each = each(feed), each(draw)
             print(
                 f"{width} rows at {position}: logits {1e3 * median(feed):.2f} ms"
-                f" ({1e3 * each(feed):.2f} one behind the other), {reading / each(feed):.2f} of the"
-                f" floor; greedy draw {1e3 * median(draw):.2f} ({1e3 * each(draw):.2f})"
+                f" ({1e3 * logits_each:.2f} one behind the other, {reading / logits_each:.2f} of"
+                f" the floor); greedy draw {1e3 * median(draw):.2f} ({1e3 * draw_each:.2f})"
             )
             for name, seconds in operations(feed).most_common(given.operations):
                 print(f"    {1e3 * seconds:8.3f} ms  {name}")

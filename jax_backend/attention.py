@@ -105,14 +105,20 @@ def attend(
 ) -> Float[Array, "B T N H"]:
     """In groups of rows: what one of them waits for is the longest of its group, not of all."""
     B = len(q_BTNH)
-    size = max(n for n in range(1, TOGETHER + 1) if B % n == 0)
-    if size == B:
+    groups = -(-B // TOGETHER)
+    if groups == 1:
         return attend_together(q_BTNH, pages, tables_BM, positions_BT, window)
-    groups = jax.tree.map(
-        lambda x: x.reshape(B // size, size, *x.shape[1:]), (q_BTNH, tables_BM, positions_BT)
+    size = -(-B // groups)
+
+    def grouped(x: Array) -> Array:
+        rows = jnp.pad(x, [(0, groups * size - B)] + [(0, 0)] * (x.ndim - 1), mode="edge")
+        return rows.reshape(groups, size, *x.shape[1:])
+
+    out = jax.lax.map(
+        lambda rows: attend_together(rows[0], pages, rows[1], rows[2], window),
+        (grouped(q_BTNH), grouped(tables_BM), grouped(positions_BT)),
     )
-    out = jax.lax.map(lambda g: attend_together(g[0], pages, g[1], g[2], window), groups)
-    return out.reshape(q_BTNH.shape)
+    return out.reshape(groups * size, *q_BTNH.shape[1:])[:B]
 
 
 def attend_together(
@@ -173,8 +179,8 @@ def weighted_sum(
         return jnp.einsum(
             "bkrs,bksh->bkrh", weights_BKRS, v_BKSH, preferred_element_type=jnp.float32
         )
-    weights = jax.lax.optimization_barrier(weights_BKRS)
-    terms_BKSH = (weights.swapaxes(2, 3) * v_BKSH).astype(jnp.float32)
+    weights = jax.lax.optimization_barrier(weights_BKRS).astype(jnp.float32)
+    terms_BKSH = weights.swapaxes(2, 3) * v_BKSH.astype(jnp.float32)
     total = terms_BKSH[:, :, 0]
     for s in range(1, v_BKSH.shape[2]):
         total = total + terms_BKSH[:, :, s]

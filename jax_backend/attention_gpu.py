@@ -7,8 +7,9 @@ Pages are those of a CPU, with head_dim padded to a power of two, as Triton want
     a sum over the splits  →  (B, T, N, H)
 
 The context is split where there are too few queries to keep a GPU busy (Dao et al.,
-"Flash-Decoding for long-context inference", 2023). Blocks and splits follow from shapes alone,
-never from the load, so a row's bits do not depend on what else is in the batch.
+"Flash-Decoding for long-context inference", 2023). Blocks and splits follow from shapes alone, so a
+row's bits do not depend on what else is in the batch. On how wide that is they may: such widths are
+not used together (`Device._bits`).
 """
 
 import math

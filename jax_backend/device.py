@@ -18,6 +18,7 @@ from jax_backend.asking import Told, all_told, tell
 from jax_backend.grammar import Grammars
 from jax_backend.llama import Given, Llama
 from jax_backend.plan import Choice, Chunk, Job, Plan, Reading, Row
+from jax_backend.platform import on_gpu
 from jax_backend.sampler import History, Params
 from reference.language.errors import UnsupportedFormat
 from reference.params import CompletionParams
@@ -32,8 +33,8 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """widths: the sizes of a batch, ascending, each compiled once; the largest is how many choices
-    run at once. invariant: whether only widths are used that round alike, so that no answer
+    """widths: the sizes of a batch, ascending, each compiled beforehand; the largest is how many
+    choices run at once. invariant: whether only widths are used that round alike, so that no answer
     depends, by a single bit, on what else is running. pages: of the cache, each of page_size
     tokens. chunks: the sizes in which prompts are read, ascending, each compiled once. images: the
     sizes of a batch of images, likewise. top: the most that `logprobs` may ask for.
@@ -85,6 +86,7 @@ class Device:
         self.grammars = Grammars(vocabulary, eos)
         self.vocab_size = config.vocab_size
         self.top = min(settings.top, config.vocab_size)
+        self.context = config.max_position_embeddings
         self.table = -(-config.max_position_embeddings // settings.page_size)
         graph, state = nnx.split(model)
         self.weights, structure = jax.tree.flatten(state)
@@ -310,24 +312,27 @@ class Device:
             logger.info("batches of %s round differently from %d: not used", dropped, widest)
 
     def _bits(self, width: int) -> list[bytes]:
-        """A text of three tokens in a batch of this width, as its first row, in the middle and as
-        its last: the bits of its keys and values in every layer, and of its log-probabilities.
+        """Three texts of one token in a batch of this width, as its first row, in the middle and as
+        its last, and a token far on in a text that is made up: the bits of its keys and values in
+        every layer, and of its log-probabilities.
         """
+        self.layers = step.fill_page(self.layers, np.int32(1))
+        far = min(self.context, self.context if on_gpu() else 2 * self.settings.page_size) - 1
         numbers: list[Any] = []
-        for position in range(3):
-            row = position * (width - 1) // 2
+        for i, position in enumerate((0, 0, 0, far)):
+            row = min(i, 2) * (width - 1) // 2
             rows = step.Rows(
                 slot=np.full(width, self.settings.slots, np.int32),
                 position=np.zeros(width, np.int32),
                 token=np.full(width, -1, np.int32),
                 table=np.zeros((width, self.table), np.int32),
             )
-            rows.slot[row], rows.position[row], rows.table[row, 0] = 0, position, 1
-            rows.token[row] = (1 + position) * (self.vocab_size - 1) // 4
+            rows.slot[row], rows.position[row], rows.table[row] = 0, position, 1
+            rows.token[row] = (1 + i) * (self.vocab_size - 1) // 5
             logits = self._feed(rows, self.no_images.get(width))
             drawn = self._draw(rows, logits, self.no_masks[width], all_told()[-1])
             numbers += [drawn.logprob[row], drawn.top[row]]
-        numbers += [pages[1] for pages in jax.tree.leaves(self.layers)]
+            numbers += [pages[1] for pages in jax.tree.leaves(self.layers)]
         return [np.asarray(n).tobytes() for n in numbers]
 
 

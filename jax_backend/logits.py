@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float32, Int32
 
 from jax_backend.largest import largest
 from jax_backend.platform import platform
-from jax_backend.sums import row_sum
+from jax_backend.sums import written_out
 
 Logits = Float32[Array, "B V"]
 PerRow = Float32[Array, "B"]
@@ -95,7 +95,7 @@ def top_p(logits: Logits, mass: PerRow) -> Logits:
     weights = jnp.exp(logits)
 
     def reached(kept: Bool[Array, "B V"]) -> Float32[Array, "B"]:
-        return row_sum(jnp.where(kept, weights, 0))
+        return written_out(jnp.where(kept, weights, 0))
 
     target = mass * reached(jnp.ones_like(logits, dtype=jnp.bool_))
     return jnp.where(mass[:, None] >= 1, logits, keep_highest(logits, reached, target))

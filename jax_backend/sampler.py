@@ -1,5 +1,6 @@
 """From logits to tokens, for B rows that each have parameters of their own: the twin of
-`reference.sampler`. `STEPS` is the same list; a step that no row asks for is skipped on the device.
+`reference.sampler`. `STEPS` is the same list; what no row asks for is skipped, as
+`jax_backend.asking` tells.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ from jaxtyping import Array, Bool, Float32, Int32, UInt32
 from jax_backend import logits as l
 from jax_backend.asking import if_asked, if_asked_or_free
 from jax_backend.logits import Logits, PerRow
-from jax_backend.sums import row_sum
+from jax_backend.sums import written_out
 from jax_backend.threefry import gumbel, random_bits, seed_key
 from reference.params import CompletionParams
 
@@ -180,13 +181,13 @@ def choose_in_nucleus(
     the rest is tried. (A row that is not a number ends at once: it has nothing above its floor.)
     """
     scores, weights = logits + noise, jnp.exp(logits)
-    target = jnp.where(mass >= 1, jnp.inf, mass * row_sum(weights))
+    target = jnp.where(mass >= 1, jnp.inf, mass * written_out(weights))
 
     def attempt(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         floor, settled, chosen = state
         token = l.likeliest(jnp.where(logits > floor[:, None], scores, l.NEVER))
         level = jnp.take_along_axis(logits, token[:, None], axis=1)
-        likelier = row_sum(jnp.where(logits > level, weights, 0))
+        likelier = written_out(jnp.where(logits > level, weights, 0))
         kept = (likelier < target) | (likelier == 0) | ~(level[:, 0] > floor)
         return (
             jnp.where(settled, floor, level[:, 0]),

@@ -1,6 +1,7 @@
 """What the device computes: looking at images, reading a chunk of a prompt, one decoding step for a
 batch of rows, and the small changes between them. Every function here is compiled once for each
-shape it is given, and everything that differs from request to request is an array.
+shape it is given, and everything that differs from request to request is an array (but for what a
+GPU is told, `jax_backend.asking`).
 
 A slot keeps, on the device, what belongs to one choice. A row of a batch is one choice that feeds
 one token; a row that only fills the batch up has a slot beyond the last, whose changes are dropped.
@@ -124,6 +125,17 @@ def copy_page(
     return jax.tree.map(lambda pages: pages.at[target].set(pages[source]), layers)
 
 
+@partial(jax.jit, donate_argnums=(0,))
+def fill_page(layers: list[Pages], page: Int32[Array, ""]) -> list[Pages]:
+    """Made-up numbers in one page of every layer."""
+
+    def filled(pages: Array) -> Array:
+        i = jnp.arange(pages[0].size, dtype=jnp.float32).reshape(pages.shape[1:])
+        return pages.at[page].set(jnp.sin(i).astype(pages.dtype))
+
+    return jax.tree.map(filled, layers)
+
+
 def nothing_given(size: int, width: int, dtype: jnp.dtype) -> Given:
     """No image in any of `size` places."""
     return Given(jnp.zeros((size, width), dtype), jnp.zeros(size, jnp.bool_))
@@ -212,7 +224,8 @@ def draw(
     )
     report = if_asked(
         mine.reports & real,
-        lambda: logprobs.report(logits, drawn, top),
+        # apart, so that it rounds alike whatever else there is
+        lambda: logprobs.report(jax.lax.optimization_barrier(logits), drawn, top),
         lambda: (
             jnp.zeros(len(drawn), jnp.float32),
             jnp.zeros((len(drawn), top), jnp.float32),
@@ -225,7 +238,7 @@ def draw(
 
 
 def narrowed(history: History, mask: Mask) -> History:
-    """What the masks leave of what is allowed; as it was, at no cost, if no row has one."""
+    """What the masks leave of what is allowed; as it was, if no row has one."""
 
     def unpacked() -> Bool[Array, "B V"]:
         bits = mask.bits[:, :, None] >> jnp.arange(32, dtype=jnp.int32)[None, None] & 1

@@ -14,13 +14,18 @@ MOST = 64  # additions in a row: what a compiler unrolls without a thought
 
 
 def row_sum(x: Float32[Array, "... N"]) -> Float32[Array, "..."]:
-    """The sum along the last axis, in an order that N alone decides.
+    """The sum along the last axis; on a CPU, in an order that N alone decides. Other platforms use
+    their own reduction.
+    """
+    return written_out(x) if platform() == "cpu" else x.sum(axis=-1)
+
+
+def written_out(x: Float32[Array, "... N"]) -> Float32[Array, "..."]:
+    """The sum along the last axis, in an order that N alone decides, on every platform.
 
     `MOST` strides are added to each other, lane by lane, and their sums in the same way, until one
-    is left. Other platforms than a CPU use their own reduction.
+    is left.
     """
-    if platform() != "cpu":
-        return x.sum(axis=-1)
     while (n := x.shape[-1]) > 1:
         lanes = -(-n // MOST)
         strides = -(-n // lanes)

@@ -34,13 +34,14 @@ def decode(engine: JaxEngine, streams: int, prompt: int, tokens: int, way: str =
     arrived: queue.SimpleQueue[tuple[float, int, Event]] = queue.SimpleQueue()
     tickets = []
     for i in range(streams):
-        params = CompletionParams(max_tokens=tokens + 2 * streams, seed=i, **WAYS[way])
+        params = CompletionParams(max_tokens=tokens + 4 * streams + 16, seed=i, **WAYS[way])
         request = Request.of(prompt_of(prompt, i), params)
         deliver = partial(stamped, arrived, i)
         tickets.append(engine.submit(request, deliver))
     waiting = set(range(streams))
     while waiting:
-        first, i, _ = arrived.get()
+        first, i, event = arrived.get()
+        assert isinstance(event, Token), event
         waiting.discard(i)
     for _ in range(streams * tokens):
         last, _, event = arrived.get()

@@ -78,7 +78,7 @@ GROUPED = Case(B=3, T=1, N=4, K=2, H=16, S=16, M=3)
 LONG = Case(B=2, T=1, N=3, K=1, H=10, S=32, M=20, window=300)  # five splits on a GPU
 CHUNK = Case(B=1, T=20, N=2, K=2, H=16, S=16, M=3)
 BLOCKS = Case(B=2, T=24, N=9, K=3, H=8, S=48, M=2, window=9)  # two of queries on a GPU
-MANY = Case(B=20, T=1, N=2, K=2, H=8, S=16, M=3, window=20)  # two groups on a CPU
+MANY = Case(B=17, T=1, N=2, K=2, H=8, S=16, M=3, window=20)  # two groups on a CPU
 CASES = {
     "grouped": GROUPED,
     "long": LONG,
@@ -86,6 +86,7 @@ CASES = {
     "blocks": BLOCKS,
     "many": MANY,
     "grouped, bfloat16": replace(GROUPED, dtype="bfloat16"),
+    "many, bfloat16": replace(MANY, dtype="bfloat16"),
     "chunk, bfloat16": replace(CHUNK, dtype="bfloat16"),
 }
 

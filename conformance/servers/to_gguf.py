@@ -103,7 +103,7 @@ def add_vocabulary(writer: Any, directory: Path, config: LlamaConfig) -> None:
     settings = tokenizer_files.read_config(directory / "tokenizer_config.json")
     tokens = list(vocabulary(proto, settings, config.vocab_size))
     eos = checkpoint.read_eos_token_ids(directory, config)
-    if len(eos) != 1:
+    if len(eos) > 1:
         raise NotConvertible(f"eos_token_id: {eos}, and a file has room for one")
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
@@ -111,7 +111,8 @@ def add_vocabulary(writer: Any, directory: Path, config: LlamaConfig) -> None:
     writer.add_token_scores([score for _, score, _ in tokens])
     writer.add_token_types([kind for _, _, kind in tokens])
     writer.add_bos_token_id(trainer.bos_id)
-    writer.add_eos_token_id(eos[0])
+    for token in eos:
+        writer.add_eos_token_id(token)
     writer.add_unk_token_id(trainer.unk_id)
     writer.add_add_bos_token(bool(settings.get("add_bos_token", True)))
     writer.add_add_eos_token(bool(settings.get("add_eos_token", False)))

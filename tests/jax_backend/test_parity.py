@@ -2,6 +2,9 @@
 `python -m conformance parity` would try; and what a property cannot say.
 """
 
+from typing import Any
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,11 +18,11 @@ from conformance.parity.compiled import compiled
 from conformance.parity.properties import OF_FUNCTIONS, OF_MODELS
 from conformance.parity.property import OfModel, Property, Tally
 from conformance.parity.run import Trial
-from conformance.parity.strategies import V
+from conformance.parity.strategies import FLAGS, ROWS, SAMPLED, V, per_row
+from jax_backend import asking, logprobs, sampler, step
 from jax_backend import logits as l
-from jax_backend import logprobs, sampler, step
 from jax_backend.largest import largest
-from jax_backend.sums import row_sum
+from jax_backend.sums import written_out
 from reference.params import CompletionParams
 
 minus_infinity = st.just(np.float32(-np.inf))
@@ -116,11 +119,29 @@ def test_the_largest_are_those_of_a_sort(x: np.ndarray, count: int, group: int) 
     np.testing.assert_array_equal(values, np.take_along_axis(x, expected, axis=1))
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="others sum as they like")
+@given(asked=per_row(SAMPLED), x=ROWS, seen=FLAGS, seed=st.integers(0, 2**64 - 1))
+def test_what_the_host_tells_a_gpu_changes_no_token(
+    asked: list[dict[str, Any]], x: np.ndarray, seen: np.ndarray, seed: int
+) -> None:
+    params = [CompletionParams(**row) for row in asked]
+    rows = jax.tree.map(
+        lambda *parts: np.stack(parts), *(sampler.Params.of(p, seed, 0) for p in params)
+    )
+    history = sampler.History(np.ones_like(seen), seen, seen.astype(np.int32))
+    with mock.patch.object(asking, "on_gpu", lambda: True):
+        told = asking.tell(params)
+    sample = compiled(sampler.sample, 4)
+    tokens = [
+        sample(x, rows, history, np.zeros(len(x), np.int32), searches)
+        for searches in (None, told.searches)
+    ]
+    np.testing.assert_array_equal(*tokens)
+
+
 @pytest.mark.parametrize("size", [1, 5, 64, 65, 192, 768, 5000])
 def test_a_sum_does_not_depend_on_the_rows_beside_it(size: int) -> None:
     x = np.random.default_rng(0).normal(size=(16, size)).astype(np.float32)
-    sums = [np.asarray(jax.jit(row_sum)(x[:count])) for count in (1, 2, 3, 8, 16)]
+    sums = [np.asarray(jax.jit(written_out)(x[:count])) for count in (1, 2, 3, 8, 16)]
     for found in sums:
         np.testing.assert_array_equal(found, sums[-1][: len(found)])
     exact = x.astype(np.float64).sum(axis=1)
