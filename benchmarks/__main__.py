@@ -37,6 +37,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "prefill 2048": {"name": "prefill", "prompt": 2048},
 }
 PROMPTS = ["prefill 512", "prefill 2048"]
+AWAKE = {"name": "prefill", "prompt": 64}
 OURS = "this engine"
 PEERS = {
     "llama.cpp": ("llama_cpp_worker.py",),
@@ -186,13 +187,16 @@ Rates = dict[str, list[float]]
 
 
 def measure(ours: Worker, peers: Sequence[Worker], name: str, repeats: int) -> Rates:
-    """One scenario, all engines in turns. The first turn warms up, and does not count."""
+    """One scenario, all engines in turns, each of which begins with a short prompt: it has stood
+    still before. The first turn warms up, and does not count.
+    """
     scenario = SCENARIOS[name]
     way, more = WAYS[scenario["name"]]
     asked = [(w.name, w, scenario) for w in (ours, *peers)] + [(way, ours, scenario | more)]
     found: Rates = {who: [] for who, _, _ in asked}
     for _ in range(repeats + 1):
         for who, worker, question in asked:
+            worker.ask(AWAKE)
             found[who].append(worker.ask(question))
     return {who: rates[1:] for who, rates in found.items()}
 
