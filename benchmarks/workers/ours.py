@@ -6,6 +6,7 @@ No peer promises the same bits in a crowd, so every width is used unless it is t
 import itertools
 import queue
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from benchmarks.workers.answering import answer
 from jax_backend.engine import JaxEngine
 from jax_backend.start import start
 from reference.params import CompletionParams
-from reference.request import End, Event, Prompt, Request, Token
+from reference.request import End, Event, Request, Token
 from reference.vocabulary import Vocabulary
 
 _fresh = itertools.count(1)
@@ -31,32 +32,46 @@ def prompt_of(length: int, stream: int) -> list[int]:
 
 def decode(engine: JaxEngine, streams: int, prompt: int, tokens: int, way: str = "greedy") -> float:
     """Tokens per second, of `tokens` for each stream, from when every one has its first."""
-    arrived: queue.SimpleQueue[tuple[float, int, Event]] = queue.SimpleQueue()
+    count = Count(streams, tokens)
     tickets = []
     for i in range(streams):
         params = CompletionParams(max_tokens=tokens + 4 * streams + 16, seed=i, **WAYS[way])
         request = Request.of(prompt_of(prompt, i), params)
-        deliver = partial(stamped, arrived, i)
-        tickets.append(engine.submit(request, deliver))
-    waiting = set(range(streams))
-    while waiting:
-        first, i, event = arrived.get()
-        assert isinstance(event, Token), event
-        waiting.discard(i)
-    for _ in range(streams * tokens):
-        last, _, event = arrived.get()
-        assert isinstance(event, Token), event
+        tickets.append(engine.submit(request, partial(count.take, i)))
+    count.done.wait()
     for ticket in tickets:
         engine.abort(ticket)
-    ended = 0
-    while ended < streams:
-        ended += isinstance(arrived.get()[2], End)
-    return streams * tokens / (last - first)
+    count.ended.acquire()
+    assert count.left == 0, "a stream ended before its time"
+    return streams * tokens / (count.last - count.first)
 
 
-def stamped(arrived: queue.SimpleQueue[tuple[float, int, Event]], i: int, event: Event) -> None:
-    if not isinstance(event, Prompt):
-        arrived.put((time.perf_counter(), i, event))
+class Count:
+    """Of what streams bring, on the engine's own thread: no other has to wake for a token.
+
+    first, last: when every stream had begun, and when `left` tokens more were there.
+    """
+
+    def __init__(self, streams: int, tokens: int) -> None:
+        self.waiting, self.running = set(range(streams)), streams
+        self.left = streams * tokens
+        self.first = self.last = 0.0
+        self.done, self.ended = threading.Event(), threading.Semaphore(0)
+
+    def take(self, stream: int, event: Event) -> None:
+        if isinstance(event, End):
+            self.running -= 1
+            self.done.set()
+            if not self.running:
+                self.ended.release()
+        elif isinstance(event, Token) and self.waiting:
+            self.waiting.discard(stream)
+            self.first = time.perf_counter()
+        elif isinstance(event, Token) and self.left:
+            self.left -= 1
+            if not self.left:
+                self.last = time.perf_counter()
+                self.done.set()
 
 
 def prefill(engine: JaxEngine, prompt: int, known: bool = False) -> float:
