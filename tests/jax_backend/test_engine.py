@@ -4,6 +4,7 @@ the reference, in every circumstance, is in test_parity.py.
 
 import queue
 import threading
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -13,8 +14,9 @@ import pytest
 
 from conformance.parity.requests import FORMATS, Asked, collect
 from jax_backend import step
+from jax_backend.attention import for_platform
 from jax_backend.checkpoint import load
-from jax_backend.device import Settings
+from jax_backend.device import Device, Settings
 from jax_backend.engine import JaxEngine
 from reference.model import Model
 from reference.request import End, Request, Token
@@ -186,6 +188,20 @@ def test_logits_that_are_not_finite_fail_their_request_alone(spec: Model) -> Non
     assert isinstance(bad.error, ValueError) and "finite" in str(bad.error)
     assert good.error is None
     engine.close()
+
+
+def test_a_width_that_rounds_otherwise_far_on_in_a_text_is_not_used(spec: Model) -> None:
+    here = for_platform(jax.default_backend())
+
+    def attend(q: jax.Array, pages: Any, tables: Any, positions: jax.Array, *rest: Any) -> Any:
+        out = here.attend(q, pages, tables, positions, *rest)
+        otherwise = (positions > 40) & (len(q) == 2)
+        return jnp.where(otherwise[:, :, None, None], out * (1 + 2**-20), out)
+
+    model = load(spec.checkpoint.directory, attention=replace(here, attend=attend), context=64)
+    device = Device(model, frozenset(), spec.vocabulary, replace(TIGHT, widths=(2, 4), pages=4))
+    device.warm_up(lambda *_: None)
+    assert device.widths == (4,)
 
 
 @pytest.mark.parametrize("wrong", [{"widths": (8, 4)}, {"widths": ()}, {"chunks": (0, 8)}])
