@@ -28,10 +28,10 @@ check: setup ## ruff, mypy and import-linter
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
 tiny-model: setup ## train the embedded model again from its seed
-	$(KEEP) $(BIN)/python -m jax_backend.embedded
+	$(KEEP) $(BIN)/python -m jax_backend.training.text
 
 vision-model: setup ## train the embedded model that sees, again from its seed
-	$(KEEP) $(BIN)/python -m jax_backend.embedded.vision
+	$(KEEP) $(BIN)/python -m jax_backend.training.vision
 
 goldens: .venv-goldens/ready ## regenerate tests/goldens from torch and transformers
 	.venv-goldens/bin/python -m tests.goldens.make

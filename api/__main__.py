@@ -15,12 +15,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from api.app import create_app
+from api.arguments import check_bind, keys_of, parser
 from api.engine import Served
-from api.options import check_bind, keys_of, parser
 from api.server import Server, listen
-from reference import checkpoint, images, tokenizer
-from reference.model import load, vocabulary
-from reference.pictures import Limits
+from reference.bundle import load, vocabulary
+from reference.images import placement
+from reference.images.decoding import Limits
+from reference.model import checkpoint
+from reference.tokenizer import loader
 
 EDGE = 2**16  # bytes
 
@@ -85,13 +87,13 @@ def reference(options: argparse.Namespace) -> Served:
 def jax(options: argparse.Namespace) -> Served:
     """The same, batched and compiled. Raises ImportError too, if JAX is not installed."""
     try:
-        from jax_backend.start import start
+        from jax_backend.launch import start
     except ImportError as error:
         raise ImportError(f"--backend jax: {error} (it is in the extra 'jax')") from error
 
-    words = tokenizer.load(options.model)
+    words = loader.load(options.model)
     eyes = checkpoint.read_config(options.model).vision
-    sight = images.load(options.model, eyes, words, limits(options))
+    sight = placement.load(options.model, eyes, words, limits(options))
     with progress_bar("compiling") as progress:
         started = start(
             options.model,

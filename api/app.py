@@ -11,9 +11,9 @@ from api.auth import Keys
 from api.completions import Completions
 from api.engine import Served
 from api.errors import HANDLERS, unknown_model
-from api.openapi import document
+from api.schema.openapi import document
+from api.schema.response import Health, Model, ModelList
 from api.service import Service
-from api.shapes import Health, Model, ModelList
 
 PREFIXES = ("/v1/openai", "/v1")
 

@@ -10,10 +10,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.answer import Answer
-from api.body import read
 from api.engine import Stream
-from api.order import place
+from api.prepare import place
+from api.response import Answer
+from api.schema.parsing import read
 from api.service import Call, Service, ignored_header
 from api.sse import send_events
 

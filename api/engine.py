@@ -10,9 +10,9 @@ from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 
-from reference.images import Sight
+from reference.images.placement import Sight
 from reference.request import End, Event, Request
-from reference.tokenizer import Tokenizer
+from reference.tokenizer.protocol import Tokenizer
 
 PATIENCE = 2.0  # seconds of silence after which the engine is asked whether it is alive
 

@@ -14,10 +14,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ExceptionHandler
 
 from api.engine import EngineDown
-from reference.images import ImageCount, TextOnly, TooManyImages
-from reference.pictures import ImageError
+from reference.grammar.response_format import UnsupportedFormat
+from reference.images.decoding import ImageError
+from reference.images.placement import ImageCount, TextOnly, TooManyImages
 from reference.prompt import EmptyPrompt, UnknownToken
-from reference.response_format import UnsupportedFormat
 from reference.stopping import ContextLengthExceeded
 
 # What a model cannot do: known before it is asked.

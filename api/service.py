@@ -11,10 +11,10 @@ from urllib.parse import quote
 from pydantic import ValidationError
 
 from api.auth import Keys
-from api.body import MAX_ERRORS, Detail, details, forbidden, parse, unknown
 from api.engine import Served
 from api.errors import Invalid, draining, engine_down, rate_limited, unknown_model
-from api.wire import KNOWN, CompletionRequest, request_model
+from api.schema.parsing import MAX_ERRORS, Detail, details, forbidden, parse, unknown
+from api.schema.request import KNOWN, CompletionRequest, request_model
 
 MAX_IGNORED = 1000  # characters of x-ignored-parameters
 

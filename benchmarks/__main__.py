@@ -4,7 +4,7 @@
 
 A peer is found in an environment of its own, which its PYTHON belongs to; transformers-compiled is
 transformers that decodes with a cache of a fixed size and torch.compile. The checkpoint is made
-here (`--checkpoint`); `python -m conformance.servers.to_gguf` makes llama.cpp's file from it.
+here (`--checkpoint`); `python -m conformance.third_party.to_gguf` makes llama.cpp's file from it.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.checkpoint import write
-from benchmarks.floor import THREADS
+from benchmarks.roofline import THREADS
 from benchmarks.shapes import SHAPES, config, read_weights
 
 WORKERS = Path(__file__).parent / "workers"

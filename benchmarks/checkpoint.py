@@ -10,11 +10,11 @@ import ml_dtypes  # noqa: F401  # registers bfloat16
 import numpy as np
 from safetensors.numpy import save_file
 
-from benchmarks.floor import THREADS
+from benchmarks.roofline import THREADS
 from benchmarks.shapes import config, config_json
-from reference.checkpoint import INDEX
-from reference.model import EMBEDDED
-from reference.weights import expected_tensors
+from reference.bundle import EMBEDDED
+from reference.model.checkpoint import INDEX
+from reference.model.weights import expected_tensors
 
 CONTEXT = 4096
 TOKENIZER = ("tokenizer.model", "tokenizer_config.json", "special_tokens_map.json")

@@ -13,14 +13,14 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from benchmarks.bare_loop import Weights, loop
+from benchmarks.decode_baseline import Weights, loop
 from benchmarks.shapes import SHAPES, config, random_model, vocabulary
-from jax_backend.device import Settings
-from jax_backend.engine import JaxEngine
-from jax_backend.llama import Llama
+from jax_backend.model.llama import Llama
+from jax_backend.serving.engine import JaxEngine
+from jax_backend.serving.executor import Settings
+from reference.grammar.response_format import language_of
 from reference.params import CompletionParams
 from reference.request import End, Event, Request, Token
-from reference.response_format import language_of
 
 GREEDY = {"temperature": 0.0}
 SAMPLED = {"temperature": 0.8, "top_p": 0.9}

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jax_backend.llama import Llama, rotation
-from reference.config import LlamaConfig
-from reference.vocabulary import Vocabulary
-from reference.weights import EMBEDDING, expected_tensors
+from jax_backend.model.llama import Llama, rotation
+from reference.model.config import LlamaConfig
+from reference.model.weights import EMBEDDING, expected_tensors
+from reference.tokenizer.vocabulary import Vocabulary
 
 SHAPES = {
     "134M": {

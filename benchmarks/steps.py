@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import floor
+from benchmarks import roofline
 from benchmarks.shapes import SHAPES, config, random_model, read_weights, vocabulary
-from jax_backend import step
-from jax_backend.asking import all_told
-from jax_backend.device import Device, Settings
+from jax_backend.numerics.branches import all_told
+from jax_backend.serving import step
+from jax_backend.serving.executor import Device, Settings
 
 REPEATS = 20
 PAGE = 64
@@ -101,7 +101,7 @@ def main() -> None:
         page_size=PAGE,
     )
     device = Device(model, frozenset({0}), vocabulary(shape.vocab_size), settings)
-    reading = read_weights(shape) * jnp.dtype(given.precision).itemsize / floor.bandwidth()
+    reading = read_weights(shape) * jnp.dtype(given.precision).itemsize / roofline.bandwidth()
     print(
         f"{given.shape}, {given.precision}, {jax.devices()[0].device_kind}, jax {jax.__version__}"
     )

@@ -23,11 +23,12 @@ from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jax_backend import sharding, step
-from jax_backend.llama import Llama
+from jax_backend.model import sharding
+from jax_backend.model.llama import Llama
+from jax_backend.model.sharding import TP
 from jax_backend.platform import compiling_for
-from jax_backend.sharding import TP
-from reference.config import LlamaConfig
+from jax_backend.serving import step
+from reference.model.config import LlamaConfig
 
 GIB = 2**30
 PAGE = 64  # positions

@@ -3,10 +3,10 @@
 import sys
 from collections.abc import Sequence
 
-from conformance import commands
-from conformance.inputs import CannotRun
-from conformance.options import parser
-from conformance.progress import INTERRUPTED
+from conformance.cli import commands
+from conformance.cli.arguments import parser
+from conformance.cli.inputs import CannotRun
+from conformance.cli.progress import INTERRUPTED
 from conformance.reports.shown import line
 
 

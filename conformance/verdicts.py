@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from conformance.exchange import Exchange
+from conformance.http.exchange import Exchange
 
 
 class Level(StrEnum):

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32
 
-from jax_backend.largest import largest
+from jax_backend.numerics.reductions import written_out
+from jax_backend.numerics.top_k import largest
 from jax_backend.platform import platform
-from jax_backend.sums import written_out
 
 Logits = Float32[Array, "B V"]
 PerRow = Float32[Array, "B"]

@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, Int32
 
-from jax_backend.largest import largest
-from jax_backend.sums import row_sum
+from jax_backend.numerics.reductions import row_sum
+from jax_backend.numerics.top_k import largest
 
 
 def log_softmax(logits: Float32[Array, "B V"]) -> Float32[Array, "B V"]:

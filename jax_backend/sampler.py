@@ -1,6 +1,6 @@
 """From logits to tokens, for B rows that each have parameters of their own: the twin of
 `reference.sampler`. `STEPS` is the same list; what no row asks for is skipped, as
-`jax_backend.asking` tells.
+`jax_backend.numerics.branches` tells.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32, UInt32
 
 from jax_backend import logits as l
-from jax_backend.asking import if_asked, if_asked_or_free
 from jax_backend.logits import Logits, PerRow
-from jax_backend.sums import written_out
+from jax_backend.numerics.branches import if_asked, if_asked_or_free
+from jax_backend.numerics.reductions import written_out
 from jax_backend.threefry import gumbel, random_bits, seed_key
 from reference.params import CompletionParams
 
@@ -116,7 +116,9 @@ def trace(
     steps: Sequence[AskedStep] = STEPS,
     searches: bool | None = None,
 ) -> Iterator[tuple[str, Logits]]:
-    """The logits after each step, with the step's name. searches: see `jax_backend.asking.Told`."""
+    """The logits after each step, with the step's name. searches: see
+    `jax_backend.numerics.branches.Told`.
+    """
     for name, step, asked in steps:
         step_taken, not_taken = partial(step, logits, params, history), partial(same, logits)
         if name in SEARCHES:
@@ -138,8 +140,8 @@ def sample(
     searches: bool | None = None,
 ) -> Int32[Array, "B"]:
     """One token for each row. positions: how many tokens each row has generated so far. searches:
-    see `jax_backend.asking.Told`. Where the device finds out for itself, the last step and the
-    choice are one, `choose_in_nucleus`: how often that tries depends on what it finds.
+    see `jax_backend.numerics.branches.Told`. Where the device finds out for itself, the last step
+    and the choice are one, `choose_in_nucleus`: how often that tries depends on what it finds.
     """
     drawn = noise(params, positions, logits.shape[1])
     if searches is not None:

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from reference import sampler
+from reference.bundle import EMBEDDED, Model, load
 from reference.completion import stream
 from reference.explain import Explainer
-from reference.model import EMBEDDED, Model, load
+from reference.output_text import Delta, Entry, names_of
 from reference.params import CompletionParams
-from reference.text import Delta, Entry, names_of
 
 SERVER_ONLY = {"stream", "stream_options", "user", "prompt_cache_key", "data"}
 

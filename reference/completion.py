@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reference import sampler
+from reference.bundle import Model
 from reference.generate import Sampler, generate
-from reference.images import place
-from reference.model import Model
+from reference.grammar.response_format import language_of
+from reference.images.placement import place
+from reference.output_text import Delta, Entry, choice_text, echo, prompt_text
 from reference.params import CompletionParams
 from reference.prefix_cache import PrefixCache
 from reference.prompt import prompt_ids
 from reference.request import Prompt, Request, Token
-from reference.response_format import language_of
-from reference.text import Delta, Entry, choice_text, echo, prompt_text
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from reference import sampler
+from reference.bundle import Model
 from reference.generate import Sampler, generate
-from reference.model import Model
 from reference.prefix_cache import PrefixCache
 from reference.request import End, Event, Request
 

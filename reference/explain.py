@@ -6,7 +6,7 @@ from rich.table import Table
 
 from reference import sampler
 from reference.logits import Logits, probabilities
-from reference.text import TokenNames
+from reference.output_text import TokenNames
 
 ROWS = 8
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Integer
 
-from reference import llama, sampler, vision
-from reference.grammar import Grammar
-from reference.llama import Cache
+from reference import sampler
+from reference.bundle import Model
+from reference.grammar.token_mask import Grammar
 from reference.logits import Logits
 from reference.logprobs import report
-from reference.model import Model
+from reference.model import llama, vision
+from reference.model.llama import Cache
 from reference.prefix_cache import BLOCK, Block, PrefixCache, block_names
 from reference.request import End, Event, Prompt, Report, Request, Token
 from reference.stopping import finish, token_budget

@@ -65,7 +65,7 @@ class CompletionParams:
     )
     n: int = parameter(1, "sequences to return", spec="generate.generate", ge=1, le=4)
     stream: bool = parameter(
-        False, "send server-sent events as the text grows", spec="text.ChoiceText"
+        False, "send server-sent events as the text grows", spec="output_text.ChoiceText"
     )
     logprobs: int | None = parameter(
         None,
@@ -74,7 +74,9 @@ class CompletionParams:
         ge=0,
     )
     echo: bool | None = parameter(
-        None, "return the prompt before the output, with its log-probabilities", spec="text.echo"
+        None,
+        "return the prompt before the output, with its log-probabilities",
+        spec="output_text.echo",
     )
     stop: tuple[str, ...] = parameter(
         (),
@@ -109,7 +111,7 @@ class CompletionParams:
     response_format: Mapping[str, Any] | None = parameter(
         None,
         "what the text must be: a JSON object, an instance of a JSON Schema, a match of a regex",
-        spec="response_format.language_of",
+        spec="grammar.response_format.language_of",
     )
     user: str | None = parameter(
         None,
@@ -124,10 +126,12 @@ class CompletionParams:
         lt=2**64,
     )
     stream_options: Mapping[str, Any] | None = parameter(
-        None, "`include_usage` (true), `continuous_usage_stats` (false)", spec="text.ChoiceText"
+        None,
+        "`include_usage` (true), `continuous_usage_stats` (false)",
+        spec="output_text.ChoiceText",
     )
     return_tokens_as_token_ids: bool | None = parameter(
-        None, "tokens in `logprobs` read `token_id:<id>`", spec="text.TokenNames"
+        None, "tokens in `logprobs` read `token_id:<id>`", spec="output_text.TokenNames"
     )
     prompt_cache_key: str | None = parameter(
         None,
@@ -137,7 +141,7 @@ class CompletionParams:
     data: Mapping[str, Any] | None = parameter(
         None,
         "images, one for each `<image>` in the prompt; a model that reads text only refuses them",
-        spec="images.place",
+        spec="images.placement.place",
     )
 
     def __post_init__(self) -> None:

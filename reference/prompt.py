@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from reference.stopping import ContextLengthExceeded, token_budget
-from reference.tokenizer import Bounded, Tokenizer
+from reference.tokenizer.protocol import Bounded, Tokenizer
 
 
 class EmptyPrompt(ValueError):

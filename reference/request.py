@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
-from reference.language.expressions import Language
+from reference.grammar.language.expressions import Language
 from reference.params import CompletionParams
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import settings
 
 from api import __main__ as command_line
+from api.arguments import parser
 from api.engine import Served
-from api.options import parser
-from reference.model import EMBEDDED, Model, load
+from reference.bundle import EMBEDDED, Model, load
 
 jax.config.update("jax_num_cpu_devices", 8)  # all but the first are for a mesh (test_sharding)
 

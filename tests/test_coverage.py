@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.parity.properties import OF_FUNCTIONS, OF_MODELS
-from conformance.parity.requests import asked
-from conformance.parity.text import any_text
-from conformance.registry import all_checks
-from reference.model import Model
+from conformance.harness.registry import all_checks
+from conformance.parity.harness.properties import OF_FUNCTIONS, OF_MODELS
+from conformance.parity.harness.requests import asked
+from conformance.parity.output_text import any_text
+from reference.bundle import Model
 from reference.params import CompletionParams
 from tests.conformance.mutants import all_mutants
 from tests.test_parameters import CONTRACT, DEMONSTRATIONS
@@ -36,7 +36,9 @@ class Covered:
     drawn: bool = True
 
 
-OF_TEXT = Covered(None, "text/streamed")  # made from tokens by `reference.text`, for every backend
+OF_TEXT = Covered(
+    None, "text/streamed"
+)  # made from tokens by `reference.output_text`, for every backend
 OF_SERVICE = Covered(None, "engine/requests", drawn=False)  # nothing of it enters an engine
 
 
@@ -46,33 +48,33 @@ def step(name: str) -> Covered:
 
 
 COVERED: dict[str, Covered] = {
-    "model": Covered("start.start", "engine/requests", drawn=False),
-    "prompt": Covered("llama.Llama", "model/grouped", drawn=False),
-    "max_tokens": Covered("scheduler.Scheduler", "engine/requests"),
+    "model": Covered("launch.start", "engine/requests", drawn=False),
+    "prompt": Covered("model.llama.Llama", "model/grouped", drawn=False),
+    "max_tokens": Covered("serving.scheduler.Scheduler", "engine/requests"),
     "temperature": step("temperature"),
     "top_p": step("top_p"),
     "min_p": step("min_p"),
     "top_k": step("top_k"),
-    "n": Covered("scheduler.Scheduler", "engine/requests"),
+    "n": Covered("serving.scheduler.Scheduler", "engine/requests"),
     "stream": Covered(None, "text/whole", drawn=False),
     "logprobs": Covered("logprobs.report", "logprobs/report"),
-    "echo": Covered("step.read", "engine/requests"),
+    "echo": Covered("serving.step.read", "engine/requests"),
     "stop": OF_TEXT,
-    "stop_token_ids": Covered("scheduler.Scheduler", "engine/requests"),
+    "stop_token_ids": Covered("serving.scheduler.Scheduler", "engine/requests"),
     "presence_penalty": step("presence_penalty"),
     "frequency_penalty": step("frequency_penalty"),
     "repetition_penalty": step("repetition_penalty"),
-    "response_format": Covered("grammar.Grammars", "grammar/mask"),
+    "response_format": Covered("grammar.token_mask.Grammars", "grammar/mask"),
     "user": OF_SERVICE,
     "seed": Covered("threefry.seed_key", "randomness/bits"),
     "stream_options": OF_SERVICE,
     "return_tokens_as_token_ids": OF_TEXT,
-    "prompt_cache_key": Covered("pages.PagePool", "engine/requests"),
-    "data": Covered("vision.Vision", "vision/default", drawn=False),
+    "prompt_cache_key": Covered("serving.page_pool.PagePool", "engine/requests"),
+    "data": Covered("model.vision.Vision", "vision/default", drawn=False),
 }
 PROPERTIES = {one.name for one in (*OF_FUNCTIONS, *OF_MODELS)}
 SPEC = {f.name: f.metadata["spec"] for f in fields(CompletionParams)} | {
-    "model": "model.load",
+    "model": "bundle.load",
     "prompt": "prompt.prompt_ids",
 }
 CHECKS = {check.id: check for check in all_checks()}
@@ -80,7 +82,7 @@ NOTICING = set(itertools.chain.from_iterable(m.killed_by for m in all_mutants())
 
 
 def found(room: str, name: str) -> Any:
-    module, _, attribute = name.partition(".")
+    module, _, attribute = name.rpartition(".")
     return getattr(import_module(f"{room}.{module}"), attribute)
 
 

@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from reference import sampler
 from reference.params import CompletionParams
-from tests.readme import table
+from tests.support.readme import table
 
 ROOT = Path(__file__).parent.parent
 STORY = "Once upon a time"
@@ -83,7 +83,7 @@ def test_the_demonstration_fails_if_the_parameter_is_ignored(client: TestClient,
 
 @pytest.mark.parametrize("field", fields(CompletionParams), ids=lambda f: f.name)
 def test_every_parameter_names_the_code_that_defines_it(field: Any) -> None:
-    module, _, name = field.metadata["spec"].partition(".")
+    module, _, name = field.metadata["spec"].rpartition(".")
     assert getattr(import_module(f"reference.{module}"), name).__doc__
 
 

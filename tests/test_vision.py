@@ -8,16 +8,22 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from conformance.parity.requests import collect
-from jax_backend.embedded.vision.drawing import picture
-from jax_backend.embedded.vision.scenes import HOW_MANY, QUESTION, caption, how_many, question
-from reference.images import place
-from reference.model import EMBEDDED, Model, load
+from conformance.parity.harness.requests import collect
+from jax_backend.training.vision.drawing import picture
+from jax_backend.training.vision.scenes import (
+    HOW_MANY,
+    QUESTION,
+    caption,
+    how_many,
+    question,
+)
+from reference.bundle import EMBEDDED, Model, load
+from reference.images.placement import place
 from reference.params import CompletionParams
 from reference.request import Request
-from tests.captions import SEED, uri
 from tests.conftest import serve
 from tests.goldens import GOLDENS
+from tests.support.captions import SEED, uri
 
 PICTURES = 12
 Ask = Callable[..., dict[str, Any]]

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import jax
 
-from benchmarks import floor
+from benchmarks import roofline
 from benchmarks.decoding import WAYS
-from benchmarks.workers.answering import answer
-from jax_backend.engine import JaxEngine
-from jax_backend.start import start
+from benchmarks.workers.protocol import answer
+from jax_backend.launch import start
+from jax_backend.serving.engine import JaxEngine
 from reference.params import CompletionParams
 from reference.request import End, Event, Request, Token
-from reference.vocabulary import Vocabulary
+from reference.tokenizer.vocabulary import Vocabulary
 
 _fresh = itertools.count(1)
 
@@ -113,8 +113,8 @@ def main() -> None:
     answers = {
         "decode": partial(decode, engine),
         "prefill": partial(prefill, engine),
-        "bandwidth": floor.bandwidth,
-        "products": partial(floor.products, precision),
+        "bandwidth": roofline.bandwidth,
+        "products": partial(roofline.products, precision),
     }
     answer(answers, f"{device}, widths {engine.device.widths}")
     engine.close()

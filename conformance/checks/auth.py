@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from conformance.answer import Answer
-from conformance.capabilities import DOORS, KEY
-from conformance.client import Server, demand_success
-from conformance.demands import require, same, status
-from conformance.registry import protocol
+from conformance.assertions.basic import require, same, status
+from conformance.harness.capabilities import DOORS, KEY
+from conformance.harness.registry import protocol
+from conformance.http.client import Server, demand_success
+from conformance.http.response import Answer
 from conformance.verdicts import Evidence, Level
 
 RESTS_ON = "RFC 6750"

@@ -10,9 +10,35 @@ from typing import Any
 
 import numpy as np
 
-from conformance import pictures
-from conformance.answer import Answer, Rows
-from conformance.capabilities import (
+from conformance.assertions.basic import (
+    accepted,
+    equal,
+    error_of,
+    refused,
+    require,
+    same_answer,
+    status,
+)
+from conformance.assertions.images import (
+    ASKED,
+    BOTH,
+    WITHIN,
+    apart,
+    between,
+    echoed,
+    look_alike,
+    must_be_apart,
+    places,
+    showing,
+)
+from conformance.assertions.logprobs import CLOSE, as_the_model_says, dense, deviation
+from conformance.assertions.next_token import naming
+from conformance.checks.max_tokens import LONGEST
+from conformance.checks.prompt_cache_key import cached, fresh, ways
+from conformance.checks.stream import as_whole
+from conformance.fixtures import images as pictures
+from conformance.fixtures.images import PLACEHOLDER, mosaic, shown
+from conformance.harness.capabilities import (
     CACHED_TOKENS,
     CONTEXT,
     ECHO,
@@ -27,30 +53,12 @@ from conformance.capabilities import (
     context_length,
     has,
 )
-from conformance.checks.max_tokens import LONGEST
-from conformance.checks.prompt_cache_key import cached, fresh, ways
-from conformance.checks.stream import as_whole
-from conformance.client import PROMPT, Server
-from conformance.demands import accepted, equal, error_of, refused, require, same_answer, status
-from conformance.paths import CLEARLY, output_of, penalised
-from conformance.pictures import PLACEHOLDER, mosaic, shown
-from conformance.registry import consistency, protocol, truth
-from conformance.reported import CLOSE, as_the_model_says, dense, deviation
-from conformance.row import naming
-from conformance.sampling import takes
-from conformance.sight import (
-    ASKED,
-    BOTH,
-    WITHIN,
-    apart,
-    between,
-    echoed,
-    look_alike,
-    must_be_apart,
-    places,
-    showing,
-)
-from conformance.truth import Step
+from conformance.harness.registry import consistency, protocol, truth
+from conformance.http.client import PROMPT, Server
+from conformance.http.response import Answer, Rows
+from conformance.oracle.greedy_paths import CLEARLY, output_of, penalised
+from conformance.oracle.sampling import takes
+from conformance.oracle.truth import Step
 from conformance.verdicts import Evidence, Failed, Inconclusive, Level
 
 SIZES = ((37, 53), (101, 20), (20, 101), (1, 1), (400, 300))  # width and height
@@ -131,7 +139,7 @@ def every_format_is_taken(server: Server) -> None:
         status(server.post(prompt=ASKED, max_tokens=1, **showing(image)), 200)
 
 
-@protocol(Level.MUST, Evidence.EXACT, EYES, rests_on="images.place")
+@protocol(Level.MUST, Evidence.EXACT, EYES, rests_on="images.placement.place")
 def there_are_as_many_as_placeholders(server: Server) -> None:
     """Fewer or more images than the prompt has placeholders, or all prompts of a list together, are
     a 400 with the code `image_count_mismatch`, streamed or not.
@@ -147,7 +155,7 @@ def there_are_as_many_as_placeholders(server: Server) -> None:
                 error_of(reply, 400, "image_count_mismatch")
 
 
-@protocol(Level.MUST, Evidence.EXACT, EYES, rests_on="pictures.read")
+@protocol(Level.MUST, Evidence.EXACT, EYES, rests_on="images.decoding.read")
 def what_is_no_image_is_refused(server: Server) -> None:
     """What is no base64, no picture, no whole one, or of another format is a 400 with the code
     `invalid_image`, streamed or not.
@@ -158,7 +166,7 @@ def what_is_no_image_is_refused(server: Server) -> None:
             error_of(reply, 400, "invalid_image")
 
 
-@protocol(Level.MUST, Evidence.EXACT, EYES, rests_on="images.place")
+@protocol(Level.MUST, Evidence.EXACT, EYES, rests_on="images.placement.place")
 def the_broken_one_is_named(server: Server) -> None:
     """Of several images the message names the one that is none, as `data.image[1]`."""
     for place, image in itertools.product(range(3), list(pictures.broken().values())[:3]):
@@ -170,7 +178,7 @@ def the_broken_one_is_named(server: Server) -> None:
         require(named == [place], f"data.image[{place}] in the message", message, reply.at)
 
 
-@protocol(Level.MUST, Evidence.EXACT, EYES, rests_on="pictures.Limits")
+@protocol(Level.MUST, Evidence.EXACT, EYES, rests_on="images.decoding.Limits")
 def too_many_pixels_are_refused(server: Server) -> None:
     """A small file that claims to have 60,000 × 60,000 pixels is a 400 with the code
     `invalid_image`.
@@ -178,7 +186,7 @@ def too_many_pixels_are_refused(server: Server) -> None:
     error_of(server.post(prompt=ASKED, **showing(pictures.bomb())), 400, "invalid_image")
 
 
-@protocol(Level.MUST, Evidence.EXACT, EYES, CONTEXT, rests_on="images.place")
+@protocol(Level.MUST, Evidence.EXACT, EYES, CONTEXT, rests_on="images.placement.place")
 def fill_the_context(server: Server) -> None:
     """The places of an image count in the context: a prompt that leaves no room for one token
     because of them is a 400 with the code `context_length_exceeded`.
@@ -250,7 +258,7 @@ def places_count_in_usage(server: Server) -> None:
         raise Inconclusive("an image counts as one token, and without rows nobody can tell")
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, ECHO, rests_on="text.echo")
+@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, ECHO, rests_on="output_text.echo")
 def an_echo_has_the_placeholder_once(server: Server) -> None:
     """With echo the text is the prompt as it was sent, each placeholder once, and then the
     output.
@@ -262,7 +270,7 @@ def an_echo_has_the_placeholder_once(server: Server) -> None:
         equal(answer.text, prompt + plain.text, "text", answer.at)
 
 
-@consistency(Level.MUST, Evidence.EXACT, EYES, ECHOED_ROWS, rests_on="text.echo")
+@consistency(Level.MUST, Evidence.EXACT, EYES, ECHOED_ROWS, rests_on="output_text.echo")
 def places_have_no_numbers(server: Server) -> None:
     """In an echo the places of an image have null for both their log-probability and their
     likeliest tokens, and so has the first token, but no other.
@@ -279,7 +287,7 @@ def places_have_no_numbers(server: Server) -> None:
     require(well, "no number where the placeholder is, and only there", rows, answer.at)
 
 
-@consistency(Level.MUST, Evidence.EXACT, EYES, ECHOED_ROWS, rests_on="text.echo")
+@consistency(Level.MUST, Evidence.EXACT, EYES, ECHOED_ROWS, rests_on="output_text.echo")
 def places_are_at_their_placeholder(server: Server) -> None:
     """All places of an image have the `text_offset` of its placeholder; what comes after it begins
     where it ends.
@@ -302,7 +310,7 @@ def images_are_told_apart(server: Server) -> None:
         must_be_apart(server, [one], [other], ASKED)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, LOGPROBS, rests_on="images.place")
+@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, LOGPROBS, rests_on="images.placement.place")
 def every_image_is_read(server: Server) -> None:
     """Of two images each matters, and so does which of them comes first."""
     one, two = shown(0), shown(1)
@@ -310,7 +318,7 @@ def every_image_is_read(server: Server) -> None:
         must_be_apart(server, [one, two], other, BOTH)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, ECHOED_ROWS, rests_on="images.place")
+@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, ECHOED_ROWS, rests_on="images.placement.place")
 def images_take_the_placeholders_in_order(server: Server) -> None:
     """The first image is at the first placeholder: the text before the second depends on no
     other.
@@ -332,7 +340,7 @@ def images_take_the_placeholders_in_order(server: Server) -> None:
     PROMPT_IDS,
     ECHOED_ROWS,
     TOKEN_IDS,
-    rests_on="images.place",
+    rests_on="images.placement.place",
 )
 def a_prompt_of_ids_takes_images_too(server: Server) -> None:
     """In a list of token ids, too, the placeholder's id stands once for each image."""
@@ -351,11 +359,16 @@ def a_prompt_of_ids_takes_images_too(server: Server) -> None:
 
 
 @consistency(
-    Level.MUST, Evidence.METAMORPHIC, EYES, PROMPT_LISTS, LOGPROBS, rests_on="images.place"
+    Level.MUST,
+    Evidence.METAMORPHIC,
+    EYES,
+    PROMPT_LISTS,
+    LOGPROBS,
+    rests_on="images.placement.place",
 )
 def each_prompt_of_a_list_has_its_own(server: Server) -> None:
-    """In a list of prompts each takes as many of the images as it has placeholders, prompt after
-    prompt, and is answered as it would be alone.
+    """In a list of prompts each takes as many of the images as it has placeholders, prompt
+    after prompt, and is answered as it would be alone.
     """
     prompts, images = [ASKED, PROMPT, BOTH], [shown(0), shown(1), shown(2)]
     fields = {"max_tokens": 1, "logprobs": 5} | naming(server)
@@ -370,7 +383,7 @@ def each_prompt_of_a_list_has_its_own(server: Server) -> None:
         require(apart(one, other) <= CLOSE, what, f"{other}, and alone {one}", answer.at)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, LOGPROBS, rests_on="pictures.read")
+@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, LOGPROBS, rests_on="images.decoding.read")
 def only_pixels_count(server: Server) -> None:
     """The same pixels in another format, or with a palette, are the same image."""
     for number in 0, 1:
@@ -378,7 +391,7 @@ def only_pixels_count(server: Server) -> None:
         look_alike(server, {k: v for k, v in found.items() if k != "JPEG"}, shown(number))
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, LOGPROBS, rests_on="pictures.read")
+@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, LOGPROBS, rests_on="images.decoding.read")
 def an_alpha_channel_is_dropped(server: Server) -> None:
     """What is transparent has the colour that it is stored with."""
     for number in 0, 1:
@@ -386,7 +399,7 @@ def an_alpha_channel_is_dropped(server: Server) -> None:
         look_alike(server, {"a PNG with an alpha channel": image}, shown(number))
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, LOGPROBS, rests_on="pictures.read")
+@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, LOGPROBS, rests_on="images.decoding.read")
 def a_picture_is_turned_as_it_says(server: Server) -> None:
     """A JPEG with an EXIF orientation is turned by it."""
     picture = mosaic(0)
@@ -394,7 +407,7 @@ def a_picture_is_turned_as_it_says(server: Server) -> None:
     look_alike(server, turned, pictures.jpeg(picture))
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, LOGPROBS, rests_on="pictures.read")
+@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, LOGPROBS, rests_on="images.decoding.read")
 def an_animation_is_its_first_frame(server: Server) -> None:
     """Of several frames the first is the image."""
     frames = pictures.animated(*map(mosaic, range(3)))
@@ -467,7 +480,7 @@ def an_image_is_cached_with_its_text(server: Server) -> None:
     require(within, f"2 to {answer.prompt_tokens} cached tokens", answer.usage, answer.at)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, STREAM, rests_on="text.ChoiceText")
+@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, STREAM, rests_on="output_text.ChoiceText")
 def a_stream_says_what_the_whole_says(server: Server) -> None:
     """The parts of an answer to a prompt with images, joined, are the answer without a stream."""
     asked: list[dict[str, Any]] = [{"prompt": ASKED} | showing(shown(1))]
@@ -478,7 +491,7 @@ def a_stream_says_what_the_whole_says(server: Server) -> None:
             as_whole(server, echo=True, logprobs=2, **fields)
 
 
-@consistency(Level.MUST, Evidence.EXACT, EYES, LOGPROBS, rests_on="model.vocabulary")
+@consistency(Level.MUST, Evidence.EXACT, EYES, LOGPROBS, rests_on="bundle.vocabulary")
 def a_placeholder_is_never_drawn(server: Server) -> None:
     """No placeholder is part of an output, though it was part of the prompt and what was is made
     likelier by far.
@@ -491,7 +504,7 @@ def a_placeholder_is_never_drawn(server: Server) -> None:
         require(not drawn, f"no {PLACEHOLDER}", choice.rows.tokens, choice.at)
 
 
-@truth(Level.MUST, Evidence.EXACT, EYES, LOGPROBS, rests_on="preprocessor.Preprocessor")
+@truth(Level.MUST, Evidence.EXACT, EYES, LOGPROBS, rests_on="images.preprocessor.Preprocessor")
 def is_read_at_any_size(server: Server) -> None:
     """A picture of any size is made smaller or larger, cut and read as the checkpoint says: the
     log-probabilities after it are the model's.
@@ -501,7 +514,7 @@ def is_read_at_any_size(server: Server) -> None:
         as_the_model_says(server, 5, prompt=ASKED, temperature=0, **showing(image))
 
 
-@truth(Level.MUST, Evidence.EXACT, EYES, LOGPROBS, rests_on="pictures.read")
+@truth(Level.MUST, Evidence.EXACT, EYES, LOGPROBS, rests_on="images.decoding.read")
 def is_read_in_any_format(server: Server) -> None:
     """A PNG, a JPEG, a WebP and a GIF, grey, with an alpha channel, or turned, are read as they
     are: the log-probabilities after them are the model's.
@@ -515,7 +528,7 @@ def is_read_in_any_format(server: Server) -> None:
         as_the_model_says(server, 5, prompt=ASKED, temperature=0, **showing(image))
 
 
-@truth(Level.MUST, Evidence.EXACT, EYES, LOGPROBS, rests_on="images.place")
+@truth(Level.MUST, Evidence.EXACT, EYES, LOGPROBS, rests_on="images.placement.place")
 def several_are_read_in_their_places(server: Server) -> None:
     """After several images, amid text or side by side, the log-probabilities are the model's."""
     for prompt in BOTH, WITHIN, PLACEHOLDER * 3:
@@ -523,7 +536,7 @@ def several_are_read_in_their_places(server: Server) -> None:
         as_the_model_says(server, 5, prompt=prompt, temperature=0, **images)
 
 
-@truth(Level.MUST, Evidence.EXACT, EYES, rests_on="vision_config.VisionConfig")
+@truth(Level.MUST, Evidence.EXACT, EYES, rests_on="model.vision_config.VisionConfig")
 def takes_the_places_of_the_model(server: Server) -> None:
     """prompt_tokens counts as many places for an image as the model has rows for it."""
     for prompt in ASKED, BOTH, WITHIN:
@@ -556,7 +569,7 @@ def some(rows: Rows, which: Collection[int]) -> Rows:
     return Rows(*([column[i] for i in which] for column in columns))
 
 
-@truth(Level.MUST, Evidence.EXACT, EYES, LOGPROBS, rests_on="model.vocabulary")
+@truth(Level.MUST, Evidence.EXACT, EYES, LOGPROBS, rests_on="bundle.vocabulary")
 def the_likeliest_placeholder_is_not_drawn(server: Server) -> None:
     """A placeholder is not drawn where it is the likeliest of all tokens."""
     truth, told = server.truth, False

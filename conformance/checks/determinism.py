@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from conformance.answer import Choice
-from conformance.capabilities import LOGPROBS, PROMPT_LISTS, SEEDS, has
-from conformance.client import Server
-from conformance.demands import equal, same
-from conformance.registry import consistency
-from conformance.sampling import PROMPTS
+from conformance.assertions.basic import equal, same
+from conformance.harness.capabilities import LOGPROBS, PROMPT_LISTS, SEEDS, has
+from conformance.harness.registry import consistency
+from conformance.http.client import Server
+from conformance.http.response import Choice
+from conformance.oracle.sampling import PROMPTS
 from conformance.verdicts import Evidence, Failed, Level, NonStrict
 
 RESTS_ON = "generate.generate"

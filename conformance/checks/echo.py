@@ -5,8 +5,11 @@ for.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from conformance.answer import Answer, Rows
-from conformance.capabilities import (
+from conformance.assertions.basic import equal, refused, require
+from conformance.assertions.logprobs import echoed_as_the_model_says
+from conformance.assertions.next_token import GAP, naming
+from conformance.assertions.token_boundaries import growth
+from conformance.harness.capabilities import (
     ECHO,
     ECHOED_ROWS,
     LOGPROBS,
@@ -15,14 +18,11 @@ from conformance.capabilities import (
     TOKEN_ID,
     TOKEN_IDS,
 )
-from conformance.client import PROMPT, Server
-from conformance.demands import equal, refused, require
-from conformance.exchange import Exchange
-from conformance.growth import growth
-from conformance.registry import consistency, protocol, truth
-from conformance.reported import echoed_as_the_model_says
-from conformance.row import GAP, naming
-from conformance.sampling import PROMPTS
+from conformance.harness.registry import consistency, protocol, truth
+from conformance.http.client import PROMPT, Server
+from conformance.http.exchange import Exchange
+from conformance.http.response import Answer, Rows
+from conformance.oracle.sampling import PROMPTS
 from conformance.verdicts import Evidence, Inconclusive, Level
 
 ODD = ("  Two spaces", "A line\n", "Zoë 🙂 says ", "a </s> b", "\tTab", " ")

@@ -4,10 +4,25 @@ import json
 from functools import partial
 from typing import Any
 
-from conformance.client import Reply, Server
-from conformance.demands import details, each, equal, error_of, refused_one, require, status
-from conformance.registry import protocol
-from conformance.verdicts import Broken, Evidence, Failed, Inconclusive, Level, Unsupported
+from conformance.assertions.basic import (
+    details,
+    each,
+    equal,
+    error_of,
+    refused_one,
+    require,
+    status,
+)
+from conformance.harness.registry import protocol
+from conformance.http.client import Reply, Server
+from conformance.verdicts import (
+    Broken,
+    Evidence,
+    Failed,
+    Inconclusive,
+    Level,
+    Unsupported,
+)
 
 RESTS_ON = "RFC 9110"
 

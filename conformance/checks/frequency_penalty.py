@@ -1,13 +1,18 @@
 """frequency_penalty: subtracted from tokens of the output, once for each time."""
 
-from conformance.capabilities import LOGPROBS
-from conformance.client import Server
-from conformance.demands import NO_NUMBERS, accepted, refused
-from conformance.forced import LENGTH, prompt_is_not_counted, repeating, subtracts
-from conformance.paths import path, telling_path
-from conformance.registry import consistency, protocol, truth
-from conformance.row import default_penalty_is
-from conformance.sampling import PROMPTS
+from conformance.assertions.basic import NO_NUMBERS, accepted, refused
+from conformance.assertions.greedy_penalties import (
+    LENGTH,
+    prompt_is_not_counted,
+    repeating,
+    subtracts,
+)
+from conformance.assertions.next_token import default_penalty_is
+from conformance.harness.capabilities import LOGPROBS
+from conformance.harness.registry import consistency, protocol, truth
+from conformance.http.client import Server
+from conformance.oracle.greedy_paths import path, telling_path
+from conformance.oracle.sampling import PROMPTS
 from conformance.verdicts import Evidence, Level
 
 VALUES = 2, 0.5, -0.5, -2

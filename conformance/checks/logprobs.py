@@ -3,13 +3,8 @@
 import math
 from collections.abc import Iterator
 
-from conformance.answer import Choice
-from conformance.capabilities import LOGPROBS, TOKEN_IDS
-from conformance.client import Server
-from conformance.demands import equal, refused, require
-from conformance.growth import growth
-from conformance.registry import consistency, protocol, truth
-from conformance.reported import (
+from conformance.assertions.basic import equal, refused, require
+from conformance.assertions.logprobs import (
     LOWEST,
     as_the_model_says,
     compare,
@@ -19,10 +14,15 @@ from conformance.reported import (
     scaled,
     under,
 )
-from conformance.row import WIDE, Row, first_row, naming
-from conformance.sampling import PROMPTS, draw
+from conformance.assertions.next_token import WIDE, Row, first_row, naming
+from conformance.assertions.token_boundaries import growth
+from conformance.harness.capabilities import LOGPROBS, TOKEN_IDS
+from conformance.harness.registry import consistency, protocol, truth
+from conformance.http.client import Server
+from conformance.http.response import Choice
+from conformance.oracle.sampling import PROMPTS, draw
 from conformance.verdicts import Evidence, Inconclusive, Level, Unsupported
-from reference.text import TokenNames
+from reference.output_text import TokenNames
 
 MANY = 10**6  # more than any server gives
 DRAWS = 40

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from conformance.answer import Answer
-from conformance.capabilities import CONTEXT, PROMPT_IDS, SEEDS, context_length
-from conformance.client import Server
-from conformance.demands import equal, refused, require, status
-from conformance.registry import consistency, protocol
-from conformance.sampling import PROMPTS
+from conformance.assertions.basic import equal, refused, require, status
+from conformance.harness.capabilities import CONTEXT, PROMPT_IDS, SEEDS, context_length
+from conformance.harness.registry import consistency, protocol
+from conformance.http.client import Server
+from conformance.http.response import Answer
+from conformance.oracle.sampling import PROMPTS
 from conformance.verdicts import Evidence, Inconclusive, Level
 
 LONGEST = 8192  # tokens of a context that it is fair to fill

@@ -4,12 +4,18 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from conformance.capabilities import LOGPROBS
-from conformance.client import Server
-from conformance.demands import NO_NUMBERS, accepted, refused
-from conformance.registry import consistency, protocol, truth
-from conformance.row import GAP, as_often, default_is, first_row, only_among
-from conformance.sampling import first_token, telling
+from conformance.assertions.basic import NO_NUMBERS, accepted, refused
+from conformance.assertions.next_token import (
+    GAP,
+    as_often,
+    default_is,
+    first_row,
+    only_among,
+)
+from conformance.harness.capabilities import LOGPROBS
+from conformance.harness.registry import consistency, protocol, truth
+from conformance.http.client import Server
+from conformance.oracle.sampling import first_token, telling
 from conformance.verdicts import Evidence, Level
 from reference.logits import Logits, probabilities, temperature
 

@@ -1,8 +1,8 @@
 """model: which of the served models."""
 
-from conformance.client import Server
-from conformance.demands import equal, error_of, names_field, refused
-from conformance.registry import protocol
+from conformance.assertions.basic import equal, error_of, names_field, refused
+from conformance.harness.registry import protocol
+from conformance.http.client import Server
 from conformance.verdicts import Evidence, Level
 
 RESTS_ON = "OpenAI API reference: Completions"

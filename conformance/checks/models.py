@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from conformance.client import Server, demand_success
-from conformance.demands import equal, require
-from conformance.registry import protocol
+from conformance.assertions.basic import equal, require
+from conformance.harness.registry import protocol
+from conformance.http.client import Server, demand_success
 from conformance.verdicts import Evidence, Level
 
 RESTS_ON = "OpenAI API reference: Models"

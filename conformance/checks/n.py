@@ -4,13 +4,20 @@ import itertools
 import math
 from typing import Any
 
-from conformance.answer import Answer
-from conformance.capabilities import LOGPROBS, SEEDS, SEVERAL
-from conformance.client import Server
-from conformance.demands import NO_NUMBERS, accepted, equal, refused, require, same
-from conformance.registry import consistency, protocol
-from conformance.row import REST, first_row, hold, naming, normalised
-from conformance.sampling import PROMPTS, SAMPLES, neutral
+from conformance.assertions.basic import (
+    NO_NUMBERS,
+    accepted,
+    equal,
+    refused,
+    require,
+    same,
+)
+from conformance.assertions.next_token import REST, first_row, hold, naming, normalised
+from conformance.harness.capabilities import LOGPROBS, SEEDS, SEVERAL
+from conformance.harness.registry import consistency, protocol
+from conformance.http.client import Server
+from conformance.http.response import Answer
+from conformance.oracle.sampling import PROMPTS, SAMPLES, neutral
 from conformance.verdicts import Evidence, Failed, Level, NonStrict
 
 MOST = 4

@@ -3,8 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from conformance.answer import Answer
-from conformance.capabilities import (
+from conformance.assertions.basic import (
+    equal,
+    error_of,
+    names_field,
+    refused,
+    require,
+    same,
+)
+from conformance.harness.capabilities import (
     CONTEXT,
     ECHO,
     ECHOED_ROWS,
@@ -18,9 +25,9 @@ from conformance.capabilities import (
     context_length,
     has,
 )
-from conformance.client import PROMPT, Server
-from conformance.demands import equal, error_of, names_field, refused, require, same
-from conformance.registry import consistency, protocol, truth
+from conformance.harness.registry import consistency, protocol, truth
+from conformance.http.client import PROMPT, Server
+from conformance.http.response import Answer
 from conformance.verdicts import Broken, Evidence, Inconclusive, Level
 
 RESTS_ON = "prompt.prompt_ids"
@@ -188,7 +195,7 @@ def ids_of(server: Server, text: str) -> list[int]:
     return [int(match[1]) for match in found if match]
 
 
-@consistency(Level.MUST, Evidence.EXACT, ECHO, rests_on="tokenizer.decode")
+@consistency(Level.MUST, Evidence.EXACT, ECHO, rests_on="tokenizer.detokenizer.decode")
 def no_character_is_lost(server: Server) -> None:
     """A prompt comes back in an echo as it was sent: spaces at either end, line breaks, marks, and
     whatever Unicode has.
@@ -206,7 +213,7 @@ def counted(server: Server, text: str) -> None:
     equal(answer.prompt_tokens, expected, f"prompt_tokens of {text!r}", answer.at)
 
 
-@truth(Level.MUST, Evidence.EXACT, rests_on="tokenizer.load")
+@truth(Level.MUST, Evidence.EXACT, rests_on="tokenizer.loader.load")
 def is_tokenised_as_it_is(server: Server) -> None:
     """prompt_tokens is the number of the tokenizer's ids: nothing is trimmed, normalised, or added
     but what the tokenizer adds.
@@ -215,7 +222,7 @@ def is_tokenised_as_it_is(server: Server) -> None:
         counted(server, text)
 
 
-@truth(Level.MUST, Evidence.EXACT, rests_on="tokenizer.load")
+@truth(Level.MUST, Evidence.EXACT, rests_on="tokenizer.loader.load")
 def special_tokens_may_be_written_out(server: Server) -> None:
     """The text of a special token is that token."""
     words = server.truth.model.tokenizer

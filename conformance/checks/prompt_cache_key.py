@@ -3,11 +3,17 @@
 from secrets import token_hex
 from typing import Any
 
-from conformance.answer import Answer
-from conformance.capabilities import CACHED_TOKENS, ECHOED_ROWS, LOGPROBS, SEEDS, has
-from conformance.client import Server
-from conformance.demands import accepted, equal, refused, require, same_answer
-from conformance.registry import consistency, protocol
+from conformance.assertions.basic import accepted, equal, refused, require, same_answer
+from conformance.harness.capabilities import (
+    CACHED_TOKENS,
+    ECHOED_ROWS,
+    LOGPROBS,
+    SEEDS,
+    has,
+)
+from conformance.harness.registry import consistency, protocol
+from conformance.http.client import Server
+from conformance.http.response import Answer
 from conformance.verdicts import Evidence, Inconclusive, Level
 
 STORY = (

@@ -3,10 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from conformance.capabilities import LOGPROBS
-from conformance.client import Server
-from conformance.demands import NO_NUMBERS, accepted, refused, require
-from conformance.forced import (
+from conformance.assertions.basic import NO_NUMBERS, accepted, refused, require
+from conformance.assertions.greedy_penalties import (
     LENGTH,
     WITHIN,
     Chosen,
@@ -17,10 +15,12 @@ from conformance.forced import (
     repeating,
     rival,
 )
-from conformance.paths import path, telling_path
-from conformance.registry import consistency, protocol, truth
-from conformance.row import GAP, default_penalty_is
-from conformance.sampling import PROMPTS
+from conformance.assertions.next_token import GAP, default_penalty_is
+from conformance.harness.capabilities import LOGPROBS
+from conformance.harness.registry import consistency, protocol, truth
+from conformance.http.client import Server
+from conformance.oracle.greedy_paths import path, telling_path
+from conformance.oracle.sampling import PROMPTS
 from conformance.verdicts import Evidence, Inconclusive, Level, NonStrict
 
 GRID = [{"repetition_penalty": value} for value in (0.5, 1.3, 5)]

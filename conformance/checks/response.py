@@ -3,11 +3,11 @@
 import json
 from typing import Any, NoReturn
 
-from conformance.answer import Answer, contents
-from conformance.capabilities import LOGPROBS, has
-from conformance.client import Reply, Server, demand_success
-from conformance.demands import equal, require
-from conformance.registry import protocol
+from conformance.assertions.basic import equal, require
+from conformance.harness.capabilities import LOGPROBS, has
+from conformance.harness.registry import protocol
+from conformance.http.client import Reply, Server, demand_success
+from conformance.http.response import Answer, contents
 from conformance.verdicts import Evidence, Failed, Level
 
 RESTS_ON = "OpenAI API reference: Completions"

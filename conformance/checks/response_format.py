@@ -8,8 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from conformance.answer import Choice
-from conformance.capabilities import (
+from conformance.assertions.basic import (
+    each,
+    error_of,
+    refused,
+    require,
+    same,
+    same_answer,
+)
+from conformance.assertions.logprobs import must_be_alike, renormalised
+from conformance.assertions.next_token import naming, row_of
+from conformance.checks.sampler import Bets
+from conformance.checks.seed import follows, would_choose
+from conformance.fixtures.json_texts import (
+    begins_a_value,
+    begins_an_object,
+    is_instance,
+    is_object,
+    value_of,
+    without_strings,
+)
+from conformance.harness.capabilities import (
     ECHO,
     LOGPROBS,
     PROMPT_LISTS,
@@ -19,25 +38,13 @@ from conformance.capabilities import (
     Capability,
     has,
 )
-from conformance.checks.sampler import Bets
-from conformance.checks.seed import follows, would_choose
-from conformance.client import Server
-from conformance.demands import each, error_of, refused, require, same, same_answer
-from conformance.dialects import NAMES, chain
-from conformance.json_texts import (
-    begins_a_value,
-    begins_an_object,
-    is_instance,
-    is_object,
-    value_of,
-    without_strings,
-)
-from conformance.paths import output_of, path
-from conformance.registry import consistency, protocol, truth
-from conformance.reported import must_be_alike, renormalised
-from conformance.row import naming, row_of
-from conformance.sampling import PROMPTS, fresh_seed, neutral
-from conformance.statistics import rejects
+from conformance.harness.registry import consistency, protocol, truth
+from conformance.http.client import Server
+from conformance.http.response import Choice
+from conformance.oracle.dialects import NAMES, chain
+from conformance.oracle.greedy_paths import output_of, path
+from conformance.oracle.sampling import PROMPTS, fresh_seed, neutral
+from conformance.oracle.statistics import rejects
 from conformance.verdicts import Evidence, Inconclusive, Level, NonStrict, Unsupported
 from reference.logits import Logits
 from reference.sampler import History, final_logits

@@ -1,12 +1,12 @@
 """return_tokens_as_token_ids: tokens in `logprobs` are called by their ids."""
 
-from conformance.capabilities import LOGPROBS, TOKEN_ID, TOKEN_IDS
-from conformance.client import Server
-from conformance.demands import equal, refused, require, same
-from conformance.endings import text_of
-from conformance.growth import growth
-from conformance.registry import consistency, protocol, truth
-from conformance.sampling import PROMPTS
+from conformance.assertions.basic import equal, refused, require, same
+from conformance.assertions.end_of_sequence import text_of
+from conformance.assertions.token_boundaries import growth
+from conformance.harness.capabilities import LOGPROBS, TOKEN_ID, TOKEN_IDS
+from conformance.harness.registry import consistency, protocol, truth
+from conformance.http.client import Server
+from conformance.oracle.sampling import PROMPTS
 from conformance.verdicts import Evidence, Level
 
 ON = {"return_tokens_as_token_ids": True}

@@ -6,16 +6,23 @@ from typing import Any
 
 import numpy as np
 
-from conformance import dialects
-from conformance.answer import Choice
-from conformance.capabilities import LOGPROBS
-from conformance.client import Server
-from conformance.dialects import Chain
-from conformance.paths import output_of
-from conformance.registry import truth
-from conformance.sampling import PROMPTS, explained, left_out, mass, nudged, stable
-from conformance.statistics import log_evidence, log_mean_exp, rejects
-from conformance.truth import Step
+from conformance.harness.capabilities import LOGPROBS
+from conformance.harness.registry import truth
+from conformance.http.client import Server
+from conformance.http.response import Choice
+from conformance.oracle import dialects
+from conformance.oracle.dialects import Chain
+from conformance.oracle.greedy_paths import output_of
+from conformance.oracle.sampling import (
+    PROMPTS,
+    explained,
+    left_out,
+    mass,
+    nudged,
+    stable,
+)
+from conformance.oracle.statistics import log_evidence, log_mean_exp, rejects
+from conformance.oracle.truth import Step
 from conformance.verdicts import Evidence, Failed, Level
 from reference.sampler import STEPS, final_logits
 

@@ -5,15 +5,22 @@ from typing import Any
 
 import numpy as np
 
-from conformance import registry
-from conformance.answer import Choice
-from conformance.capabilities import ECHO, LOGPROBS, SEEDS, SEVERAL, STREAM, has
-from conformance.client import PROMPT, Server
-from conformance.demands import NO_NUMBERS, accepted, equal, refused, require
-from conformance.registry import consistency, protocol
-from conformance.row import naming
-from conformance.sampling import PROMPTS, neutral, nudged
-from conformance.truth import Step, Truth
+from conformance.assertions.basic import NO_NUMBERS, accepted, equal, refused, require
+from conformance.assertions.next_token import naming
+from conformance.harness import registry
+from conformance.harness.capabilities import (
+    ECHO,
+    LOGPROBS,
+    SEEDS,
+    SEVERAL,
+    STREAM,
+    has,
+)
+from conformance.harness.registry import consistency, protocol
+from conformance.http.client import PROMPT, Server
+from conformance.http.response import Choice
+from conformance.oracle.sampling import PROMPTS, neutral, nudged
+from conformance.oracle.truth import Step, Truth
 from conformance.verdicts import Evidence, Failed, Level, NonStrict
 from reference import sampler
 from reference.threefry import noise

@@ -1,10 +1,10 @@
 """stop: strings that end the text."""
 
-from conformance.capabilities import LOGPROBS, STREAM
-from conformance.client import Server
-from conformance.demands import accepted, equal, refused, require, same_answer
-from conformance.growth import MARK, Growth, growth
-from conformance.registry import consistency, protocol
+from conformance.assertions.basic import accepted, equal, refused, require, same_answer
+from conformance.assertions.token_boundaries import MARK, Growth, growth
+from conformance.harness.capabilities import LOGPROBS, STREAM
+from conformance.harness.registry import consistency, protocol
+from conformance.http.client import Server
 from conformance.verdicts import Evidence, Failed, Inconclusive, Level, NonStrict
 
 MOST = 16

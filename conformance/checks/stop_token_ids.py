@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from conformance.answer import Rows
-from conformance.capabilities import LOGPROBS, SEEDS, TOKEN_ID, TOKEN_IDS
-from conformance.client import Server
-from conformance.demands import accepted, equal, refused, same
-from conformance.endings import drawing, ended, first_token
-from conformance.growth import growth
-from conformance.registry import consistency, protocol, truth
-from conformance.row import naming
+from conformance.assertions.basic import accepted, equal, refused, same
+from conformance.assertions.end_of_sequence import drawing, ended, first_token
+from conformance.assertions.next_token import naming
+from conformance.assertions.token_boundaries import growth
+from conformance.harness.capabilities import LOGPROBS, SEEDS, TOKEN_ID, TOKEN_IDS
+from conformance.harness.registry import consistency, protocol, truth
+from conformance.http.client import Server
+from conformance.http.response import Rows
 from conformance.verdicts import Evidence, Inconclusive, Level
 
 BEYOND = 2**31  # more than any vocabulary has

@@ -3,8 +3,15 @@
 import json
 from typing import Any
 
-from conformance.answer import Choice, Json, Stream
-from conformance.capabilities import (
+from conformance.assertions.basic import (
+    equal,
+    error_of,
+    names_field,
+    refused,
+    require,
+    same,
+)
+from conformance.harness.capabilities import (
     ECHO,
     ECHOED_ROWS,
     LOGPROBS,
@@ -14,9 +21,9 @@ from conformance.capabilities import (
     TOKEN_IDS,
     has,
 )
-from conformance.client import PROMPT, Server, demand_success
-from conformance.demands import equal, error_of, names_field, refused, require, same
-from conformance.registry import consistency, protocol
+from conformance.harness.registry import consistency, protocol
+from conformance.http.client import PROMPT, Server, demand_success
+from conformance.http.response import Choice, Json, Stream
 from conformance.verdicts import Evidence, Failed, Inconclusive, Level, NonStrict
 
 WARM = {"temperature": 1.5, "max_tokens": 12}
@@ -204,7 +211,7 @@ def says_what_the_whole_says_with_an_echo(server: Server) -> None:
         as_whole(server, echo=True, logprobs=2)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, SEEDS, rests_on="tokenizer.Detokenizer")
+@consistency(Level.MUST, Evidence.METAMORPHIC, SEEDS, rests_on="tokenizer.detokenizer.Detokenizer")
 def sends_no_half_character(server: Server) -> None:
     """A character whose bytes are in several tokens comes whole, with the last of them; what stands
     for a broken one (U+FFFD) comes as often as in the answer without a stream.

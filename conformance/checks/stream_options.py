@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from conformance.answer import Answer, Stream
-from conformance.capabilities import SEVERAL, STREAM, has
-from conformance.client import Server
-from conformance.demands import equal, refused, require
-from conformance.registry import consistency, protocol
+from conformance.assertions.basic import equal, refused, require
+from conformance.harness.capabilities import SEVERAL, STREAM, has
+from conformance.harness.registry import consistency, protocol
+from conformance.http.client import Server
+from conformance.http.response import Answer, Stream
 from conformance.verdicts import Evidence, Failed, Level
 
 COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")

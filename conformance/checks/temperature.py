@@ -2,13 +2,18 @@
 
 from typing import Any
 
-from conformance.capabilities import LOGPROBS, TOKEN_ID, TOKEN_IDS
-from conformance.client import Server
-from conformance.demands import NO_NUMBERS, accepted, refused, require, same
-from conformance.forced import chosen, greedy
-from conformance.registry import consistency, protocol, truth
-from conformance.row import as_often_among, default_is, first_row, naming
-from conformance.sampling import PROMPTS, first_token, telling
+from conformance.assertions.basic import NO_NUMBERS, accepted, refused, require, same
+from conformance.assertions.greedy_penalties import chosen, greedy
+from conformance.assertions.next_token import (
+    as_often_among,
+    default_is,
+    first_row,
+    naming,
+)
+from conformance.harness.capabilities import LOGPROBS, TOKEN_ID, TOKEN_IDS
+from conformance.harness.registry import consistency, protocol, truth
+from conformance.http.client import Server
+from conformance.oracle.sampling import PROMPTS, first_token, telling
 from conformance.verdicts import Evidence, Failed, Inconclusive, Level
 
 

@@ -4,19 +4,19 @@ from typing import Any
 
 import numpy as np
 
-from conformance.capabilities import LOGPROBS, SEEDS, STREAM
-from conformance.client import Server
-from conformance.demands import equal, require
-from conformance.dialects import NAMES, chain
-from conformance.endings import ended, text_of
-from conformance.growth import UNREADABLE
-from conformance.paths import CLEARLY, output_of
-from conformance.registry import consistency, truth
-from conformance.sampling import PROMPTS
-from conformance.truth import Truth
+from conformance.assertions.basic import equal, require
+from conformance.assertions.end_of_sequence import ended, text_of
+from conformance.assertions.token_boundaries import UNREADABLE
+from conformance.harness.capabilities import LOGPROBS, SEEDS, STREAM
+from conformance.harness.registry import consistency, truth
+from conformance.http.client import Server
+from conformance.oracle.dialects import NAMES, chain
+from conformance.oracle.greedy_paths import CLEARLY, output_of
+from conformance.oracle.sampling import PROMPTS
+from conformance.oracle.truth import Truth
 from conformance.verdicts import Evidence, Failed, Inconclusive, Level, NonStrict
 
-RESTS_ON = "tokenizer.Detokenizer"
+RESTS_ON = "tokenizer.detokenizer.Detokenizer"
 
 # Characters that most vocabularies spell byte by byte: a model may go on with such.
 MANY_BYTES = "日本語の文章です"

@@ -3,12 +3,18 @@
 from collections.abc import Iterator
 from typing import Any
 
-from conformance.capabilities import LOGPROBS
-from conformance.client import Server
-from conformance.demands import NO_NUMBERS, accepted, refused
-from conformance.registry import consistency, protocol, truth
-from conformance.row import as_often, as_reported, default_is, first_row, only_among
-from conformance.sampling import first_token, telling
+from conformance.assertions.basic import NO_NUMBERS, accepted, refused
+from conformance.assertions.next_token import (
+    as_often,
+    as_reported,
+    default_is,
+    first_row,
+    only_among,
+)
+from conformance.harness.capabilities import LOGPROBS
+from conformance.harness.registry import consistency, protocol, truth
+from conformance.http.client import Server
+from conformance.oracle.sampling import first_token, telling
 from conformance.verdicts import Evidence, Level
 from reference.logits import Logits, probabilities, temperature
 

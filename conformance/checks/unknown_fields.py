@@ -3,9 +3,9 @@
 from typing import Any
 from urllib.parse import quote
 
-from conformance.client import Reply, Server
-from conformance.demands import details, equal, require, same_answer, status
-from conformance.registry import consistency, protocol
+from conformance.assertions.basic import details, equal, require, same_answer, status
+from conformance.harness.registry import consistency, protocol
+from conformance.http.client import Reply, Server
 from conformance.verdicts import Evidence, Level, Unsupported
 
 RESTS_ON = "params.CompletionParams"

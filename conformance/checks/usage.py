@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from conformance.answer import Answer
-from conformance.capabilities import ECHO, LOGPROBS, PROMPT_LISTS, SEVERAL, has
-from conformance.client import PROMPT, Server
-from conformance.demands import equal, require
-from conformance.registry import consistency, protocol
+from conformance.assertions.basic import equal, require
+from conformance.harness.capabilities import ECHO, LOGPROBS, PROMPT_LISTS, SEVERAL, has
+from conformance.harness.registry import consistency, protocol
+from conformance.http.client import PROMPT, Server
+from conformance.http.response import Answer
 from conformance.verdicts import Evidence, Inconclusive, Level
 
-RESTS_ON = "text.ChoiceText"
+RESTS_ON = "output_text.ChoiceText"
 
 
 @protocol(Level.MUST, Evidence.EXACT)

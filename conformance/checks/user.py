@@ -1,9 +1,9 @@
 """user: whose request it is, for those who look for abuse."""
 
-from conformance.capabilities import SEEDS
-from conformance.client import Server
-from conformance.demands import accepted, refused, same_answer
-from conformance.registry import consistency, protocol
+from conformance.assertions.basic import accepted, refused, same_answer
+from conformance.harness.capabilities import SEEDS
+from conformance.harness.registry import consistency, protocol
+from conformance.http.client import Server
 from conformance.verdicts import Evidence, Level
 
 

@@ -2,10 +2,10 @@
 
 from hypothesis import strategies as st
 
-from conformance.parity import agreement, circumstances
-from conformance.parity.backends import Backend
-from conformance.parity.property import OfModel, Tally
-from conformance.parity.requests import Asked, asked, collect
+from conformance.parity.harness import agreement, invariance
+from conformance.parity.harness.backends import Backend
+from conformance.parity.harness.property import OfModel, Tally
+from conformance.parity.harness.requests import Asked, asked, collect
 
 
 def requests(backend: Backend, one: Asked, tally: Tally) -> None:
@@ -18,7 +18,7 @@ def crowds(backend: Backend, crowd: list[Asked], tally: Tally) -> None:
     """Alone, in a crowd, cached and where requests give way to each other: the same bits."""
     before = backend.preempted()
     requests = [one.request for one in crowd]
-    tally.counts["requests"] += circumstances.check(backend.roomy, backend.tight, requests)
+    tally.counts["requests"] += invariance.check(backend.roomy, backend.tight, requests)
     tally.counts["times that one gave way"] += backend.preempted() - before
 
 

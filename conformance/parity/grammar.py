@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from conformance.parity.languages import END, response_formats, vocabularies
-from conformance.parity.property import Property, Tally
-from conformance.parity.tolerance import same
-from jax_backend.grammar import Grammars
-from reference.grammar import Grammar
+from conformance.parity.format_strategies import END, response_formats, vocabularies
+from conformance.parity.harness.property import Property, Tally
+from conformance.parity.harness.tolerance import same
+from jax_backend.grammar.token_mask import Grammars
+from reference.grammar.response_format import UnsupportedFormat, language_of
+from reference.grammar.token_mask import Grammar
 from reference.params import CompletionParams
 from reference.request import Request
-from reference.response_format import UnsupportedFormat, language_of
-from reference.vocabulary import Vocabulary
+from reference.tokenizer.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)

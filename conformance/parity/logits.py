@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from conformance.parity.compiled import compiled
-from conformance.parity.property import Property, Tally
-from conformance.parity.strategies import (
+from conformance.parity.harness.compiled import compiled
+from conformance.parity.harness.property import Property, Tally
+from conformance.parity.harness.strategies import (
     PENALTIES,
     REPETITION_PENALTIES,
     ROWS,
@@ -26,7 +26,7 @@ from conformance.parity.strategies import (
     with_history,
     with_mass,
 )
-from conformance.parity.tolerance import FLUSHED, ULPS, close, same
+from conformance.parity.harness.tolerance import FLUSHED, ULPS, close, same
 from jax_backend import logits as l
 from reference import logits as spec
 from reference.logits import Logits

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from conformance.parity.compiled import compiled
-from conformance.parity.property import Property, Tally
-from conformance.parity.strategies import ROWS, B, V, per_row
-from conformance.parity.tolerance import ULPS, close
+from conformance.parity.harness.compiled import compiled
+from conformance.parity.harness.property import Property, Tally
+from conformance.parity.harness.strategies import ROWS, B, V, per_row
+from conformance.parity.harness.tolerance import ULPS, close
 from jax_backend import logprobs
 from reference import logprobs as spec
 from reference.logits import Logits

@@ -13,10 +13,9 @@ import jax
 import numpy as np
 from hypothesis import strategies as st
 
-from conformance.parity.compiled import compiled
-from conformance.parity.logits import kept_of, legal_min_p, legal_top_p
-from conformance.parity.property import Property, Tally
-from conformance.parity.strategies import (
+from conformance.parity.harness.compiled import compiled
+from conformance.parity.harness.property import Property, Tally
+from conformance.parity.harness.strategies import (
     POSITIONS,
     ROWS,
     SAMPLED,
@@ -28,7 +27,8 @@ from conformance.parity.strategies import (
     with_history,
     with_mass,
 )
-from conformance.parity.tolerance import ULPS, close, same
+from conformance.parity.harness.tolerance import ULPS, close, same
+from conformance.parity.logits import kept_of, legal_min_p, legal_top_p
 from jax_backend import logits as l
 from jax_backend import sampler
 from reference import sampler as spec

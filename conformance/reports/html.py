@@ -7,9 +7,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from conformance.harness.result import Report
 from conformance.reports.shown import visible
 from conformance.reports.view import groups
-from conformance.result import Report
 from conformance.verdicts import Verdict
 
 # Besides colour and word, for who skims.

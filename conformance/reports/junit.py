@@ -2,9 +2,9 @@
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
+from conformance.harness.result import Report, Result
 from conformance.reports.shown import line, visible
 from conformance.reports.table import by_parameter
-from conformance.result import Report, Result
 from conformance.verdicts import Verdict
 
 Kind = type[Failure] | type[Error] | type[Skipped]

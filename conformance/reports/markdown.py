@@ -3,9 +3,9 @@
 import re
 from collections.abc import Sequence
 
+from conformance.harness.result import Report, Result
 from conformance.reports.shown import line
 from conformance.reports.view import Group, Row, groups
-from conformance.result import Report, Result
 from conformance.verdicts import Verdict
 
 SPECIAL = re.compile(r"([\\`*_\[\]<>|&~#$])")

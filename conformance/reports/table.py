@@ -7,9 +7,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from conformance.registry import Check
+from conformance.harness.registry import Check
+from conformance.harness.result import Report, Result
 from conformance.reports.shown import line as one_line
-from conformance.result import Report, Result
 from conformance.verdicts import Verdict
 
 COLOURS = {

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from conformance.result import Report, Result
+from conformance.harness.result import Report, Result
 from conformance.verdicts import Verdict
 
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.order import place
-from api.wire import request_model
-from reference.images import Sight
-from reference.pictures import Limits
-from reference.preprocessor import Preprocessor
+from api.prepare import place
+from api.schema.request import request_model
+from reference.images.decoding import Limits
+from reference.images.placement import Sight
+from reference.images.preprocessor import Preprocessor
 from tests.api.toy import CONTEXT, IDS, toy
-from tests.reference.test_pictures import FILES, NO_PICTURES, png, uri
+from tests.reference.images.test_decoding import FILES, NO_PICTURES, png, uri
 
 PATH = "/v1/openai/completions"
 ROWS = 7

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from api import __main__ as command_line
-from api.options import check_bind, keys_of, parser
+from api.arguments import check_bind, keys_of, parser
 from tests.api.sending import post
 from tests.api.toy import toy
 

@@ -2,7 +2,7 @@
 
 from reference.params import CompletionParams
 from reference.request import Request
-from reference.tokenizer import decode
+from reference.tokenizer.detokenizer import decode
 from tests.api.toy import EOS, VOCABULARY, ToyTokenizer, choice_tokens
 
 

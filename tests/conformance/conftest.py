@@ -7,28 +7,28 @@ import httpx
 import pytest
 from starlette.types import ASGIApp
 
-from conformance.client import Target
-from conformance.truth import Truth
-from reference.model import Model, load
+from conformance.http.client import Target
+from conformance.oracle.truth import Truth
+from reference.bundle import Model, load
 from tests.api.conftest import listening
-from tests.conformance import tiny
-from tests.conformance.breaking import NAME
+from tests.conformance import tiny_models
+from tests.conformance.mutations import NAME
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return load(tiny.write(tmp_path_factory.mktemp("tiny")))
+    return load(tiny_models.write(tmp_path_factory.mktemp("tiny")))
 
 
 @pytest.fixture(scope="session")
 def seeing_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return load(tiny.write_seeing(tmp_path_factory.mktemp("seeing")))
+    return load(tiny_models.write_seeing(tmp_path_factory.mktemp("seeing")))
 
 
 @pytest.fixture
 def model_of(tiny_model: Model, seeing_model: Model) -> Callable[[str], Model]:
     """The model that a check, or a mutant, of an id is about."""
-    return lambda identity: seeing_model if tiny.sees(identity) else tiny_model
+    return lambda identity: seeing_model if tiny_models.sees(identity) else tiny_model
 
 
 @contextmanager

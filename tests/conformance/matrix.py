@@ -1,7 +1,7 @@
 """Every mutant against every check of its parameter: python -m tests.conformance.matrix [GLOB …]
 
-Writes docs/conformance/mutants.json, from which `tests.conformance.pages` makes the page. Takes
-about ten minutes on two cores: the suite itself runs only the checks that each mutant names.
+Writes docs/conformance/mutants.json, from which `tests.conformance.generate_docs` makes the page.
+Takes about ten minutes on two cores: the suite itself runs only the checks that each mutant names.
 """
 
 import json
@@ -14,11 +14,11 @@ from pathlib import Path
 
 from rich.progress import track
 
-from conformance.registry import Check, all_checks
-from conformance.runner import run
+from conformance.harness.registry import Check, all_checks
+from conformance.harness.runner import run
 from conformance.verdicts import Verdict
-from reference.model import Model, load
-from tests.conformance import tiny
+from reference.bundle import Model, load
+from tests.conformance import tiny_models
 from tests.conformance.conftest import target
 from tests.conformance.mutants import Mutant, all_mutants
 
@@ -28,14 +28,14 @@ NOTICED = (Verdict.FAIL, Verdict.NON_STRICT)
 
 @cache
 def model(seeing: bool) -> Model:
-    write = tiny.write_seeing if seeing else tiny.write
+    write = tiny_models.write_seeing if seeing else tiny_models.write
     return load(write(Path(tempfile.mkdtemp())))
 
 
 def noticed(identity: str) -> list[str]:
     """The ids of the checks that notice a mutant."""
     [mutant] = [m for m in all_mutants() if m.id == identity]
-    about = model(tiny.sees(identity))
+    about = model(tiny_models.sees(identity))
     with target(mutant.make(about), about, mutant.keys) as broken:
         results = run(broken, [c for c in all_checks() if concerns(mutant, c)])
     return [r.id for r in results if r.verdict in NOTICED]

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from conformance.registry import all_checks
-from conformance.runner import run_one
+from conformance.harness.registry import all_checks
+from conformance.harness.runner import run_one
 from conformance.verdicts import Verdict
-from reference.model import Model
+from reference.bundle import Model
 from tests.conformance.conftest import target
 from tests.conformance.mutants import Mutant, all_mutants
 

@@ -4,18 +4,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from conformance.capabilities import EYES
-from conformance.client import Target
-from conformance.registry import Check, all_checks
-from conformance.runner import run_one
+from conformance.harness.capabilities import EYES
+from conformance.harness.registry import Check, all_checks
+from conformance.harness.runner import run_one
+from conformance.http.client import Target
 from conformance.verdicts import Verdict
-from reference.model import Model
-from tests.conformance import tiny
-from tests.conformance.breaking import whole
+from reference.bundle import Model
+from tests.conformance import tiny_models
 from tests.conformance.conftest import target
+from tests.conformance.mutations import whole
 
 KEY = "a secret"
-SIGHT = [check for check in all_checks() if tiny.sees(check.id)]
+SIGHT = [check for check in all_checks() if tiny_models.sees(check.id)]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def seeing(seeing_model: Model) -> Iterator[Target]:
 
 @pytest.mark.parametrize("check", all_checks(), ids=lambda c: c.id)
 def test_the_reference_passes(ours: Target, seeing: Target, check: Check) -> None:
-    result = run_one(seeing if tiny.sees(check.id) else ours, check)
+    result = run_one(seeing if tiny_models.sees(check.id) else ours, check)
     assert result.verdict is Verdict.PASS, result
 
 

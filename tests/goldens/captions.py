@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from jax_backend.embedded.vision.drawing import picture
-from jax_backend.embedded.vision.scenes import QUESTION, question
+from jax_backend.training.vision.drawing import picture
+from jax_backend.training.vision.scenes import QUESTION, question
 
 MODEL = Path(__file__).parents[2] / "reference" / "embedded" / "vision"
 SEED, COUNT = 2, 50

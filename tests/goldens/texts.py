@@ -15,7 +15,7 @@ import torch
 from tokenizers import normalizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.texts import HARD_TEXTS
+from tests.support.texts import HARD_TEXTS
 
 ROOT = Path(__file__).parents[2]
 PROMPTS = [

@@ -6,12 +6,12 @@ import jax
 import pytest
 
 from api.engine import Served
-from conformance.parity.backends import Backend, NoText
-from jax_backend.checkpoint import load
-from jax_backend.device import Settings
-from jax_backend.engine import JaxEngine
-from reference import checkpoint
-from reference.model import Model
+from conformance.parity.harness.backends import Backend, NoText
+from jax_backend.model.checkpoint import load
+from jax_backend.serving.engine import JaxEngine
+from jax_backend.serving.executor import Settings
+from reference.bundle import Model
+from reference.model import checkpoint
 from tests.goldens import GOLDENS
 
 # A page is no multiple of the largest chunk, so a cache hit may end within one.

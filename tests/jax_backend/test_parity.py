@@ -13,16 +13,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from conformance.parity.backends import Backend
-from conformance.parity.compiled import compiled
-from conformance.parity.properties import OF_FUNCTIONS, OF_MODELS
-from conformance.parity.property import OfModel, Property, Tally
-from conformance.parity.run import Trial
-from conformance.parity.strategies import FLAGS, ROWS, SAMPLED, V, per_row
-from jax_backend import asking, logprobs, sampler, step
+from conformance.parity.harness.backends import Backend
+from conformance.parity.harness.compiled import compiled
+from conformance.parity.harness.properties import OF_FUNCTIONS, OF_MODELS
+from conformance.parity.harness.property import OfModel, Property, Tally
+from conformance.parity.harness.runner import Trial
+from conformance.parity.harness.strategies import FLAGS, ROWS, SAMPLED, V, per_row
 from jax_backend import logits as l
-from jax_backend.largest import largest
-from jax_backend.sums import written_out
+from jax_backend import logprobs, sampler
+from jax_backend.numerics import branches
+from jax_backend.numerics.reductions import written_out
+from jax_backend.numerics.top_k import largest
+from jax_backend.serving import step
 from reference.params import CompletionParams
 
 minus_infinity = st.just(np.float32(-np.inf))
@@ -128,8 +130,8 @@ def test_what_the_host_tells_a_gpu_changes_no_token(
         lambda *parts: np.stack(parts), *(sampler.Params.of(p, seed, 0) for p in params)
     )
     history = sampler.History(np.ones_like(seen), seen, seen.astype(np.int32))
-    with mock.patch.object(asking, "on_gpu", lambda: True):
-        told = asking.tell(params)
+    with mock.patch.object(branches, "on_gpu", lambda: True):
+        told = branches.tell(params)
     sample = compiled(sampler.sample, 4)
     tokens = [
         sample(x, rows, history, np.zeros(len(x), np.int32), searches)

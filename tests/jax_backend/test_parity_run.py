@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from conformance.parity import run
-from conformance.parity.backends import Backend, read
+from conformance.parity.harness import runner
+from conformance.parity.harness.backends import Backend, read
 from jax_backend import logits as l
 from reference.engine import ReferenceEngine
 from tests.goldens import GOLDENS
@@ -19,7 +19,7 @@ top_k = l.top_k
 def run_all(only: str | None, seed: int = 0, *directories: Path) -> tuple[bool, list[str]]:
     """Whether all is right, and the lines that were printed."""
     text = io.StringIO()
-    right = run.run_all("jax", directories, 30, seed, only, Console(file=text))
+    right = runner.run_all("jax", directories, 30, seed, only, Console(file=text))
     return right, text.getvalue().splitlines()
 
 
@@ -65,7 +65,7 @@ def test_each_directory_is_opened_closed_and_tried(monkeypatch: pytest.MonkeyPat
         return Backend(model, engine, engine, lambda: 0, close)
 
     backends: dict[str, Any] = {"jax": backend}
-    monkeypatch.setattr(run, "BACKENDS", backends)
+    monkeypatch.setattr(runner, "BACKENDS", backends)
     directories = [GOLDENS / "gqa", GOLDENS / "window"]
     right, lines = run_all("engine/requests", 0, *directories)
     assert right and closed == directories

@@ -12,16 +12,19 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from conformance.parity import attention, engine, text, twins
-from conformance.parity.backends import Backend
-from conformance.parity.properties import OF_FUNCTIONS
-from conformance.parity.property import Property, Tally
-from conformance.parity.run import Trial
-from conformance.parity.tolerance import LOGIT, ULPS
-from jax_backend import linear, llama, logprobs, sampler, threefry
+from conformance.parity import engine, output_text
+from conformance.parity.harness import twins
+from conformance.parity.harness.backends import Backend
+from conformance.parity.harness.properties import OF_FUNCTIONS
+from conformance.parity.harness.property import Property, Tally
+from conformance.parity.harness.runner import Trial
+from conformance.parity.harness.tolerance import LOGIT, ULPS
+from conformance.parity.model import attention
 from jax_backend import logits as l
+from jax_backend import logprobs, sampler, threefry
+from jax_backend.model import linear, llama
+from reference.bundle import Model
 from reference.engine import ReferenceEngine
-from reference.model import Model
 from reference.request import Event, Request, Token
 
 BY_NAME = {one.name: one for one in OF_FUNCTIONS}
@@ -259,7 +262,7 @@ def test_a_wrong_engine_is_found_out(
             tried(one.of(wrong), 50)
 
 
-@pytest.mark.parametrize("one", text.PROPERTIES, ids=lambda one: one.name)
+@pytest.mark.parametrize("one", output_text.PROPERTIES, ids=lambda one: one.name)
 def test_a_wrong_text_is_found_out(one: Any, model: Model) -> None:
     right = ReferenceEngine(model)
     try:

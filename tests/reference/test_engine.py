@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from reference.bundle import Model
 from reference.engine import ReferenceEngine
 from reference.generate import generate
-from reference.model import Model
 from reference.params import CompletionParams
 from reference.request import End, Event, Prompt, Request, Token
 from reference.stopping import ContextLengthExceeded

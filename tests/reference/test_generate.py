@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference import llama
+from reference.bundle import Model
 from reference.completion import complete, stream
 from reference.generate import first_history, generate, grammar_of
-from reference.grammar import Grammar
+from reference.grammar.response_format import UnsupportedFormat, language_of
+from reference.grammar.token_mask import Grammar
 from reference.logprobs import report
-from reference.model import Model
+from reference.model import llama
 from reference.params import CompletionParams
 from reference.prefix_cache import BLOCK, PrefixCache
 from reference.request import End, Event, Prompt, Request, Token
-from reference.response_format import UnsupportedFormat, language_of
 from reference.stopping import ContextLengthExceeded
-from reference.vocabulary import Vocabulary
+from reference.tokenizer.vocabulary import Vocabulary
 
 STORY = "Once upon a time there was a girl. She had a red ball and a small dog. " * 5
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from reference import logits as l
-from tests import strategies
+from tests.support import strategies
 
 FRACTIONS = st.one_of(st.sampled_from([0.0, 1e-6, 0.1, 0.25, 0.5, 0.9, 1.0]), st.floats(0, 1))
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.logprobs import log_softmax, report
-from tests import strategies
+from tests.support import strategies
 
 
 @given(strategies.logits(dropped=False))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from reference.__main__ import main
-from reference.model import EMBEDDED, Model
+from reference.bundle import EMBEDDED, Model
 
 STORY = "Once upon a time"
 

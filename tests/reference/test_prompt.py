@@ -2,12 +2,12 @@
 
 import pytest
 
+from reference.bundle import Model
 from reference.completion import complete
-from reference.model import Model
 from reference.params import CompletionParams
 from reference.prompt import EmptyPrompt, UnknownToken, prompt_ids
 from reference.stopping import ContextLengthExceeded
-from tests.reference.test_text import Toy
+from tests.reference.test_output_text import Toy
 
 
 class Short(Toy):

@@ -11,7 +11,7 @@ from reference import sampler, threefry
 from reference.logits import probabilities
 from reference.params import CompletionParams
 from reference.sampler import History
-from tests import strategies
+from tests.support import strategies
 
 
 def history(size: int, **params: float) -> History:

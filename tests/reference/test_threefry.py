@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference import threefry
-from tests.strategies import SEEDS
+from tests.support.strategies import SEEDS
 
 # Random123's kat_vectors for threefry2x32, 20 rounds: counter, key, answer.
 KNOWN_ANSWERS = [

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp
 
-from reference.model import Model
+from reference.bundle import Model
 
 Maker = Callable[[Model], ASGIApp]
 

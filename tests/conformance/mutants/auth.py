@@ -2,9 +2,9 @@
 
 from starlette.types import ASGIApp, Scope
 
-from reference.model import Model
-from tests.conformance.breaking import Said, hearing, replying, whole
+from reference.bundle import Model
 from tests.conformance.mutants import mutant
+from tests.conformance.mutations import Said, hearing, replying, whole
 
 KEY = "one-key"
 RIGHT = {"authorization": f"Bearer {KEY}"}

@@ -12,14 +12,16 @@ from PIL import Image as Pictures
 from starlette.types import ASGIApp
 
 from api.app import create_app
-from conformance.pictures import PLACEHOLDER, png
-from reference import pictures, sampler
-from reference.images import Sight
+from conformance.fixtures.images import PLACEHOLDER, png
+from reference import sampler
+from reference.bundle import Model
+from reference.images import decoding
+from reference.images.decoding import ImageError, Limits
+from reference.images.placement import Sight
 from reference.logits import Logits
-from reference.model import Model
-from reference.pictures import ImageError, Limits
 from reference.request import Event, Image, Prompt, Request, Token
-from tests.conformance.breaking import (
+from tests.conformance.mutants import mutant
+from tests.conformance.mutations import (
     Json,
     answering,
     asking,
@@ -34,7 +36,6 @@ from tests.conformance.breaking import (
     whole,
     without,
 )
-from tests.conformance.mutants import mutant
 
 BLACK = png(Pictures.new("RGB", (32, 32)))
 
@@ -215,7 +216,7 @@ def black_instead(model: Model) -> ASGIApp:
 
     def readable(uri: str) -> str:
         try:
-            pictures.read(uri, Limits())
+            decoding.read(uri, Limits())
         except ImageError as error:
             return uri if "exceeds limit" in str(error) else BLACK
         return uri
@@ -229,7 +230,7 @@ def half_is_enough(model: Model) -> ASGIApp:
 
     def completed(uri: str) -> str:
         try:
-            pictures.read(uri, Limits())
+            decoding.read(uri, Limits())
         except ImageError as error:
             return BLACK if "runcated" in str(error) else uri
         return uri
@@ -261,7 +262,7 @@ def as_large_as_it_likes(model: Model) -> ASGIApp:
 
     def filled(uri: str) -> str:
         try:
-            pictures.read(uri, Limits())
+            decoding.read(uri, Limits())
         except ImageError as error:
             return BLACK if "more pixels than" in str(error) else uri
         return uri
@@ -327,7 +328,7 @@ def larger_costs_more(model: Model) -> ASGIApp:
     """A large image counts twice in usage."""
 
     def change(answer: Json, asked: Json) -> None:
-        large = sum(pictures.read(uri, Limits()).width > 300 for uri in images(asked))
+        large = sum(decoding.read(uri, Limits()).width > 300 for uri in images(asked))
         for name in "prompt_tokens", "total_tokens":
             answer["usage"][name] += 9 * large
 
@@ -494,7 +495,7 @@ def palettes_are_grey(model: Model) -> ASGIApp:
 
     def grey(picture: Pictures.Image) -> Pictures.Image:
         if picture.mode != "P":
-            return pictures.plain(picture)
+            return decoding.plain(picture)
         return Pictures.frombytes("L", picture.size, picture.tobytes())
 
     return redrawing(model, grey)
@@ -505,7 +506,7 @@ def on_black(model: Model) -> ASGIApp:
     """What is transparent is black."""
 
     def covered(picture: Pictures.Image) -> Pictures.Image:
-        picture = picture if picture.mode == "RGBA" else pictures.plain(picture)
+        picture = picture if picture.mode == "RGBA" else decoding.plain(picture)
         return Pictures.alpha_composite(
             Pictures.new("RGBA", picture.size, (0, 0, 0, 255)), picture.convert("RGBA")
         )
@@ -525,7 +526,7 @@ def the_last_frame(model: Model) -> ASGIApp:
 
     def last(picture: Pictures.Image) -> Pictures.Image:
         picture.seek(getattr(picture, "n_frames", 1) - 1)
-        return pictures.plain(picture)
+        return decoding.plain(picture)
 
     return redrawing(model, last)
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.app import create_app
+from reference.bundle import Model
 from reference.engine import ReferenceEngine
-from reference.model import Model
 from reference.request import Request
-from tests.conformance.breaking import (
+from tests.conformance.mutants import mutant
+from tests.conformance.mutations import (
     Json,
     Telling,
     answering,
@@ -19,7 +20,6 @@ from tests.conformance.breaking import (
     sometimes,
     whole,
 )
-from tests.conformance.mutants import mutant
 
 
 def shifted(app: ASGIApp, by: Callable[[], float]) -> ASGIApp:

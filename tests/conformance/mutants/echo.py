@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp
 
-from conformance.client import PROMPT
-from reference.model import Model
-from tests.conformance.breaking import (
+from conformance.http.client import PROMPT
+from reference.bundle import Model
+from tests.conformance.mutants import mutant
+from tests.conformance.mutations import (
     Json,
     answering,
     asking,
@@ -16,7 +17,6 @@ from tests.conformance.breaking import (
     sometimes,
     whole,
 )
-from tests.conformance.mutants import mutant
 
 
 def with_echo(model: Model, change: Callable[[Json], Json]) -> ASGIApp:

@@ -7,9 +7,17 @@ from typing import Any
 
 from starlette.types import ASGIApp, Scope
 
-from reference.model import Model
-from tests.conformance.breaking import NAME, Json, Said, asking, receiving, replying, whole
+from reference.bundle import Model
 from tests.conformance.mutants import mutant
+from tests.conformance.mutations import (
+    NAME,
+    Json,
+    Said,
+    asking,
+    receiving,
+    replying,
+    whole,
+)
 
 
 def status(model: Model, seen: int, sent: int, where: str = "") -> ASGIApp:

@@ -9,12 +9,13 @@ from starlette.types import ASGIApp
 
 from api.app import create_app
 from reference import logits as l
+from reference.bundle import Model
 from reference.engine import ReferenceEngine
 from reference.logits import Logits
 from reference.logprobs import log_softmax, report
-from reference.model import Model
 from reference.request import Event, Report, Request, Token
-from tests.conformance.breaking import (
+from tests.conformance.mutants import mutant
+from tests.conformance.mutations import (
     Delivering,
     Json,
     Telling,
@@ -28,7 +29,6 @@ from tests.conformance.breaking import (
     sometimes,
     whole,
 )
-from tests.conformance.mutants import mutant
 
 # Given all log-probabilities, the parameters as they were asked for, and the tokens up to this one.
 Remake = Callable[[Logits, Any, list[int]], Report]

@@ -4,9 +4,17 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from reference.model import Model
-from tests.conformance.breaking import Json, answering, asking, each_choice, params, telling, whole
+from reference.bundle import Model
 from tests.conformance.mutants import mutant
+from tests.conformance.mutations import (
+    Json,
+    answering,
+    asking,
+    each_choice,
+    params,
+    telling,
+    whole,
+)
 
 
 @mutant("max_tokens/out-of-range-is-refused")

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 from starlette.types import ASGIApp
 
-from conformance import dialects
-from conformance.dialects import after_penalties, chain
+from conformance.oracle import dialects
+from conformance.oracle.dialects import after_penalties, chain
 from reference import logits as l
-from reference.model import Model
+from reference.bundle import Model
 from reference.sampler import final_logits
-from tests.conformance.breaking import (
+from tests.conformance.mutants import mutant
+from tests.conformance.mutations import (
     clamping,
     defaulting,
     forgiving,
@@ -19,7 +20,6 @@ from tests.conformance.breaking import (
     whole,
     without,
 )
-from tests.conformance.mutants import mutant
 
 
 @mutant("min_p/out-of-range-is-refused")

@@ -4,9 +4,9 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from reference.model import Model
-from tests.conformance.breaking import NAME, Json, answering, asking, whole
+from reference.bundle import Model
 from tests.conformance.mutants import mutant
+from tests.conformance.mutations import NAME, Json, answering, asking, whole
 
 
 @mutant("model/missing-is-refused")

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Scope
 
-from reference.model import Model
-from tests.conformance.breaking import Json, Said, replying, whole
+from reference.bundle import Model
 from tests.conformance.mutants import mutant
+from tests.conformance.mutations import Json, Said, replying, whole
 
 
 def listing(model: Model, change: Callable[[Json], Json], path: str = "/models") -> ASGIApp:

@@ -6,10 +6,11 @@ from dataclasses import replace
 from starlette.types import ASGIApp
 
 from api.app import create_app
+from reference.bundle import Model
 from reference.engine import ReferenceEngine
-from reference.model import Model
 from reference.request import End, Event, Prompt, Request, Token
-from tests.conformance.breaking import (
+from tests.conformance.mutants import mutant
+from tests.conformance.mutations import (
     Json,
     answering,
     asking,
@@ -20,7 +21,6 @@ from tests.conformance.breaking import (
     served,
     whole,
 )
-from tests.conformance.mutants import mutant
 
 
 class Splitting:

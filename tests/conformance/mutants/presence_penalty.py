@@ -2,11 +2,12 @@
 
 from starlette.types import ASGIApp
 
-from conformance import dialects
-from conformance.dialects import chain
+from conformance.oracle import dialects
+from conformance.oracle.dialects import chain
 from reference import logits as l
-from reference.model import Model
-from tests.conformance.breaking import (
+from reference.bundle import Model
+from tests.conformance.mutants import mutant
+from tests.conformance.mutations import (
     clamping,
     defaulting,
     forgiving,
@@ -16,7 +17,6 @@ from tests.conformance.breaking import (
     whole,
     without,
 )
-from tests.conformance.mutants import mutant
 
 
 @mutant("presence_penalty/out-of-range-is-refused")

@@ -7,9 +7,9 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from reference.model import Model
-from tests.conformance.breaking import Json, answering, asking, telling, whole
+from reference.bundle import Model
 from tests.conformance.mutants import mutant
+from tests.conformance.mutations import Json, answering, asking, telling, whole
 
 
 def prompting(model: Model, kind: type, change: Callable[[Any], Any]) -> ASGIApp:

@@ -6,9 +6,10 @@ from secrets import token_hex
 
 from starlette.types import ASGIApp
 
-from reference.model import Model
+from reference.bundle import Model
 from reference.request import Event, Prompt, Request, Token
-from tests.conformance.breaking import (
+from tests.conformance.mutants import mutant
+from tests.conformance.mutations import (
     Json,
     answering,
     asking,
@@ -17,7 +18,6 @@ from tests.conformance.breaking import (
     whole,
     without,
 )
-from tests.conformance.mutants import mutant
 
 NAME = "prompt_cache_key"
 

@@ -4,12 +4,13 @@ from collections import deque
 
 from starlette.types import ASGIApp
 
-from conformance import dialects
-from conformance.dialects import chain, repetition_of
+from conformance.oracle import dialects
+from conformance.oracle.dialects import chain, repetition_of
 from reference import sampler
+from reference.bundle import Model
 from reference.logits import Logits
-from reference.model import Model
-from tests.conformance.breaking import (
+from tests.conformance.mutants import mutant
+from tests.conformance.mutations import (
     clamping,
     defaulting,
     drawing,
@@ -20,7 +21,6 @@ from tests.conformance.breaking import (
     whole,
     without,
 )
-from tests.conformance.mutants import mutant
 
 
 @mutant("repetition_penalty/out-of-range-is-refused")

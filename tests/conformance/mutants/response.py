@@ -4,8 +4,9 @@ import itertools
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from reference.model import Model
-from tests.conformance.breaking import (
+from reference.bundle import Model
+from tests.conformance.mutants import mutant
+from tests.conformance.mutations import (
     Json,
     Said,
     answering,
@@ -15,7 +16,6 @@ from tests.conformance.breaking import (
     whole,
     without,
 )
-from tests.conformance.mutants import mutant
 
 
 @mutant("response/says-what-it-is")

@@ -10,10 +10,11 @@ from starlette.types import ASGIApp
 
 from conformance.checks.response_format import late
 from reference import logits as l
+from reference.bundle import Model
 from reference.logits import Logits
-from reference.model import Model
 from reference.sampler import History, choose, final_logits, sample
-from tests.conformance.breaking import (
+from tests.conformance.mutants import mutant
+from tests.conformance.mutations import (
     Json,
     answering,
     asking,
@@ -29,7 +30,6 @@ from tests.conformance.breaking import (
     whole,
     without,
 )
-from tests.conformance.mutants import mutant
 
 TYPES = ("text", "json_object", "json_schema", "regex")
 UNKNOWN = ("multipleOf", "not", "if", "then", "uniqueItems", "contains", "patternProperties")

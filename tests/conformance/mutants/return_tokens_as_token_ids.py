@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp
 
-from reference.model import Model
-from tests.conformance.breaking import (
+from reference.bundle import Model
+from tests.conformance.mutants import mutant
+from tests.conformance.mutations import (
     Json,
     answering,
     asking,
@@ -15,7 +16,6 @@ from tests.conformance.breaking import (
     whole,
     without,
 )
-from tests.conformance.mutants import mutant
 
 NAME = "return_tokens_as_token_ids"
 

@@ -2,13 +2,13 @@
 
 from starlette.types import ASGIApp
 
-from conformance import dialects
-from conformance.dialects import DIALECTS
+from conformance.oracle import dialects
+from conformance.oracle.dialects import DIALECTS
+from reference.bundle import Model
 from reference.logits import Logits
-from reference.model import Model
 from reference.sampler import History, choose, final_logits
-from tests.conformance.breaking import drawing, steps, whole, without
 from tests.conformance.mutants import mutant
+from tests.conformance.mutations import drawing, steps, whole, without
 
 FINAL = {dialect.name: dialect.final for dialect in DIALECTS}
 

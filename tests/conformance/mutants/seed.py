@@ -5,10 +5,17 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from reference.model import Model
+from reference.bundle import Model
 from reference.request import Request
-from tests.conformance.breaking import Json, asking, replacing, telling, whole, without
 from tests.conformance.mutants import mutant
+from tests.conformance.mutations import (
+    Json,
+    asking,
+    replacing,
+    telling,
+    whole,
+    without,
+)
 
 
 def seeded(model: Model, change: Any) -> ASGIApp:

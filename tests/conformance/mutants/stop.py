@@ -6,9 +6,10 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from reference.model import Model
+from reference.bundle import Model
 from reference.stopping import beginning
-from tests.conformance.breaking import (
+from tests.conformance.mutants import mutant
+from tests.conformance.mutations import (
     Json,
     answering,
     asking,
@@ -19,7 +20,6 @@ from tests.conformance.breaking import (
     sometimes,
     whole,
 )
-from tests.conformance.mutants import mutant
 
 
 def listed(stop: Any) -> list[Any]:

@@ -6,10 +6,11 @@ from dataclasses import replace
 from starlette.types import ASGIApp
 
 from reference import logits as l
-from reference.model import Model
+from reference.bundle import Model
 from reference.request import Event, Request, Token
 from reference.sampler import History, final_logits
-from tests.conformance.breaking import (
+from tests.conformance.mutants import mutant
+from tests.conformance.mutations import (
     Json,
     answering,
     asking,
@@ -21,7 +22,6 @@ from tests.conformance.breaking import (
     telling,
     whole,
 )
-from tests.conformance.mutants import mutant
 
 
 def if_stopped(model: Model, change: Callable[[Json, Json], None]) -> ASGIApp:

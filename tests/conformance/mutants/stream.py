@@ -8,9 +8,10 @@ from typing import Any
 from starlette.types import ASGIApp, Scope
 
 from api.app import create_app
-from reference.model import Model
-from reference.tokenizer import Tokenizer
-from tests.conformance.breaking import (
+from reference.bundle import Model
+from reference.tokenizer.protocol import Tokenizer
+from tests.conformance.mutants import mutant
+from tests.conformance.mutations import (
     Json,
     Said,
     answering,
@@ -23,7 +24,6 @@ from tests.conformance.breaking import (
     whole,
     without,
 )
-from tests.conformance.mutants import mutant
 
 
 def for_streams(model: Model, broken: ASGIApp) -> ASGIApp:

@@ -4,9 +4,9 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from reference.model import Model
-from tests.conformance.breaking import Json, answering, asking, whole, without
+from reference.bundle import Model
 from tests.conformance.mutants import mutant
+from tests.conformance.mutations import Json, answering, asking, whole, without
 
 
 @mutant("stream_options/wrong-types-are-refused")

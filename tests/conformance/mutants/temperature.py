@@ -2,10 +2,11 @@
 
 from starlette.types import ASGIApp
 
-from conformance.dialects import chain
+from conformance.oracle.dialects import chain
 from reference import logits as l
-from reference.model import Model
-from tests.conformance.breaking import (
+from reference.bundle import Model
+from tests.conformance.mutants import mutant
+from tests.conformance.mutations import (
     clamping,
     defaulting,
     forgiving,
@@ -15,7 +16,6 @@ from tests.conformance.breaking import (
     whole,
     without,
 )
-from tests.conformance.mutants import mutant
 
 
 @mutant("temperature/out-of-range-is-refused")

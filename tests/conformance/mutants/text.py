@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp
 
-from conformance.dialects import NAMES, chain
-from reference.model import Model
-from tests.conformance.breaking import Json, answering, each_choice, steps, whole
+from conformance.oracle.dialects import NAMES, chain
+from reference.bundle import Model
 from tests.conformance.mutants import mutant
+from tests.conformance.mutations import Json, answering, each_choice, steps, whole
 
 UNREADABLE = "\ufffd"
 

@@ -3,11 +3,12 @@
 import numpy as np
 from starlette.types import ASGIApp
 
-from conformance import dialects
-from conformance.dialects import after_penalties, chain
+from conformance.oracle import dialects
+from conformance.oracle.dialects import after_penalties, chain
 from reference import logits as l
-from reference.model import Model
-from tests.conformance.breaking import (
+from reference.bundle import Model
+from tests.conformance.mutants import mutant
+from tests.conformance.mutations import (
     clamping,
     defaulting,
     replacing,
@@ -15,7 +16,6 @@ from tests.conformance.breaking import (
     whole,
     without,
 )
-from tests.conformance.mutants import mutant
 
 
 @mutant("top_k/out-of-range-is-refused")

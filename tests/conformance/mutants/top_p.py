@@ -2,11 +2,12 @@
 
 from starlette.types import ASGIApp
 
-from conformance import dialects
-from conformance.dialects import chain
+from conformance.oracle import dialects
+from conformance.oracle.dialects import chain
 from reference import logits as l
-from reference.model import Model
-from tests.conformance.breaking import (
+from reference.bundle import Model
+from tests.conformance.mutants import mutant
+from tests.conformance.mutations import (
     asking,
     defaulting,
     forgiving,
@@ -15,7 +16,6 @@ from tests.conformance.breaking import (
     whole,
     without,
 )
-from tests.conformance.mutants import mutant
 
 
 @mutant("top_p/out-of-range-is-refused")

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Scope
 
-from reference.model import Model
-from tests.conformance.breaking import Said, asking, by_body, replying, whole
+from reference.bundle import Model
 from tests.conformance.mutants import mutant
+from tests.conformance.mutations import Said, asking, by_body, replying, whole
 
 HEADER = "x-ignored-parameters"
 

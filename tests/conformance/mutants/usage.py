@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp
 
-from conformance.client import PROMPT
-from reference.model import Model
-from tests.conformance.breaking import Json, answering, whole
+from conformance.http.client import PROMPT
+from reference.bundle import Model
 from tests.conformance.mutants import mutant
+from tests.conformance.mutations import Json, answering, whole
 
 
 def counting(model: Model, count: Callable[[Json, list[Json]], Json]) -> ASGIApp:

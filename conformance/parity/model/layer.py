@@ -1,0 +1,160 @@
+"""The parts of a decoder layer, and a whole one."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from conformance.parity.harness.compiled import compiled
+from conformance.parity.harness.property import Property, Tally
+from conformance.parity.harness.tolerance import close, near, same
+from conformance.parity.harness.twins import Twins, apply, pages_of, twins
+from jax_backend.model import linear, llama
+from reference.model import llama as spec
+from reference.model.config import LlamaConfig
+from reference.model.rope_config import Rope
+
+T, D, H = 5, 12, 6
+Example = dict[str, Any]
+
+# A layer each: grouped heads with biases, and one key head for all with a window.
+KINDS: dict[str, dict[str, Any]] = {
+    "biases": {"attention_bias": True, "mlp_bias": True},
+    "window": {
+        "architectures": ["MistralForCausalLM"],
+        "num_key_value_heads": 1,
+        "sliding_window": 3,
+    },
+}
+
+
+def of_kind(kind: str, seed: int) -> Twins:
+    """A model of one layer, whose tokens are T rows that go into it."""
+    return twins(seed, {"num_hidden_layers": 1, "vocab_size": T} | KINDS[kind])
+
+
+def rms_norm(example: Example, tally: Tally) -> None:
+    """A row is divided by its root mean square."""
+    x, weight, eps = example["x"] * example["size"], example["weight"], example["eps"]
+    found = compiled(llama.rms_norm, 2)(x, weight, eps)
+    close(found, spec.rms_norm(x, weight, eps), size=1e-20)  # the square of less is 0 to some
+
+
+def rotation(fields: Example, tally: Tally) -> None:
+    """Cosine and sine of every position are the reference's bits, for each kind of rope."""
+    config = LlamaConfig(
+        vocab_size=1,
+        hidden_size=1,
+        intermediate_size=1,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        head_dim=fields["head_dim"],
+        max_position_embeddings=fields["positions"],
+        rope=Rope(**fields["rope"]),
+    )
+    found = np.moveaxis(llama.rotation(config), 1, 0)
+    frequencies = spec.rope_frequencies(config)
+    same(found, spec.rotation(frequencies, 0, fields["positions"], np.float32))
+
+
+def rotate(example: Example, tally: Tally) -> None:
+    """Each pair is turned by its angle."""
+    x_TNH = example["x"].reshape(T, -1, H)
+    frequencies = spec.rope_frequencies(of_kind("biases", 0).config)
+    cos, sin = spec.rotation(frequencies, example["start"], T, np.float32)
+    found = compiled(llama.rotate)(x_TNH[None], cos[None], sin[None])[0]
+    close(found, spec.rotate(x_TNH, cos, sin), size=np.abs(x_TNH).max())
+
+
+def product(example: Example, tally: Tally) -> None:
+    """x Wᵀ, of one row and of several."""
+    x, w = example["x"], example["w"]
+    exact = x.astype(np.float64) @ w.T
+    for count in (1, 2, T):
+        found = compiled(linear.product)(x[:count], w)
+        close(found, exact[:count], size=(np.abs(x[:count]) @ np.abs(w).T))
+
+
+def mlp(example: Example, tally: Tally) -> None:
+    """The feed-forward part, with biases and without."""
+    both = of_kind(example["kind"], example["seed"])
+    found = apply(feed_forward, both.model.layers[0], example["x"])
+    near(found, spec.mlp(example["x"], both.weights.layers[0]))
+
+
+def feed_forward(layer: llama.Layer, x_TD: jax.Array) -> jax.Array:
+    return llama.mlp(x_TD, layer)
+
+
+def layer(example: Example, tally: Tally) -> None:
+    """A whole decoder layer of any rows: norms, attention, feed-forward, and what is added up."""
+    both, x = of_kind(example["kind"], example["seed"]), example["x"]
+    found = apply(through, both.model, x, *pages_of(both.model, 1))
+    weights = replace(both.weights, embedding=x)
+    near(found, spec.hidden_states(weights, both.config, np.arange(T)))
+
+
+def through(model: llama.Llama, x_TD: jax.Array, layers: Any, table: jax.Array) -> jax.Array:
+    """(T, D): what the layer and the last norm make of T rows."""
+    model.embed_tokens[...] = x_TD
+    row = jnp.arange(T, dtype=jnp.int32)[None]
+    out, _ = model.hidden_states(row, row, jnp.ones_like(row, jnp.bool_), table, layers)
+    return out[0]
+
+
+VALUES = st.floats(-4, 4, width=32, allow_subnormal=False)
+WEIGHTS = {"kind": st.sampled_from(list(KINDS)), "seed": st.integers(0, 3)}
+ROPES = st.one_of(
+    st.fixed_dictionaries({}, optional={"theta": st.floats(10, 1e6)}),
+    st.fixed_dictionaries({"kind": st.just("linear"), "factor": st.floats(1, 16)}),
+    st.fixed_dictionaries(
+        {
+            "kind": st.just("llama3"),
+            "theta": st.floats(10, 1e6),
+            "factor": st.floats(1, 16),
+            "low_freq_factor": st.floats(0.5, 2),
+            "high_freq_factor": st.floats(2.5, 8),
+            "original_max_position_embeddings": st.integers(8, 8192),
+        }
+    ),
+)
+
+
+def rows(count: int, width: int) -> st.SearchStrategy[np.ndarray]:
+    return hnp.arrays(np.float32, (count, width), elements=VALUES)
+
+
+def examples(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Example]:
+    return st.fixed_dictionaries(fields)
+
+
+PROPERTIES = (
+    Property(
+        "layer/rms_norm",
+        examples(
+            x=rows(T, D),
+            weight=hnp.arrays(np.float32, D, elements=VALUES),
+            eps=st.sampled_from([1e-6, 1e-5]),
+            size=st.sampled_from([1.0, 1e-3]),
+        ),
+        rms_norm,
+    ),
+    Property(
+        "layer/rotation",
+        examples(
+            head_dim=st.integers(1, 64).map(lambda pairs: 2 * pairs),
+            positions=st.integers(1, 3000),
+            rope=ROPES,
+        ),
+        rotation,
+    ),
+    Property("layer/rotate", examples(x=rows(T, 2 * H), start=st.integers(0, 4000)), rotate),
+    Property("layer/product", examples(x=rows(T, 7), w=rows(11, 7)), product),
+    Property("layer/mlp", examples(x=rows(T, D), **WEIGHTS), mlp),
+    Property("layer/whole", examples(x=rows(T, D), **WEIGHTS), layer),
+)

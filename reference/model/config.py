@@ -1,0 +1,284 @@
+"""The shape of a model: a Hugging Face `config.json`, read strictly.
+
+Llama (Touvron et al., "LLaMA: Open and Efficient Foundation Language Models", 2023) and Mistral
+(Jiang et al., "Mistral 7B", 2023) are one architecture here: Mistral adds a sliding window, and has
+other defaults. LLaVA is one of the two with eyes (`reference.model.vision_config`). A field that
+would change the logits is honoured or refused, never ignored.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from reference.model.config_fields import (
+    ConfigError,
+    as_flag,
+    as_positive,
+    as_size,
+    as_token_id,
+    as_token_ids,
+)
+from reference.model.rope_config import Rope
+from reference.model.vision_config import VisionConfig
+
+FAMILIES = {"LlamaForCausalLM": "llama", "MistralForCausalLM": "mistral"}
+LLAVA, LLAVA_TYPE = "LlavaForConditionalGeneration", "llava"
+
+SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "max_position_embeddings",
+)
+FLAGS = ("attention_bias", "mlp_bias", "tie_word_embeddings")
+
+# What an absent field means: the defaults of LlamaConfig and MistralConfig in transformers.
+DEFAULTS: dict[str, Any] = {
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "head_dim": None,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-6,
+    "attention_bias": False,
+    "mlp_bias": False,
+    "tie_word_embeddings": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
+    "llama": {
+        "intermediate_size": 11008,
+        "num_key_value_heads": None,
+        "max_position_embeddings": 2048,
+        "sliding_window": None,
+    },
+    "mistral": {
+        "intermediate_size": 14336,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 131072,
+        "sliding_window": 4096,
+    },
+}
+
+# Fields of related architectures that would change the logits, and the one value besides null that
+# would not.
+WITHOUT_EFFECT: dict[str, Any] = {
+    "quantization_config": None,
+    "compression_config": None,
+    "quantization": None,
+    "per_layer_config": None,
+    "is_encoder_decoder": False,
+    "add_cross_attention": False,
+    "pruned_heads": {},
+    "use_qk_norm": False,
+    "qk_layernorm": False,
+    "no_rope_layers": None,
+    "no_rope_layer_interval": None,
+    "rope_interleaved": False,
+    "attention_chunk_size": None,
+    "num_experts": None,
+    "num_local_experts": None,
+    "attn_logit_softcapping": None,
+    "final_logit_softcapping": None,
+    "logit_scale": 1.0,
+    "logits_scaling": 1.0,
+    "embedding_multiplier": 1.0,
+    "residual_multiplier": 1.0,
+    "attention_multiplier": None,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LlamaConfig:
+    """The shape of a Llama or Mistral model.
+
+    Sizes and their letters: vocab_size V, hidden_size D, intermediate_size F, num_hidden_layers L,
+    num_attention_heads N, num_key_value_heads K, head_dim H. N is a multiple of K (K = N is
+    multi-head attention, K = 1 multi-query, the rest grouped-query), H is even, and N·H need not
+    be D.
+
+    max_position_embeddings: the context, in tokens, as it is stored; no kind of rope scales it.
+    sliding_window: how many positions a token attends to, its own included; None: all up to it.
+    eos_token_ids: none, one or several. vision: what the model sees with; None if it reads text
+    only.
+
+    Raises ConfigError, naming the field, for a value out of range.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    max_position_embeddings: int
+    rms_norm_eps: float = 1e-6
+    rope: Rope = field(default_factory=Rope)
+    sliding_window: int | None = None
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    tie_word_embeddings: bool = False
+    bos_token_id: int | None = None
+    eos_token_ids: tuple[int, ...] = ()
+    vision: VisionConfig | None = None
+
+    def __post_init__(self) -> None:
+        for name in SIZES:
+            as_size(name, getattr(self, name))
+        if self.sliding_window is not None:
+            as_size("sliding_window", self.sliding_window)
+        as_positive("rms_norm_eps", self.rms_norm_eps)
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ConfigError(
+                f"num_attention_heads: {self.num_attention_heads} is not a multiple of "
+                f"num_key_value_heads, {self.num_key_value_heads}"
+            )
+        if self.head_dim % 2:
+            raise ConfigError(f"head_dim: {self.head_dim} is odd, and rope turns pairs")
+        if self.vision is not None and self.vision.image_token_id >= self.vocab_size:
+            raise ConfigError(
+                f"image_token_index: {self.vision.image_token_id} is not in 0 … "
+                f"{self.vocab_size - 1}"
+            )
+
+    def with_context(self, context: int | None) -> "LlamaConfig":
+        """The same model, for texts of at most so many tokens; None: as it is stored. More than is
+        stored is for linear rope scaling, which does not say what it scales: up to `factor` times.
+
+        Raises ConfigError for more than that.
+        """
+        if context is None:
+            return self
+        factor = self.rope.factor if self.rope.kind == "linear" else None
+        most = int(self.max_position_embeddings * (factor or 1))
+        if not 0 < context <= most:
+            raise ConfigError(f"context: {context} is not in 1 … {most}, what the model can do")
+        return replace(self, max_position_embeddings=context)
+
+    @classmethod
+    def from_json(cls, json: Mapping[str, Any]) -> "LlamaConfig":
+        """Read the config.json of a `LlamaForCausalLM`, a `MistralForCausalLM`, or a
+        `LlavaForConditionalGeneration` that has one of them.
+
+        Raises ConfigError for every other model, and for a field that would change the logits and
+        is not implemented. The config's dtype is not read: each tensor of a file states its own.
+        """
+        if is_llava(json):
+            return replace(_text_of(cls, json), vision=VisionConfig.from_json(json))
+        family = read_family(json)
+        _refuse_what_is_not_implemented(json, family)
+        fields = DEFAULTS | FAMILY_DEFAULTS[family] | dict(json)
+        if fields["hidden_act"] != "silu":
+            raise ConfigError(f"hidden_act: {fields['hidden_act']!r} is not supported, only 'silu'")
+        if fields["num_key_value_heads"] is None:
+            fields["num_key_value_heads"] = fields["num_attention_heads"]
+        if fields["head_dim"] is None:
+            fields["head_dim"] = _head_dim(fields["hidden_size"], fields["num_attention_heads"])
+        window, bos = fields["sliding_window"], fields["bos_token_id"]
+        plain: dict[str, Any] = {name: as_size(name, fields[name]) for name in SIZES}
+        plain |= {name: as_flag(name, fields[name]) for name in FLAGS}
+        config = cls(
+            **plain,
+            rms_norm_eps=as_positive("rms_norm_eps", fields["rms_norm_eps"]),
+            rope=Rope.from_json(json),
+            sliding_window=None if window is None else as_size("sliding_window", window),
+            bos_token_id=None if bos is None else as_token_id("bos_token_id", bos),
+            eos_token_ids=as_token_ids("eos_token_id", fields["eos_token_id"]),
+        )
+        _check_layers_are_alike(json, config)
+        return config
+
+
+def is_llava(json: Mapping[str, Any]) -> bool:
+    """By `architectures`, or by `model_type` if that is absent; ConfigError if they disagree."""
+    architectures, model_type = json.get("architectures"), json.get("model_type")
+    if architectures == [LLAVA] and model_type not in (None, LLAVA_TYPE):
+        raise ConfigError(f"model_type: {model_type!r} is not that of {LLAVA}")
+    return architectures == [LLAVA] or (architectures is None and model_type == LLAVA_TYPE)
+
+
+def _text_of(kind: type[LlamaConfig], json: Mapping[str, Any]) -> LlamaConfig:
+    """The language model of a LLaVA."""
+    fields = _text_json(json)
+    try:
+        return kind.from_json(fields)
+    except ConfigError as error:
+        raise ConfigError(f"text_config.{error}") from None
+
+
+def _text_json(json: Mapping[str, Any]) -> dict[str, Any]:
+    """The `text_config` of a LLaVA, as if it stood alone. As transformers has it, its embeddings
+    are tied if it says so there or beside it, and the tokens that begin and end a text are those
+    beside it, if there are any.
+    """
+    text = json.get("text_config")
+    if not isinstance(text, Mapping | None):
+        raise ConfigError("text_config: not an object")
+    fields = {"model_type": "llama"} | dict(text or {})
+    _refuse_what_is_not_implemented(json, str(fields["model_type"]))
+    beside = {name: json.get(name) for name in ("bos_token_id", "eos_token_id")}
+    fields |= {name: value for name, value in beside.items() if value is not None}
+    if as_flag("tie_word_embeddings", json.get("tie_word_embeddings", False)):
+        fields["tie_word_embeddings"] = True
+    return fields
+
+
+def read_family(json: Mapping[str, Any]) -> str:
+    """ "llama" or "mistral", from `architectures` and `model_type`.
+
+    One of the two may be absent; ConfigError if they disagree.
+    """
+    architectures, model_type = json.get("architectures"), json.get("model_type")
+    if architectures is None:
+        if model_type not in list(FAMILIES.values()):
+            supported = ", ".join(FAMILIES.values())
+            raise ConfigError(f"model_type: {model_type!r} is not supported, only {supported}")
+        return str(model_type)
+    for architecture, family in FAMILIES.items():
+        if architectures == [architecture]:
+            if model_type not in (None, family):
+                raise ConfigError(f"model_type: {model_type!r} is not that of {architecture}")
+            return family
+    supported = ", ".join((*FAMILIES, LLAVA))
+    raise ConfigError(f"architectures: {architectures!r} is not supported, only {supported}")
+
+
+def _head_dim(hidden_size: Any, heads: Any) -> int:
+    if as_size("hidden_size", hidden_size) % as_size("num_attention_heads", heads):
+        raise ConfigError(
+            f"head_dim: missing, and hidden_size {hidden_size} is not a multiple of "
+            f"num_attention_heads, {heads}"
+        )
+    return int(hidden_size // heads)
+
+
+def _refuse_what_is_not_implemented(json: Mapping[str, Any], family: str) -> None:
+    for name, harmless in WITHOUT_EFFECT.items():
+        if json.get(name) is not None and json[name] != harmless:
+            raise ConfigError(f"{name}: not supported")
+    # The family's own class in transformers does not read these, but other engines do.
+    for name in ("sliding_window",) if family == "llama" else ("attention_bias", "mlp_bias"):
+        if json.get(name):
+            raise ConfigError(f"{name}: {json[name]!r} is not supported for {family}")
+
+
+def _check_layers_are_alike(json: Mapping[str, Any], config: LlamaConfig) -> None:
+    windowed = config.sliding_window is not None
+    if json.get("use_sliding_window") not in (None, windowed):
+        raise ConfigError(f"use_sliding_window: contradicts {config.sliding_window=}")
+    only = "sliding_attention" if windowed else "full_attention"
+    types = json.get("layer_types")
+    if types is None:
+        return
+    if not isinstance(types, list) or len(types) != config.num_hidden_layers:
+        raise ConfigError("layer_types: not a list with one entry for each layer")
+    for item in types:
+        if item != only:
+            raise ConfigError(f"layer_types: {item!r} is not supported, every layer is {only!r}")

@@ -1,0 +1,80 @@
+"""Tokenizers stored as `tokenizer.json` (Llama 3)."""
+
+import json
+from typing import Any
+
+import tokenizers
+
+from reference.tokenizer.files import (
+    BYTE_OF,
+    BYTE_PIECE,
+    SPACE,
+    TokenizerError,
+    is_byte_level,
+    keeps_every_byte,
+    longest,
+    special_tokens,
+    token_name,
+)
+
+
+class JsonTokenizer:
+    """A `tokenizer.json`, read with the `tokenizers` library. Its pieces are bytes in GPT-2's
+    alphabet (Llama 3) or SentencePiece's spelling (Llama 2).
+    """
+
+    def __init__(self, text: str, config: dict[str, Any]) -> None:
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_str(text)
+        except Exception as error:  # the library raises nothing narrower
+            raise TokenizerError(f"tokenizer.json: {error}") from error
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        spec = json.loads(text)
+        self._byte_level = is_byte_level(spec.get("decoder"))
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._added = {i: token.content for i, token in added.items()}
+        self.vocab_size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+        special = {i for i, token in added.items() if token.special}
+        gaps = {i for i in range(self.vocab_size) if self._tokenizer.id_to_token(i) is None}
+        self.special_ids = frozenset(special | gaps | special_tokens(config))
+        self._pieces = [self._bytes(i) for i in range(self.vocab_size)]
+        exact = keeps_every_byte(spec, self._byte_level)
+        self.most_bytes = longest(self._pieces, self._byte_level) if exact else None
+        self.bos_id = self._bos(config)
+        first = self._ids("a")
+        self.leading_space = bool(first) and self._pieces[first[0]].startswith(b" ")
+
+    def _bos(self, config: dict[str, Any]) -> int | None:
+        template = self._tokenizer.encode("", add_special_tokens=True).ids
+        adds_bos = config.get("add_bos_token", bool(template))
+        if not adds_bos:
+            return None
+        if template:
+            return int(template[0])
+        name = token_name(config.get("bos_token"))
+        token = None if name is None else self._tokenizer.token_to_id(name)
+        if token is None:
+            raise TokenizerError(
+                "tokenizer_config.json: add_bos_token is set and bos_token is no token"
+            )
+        return int(token)
+
+    def _bytes(self, token: int) -> bytes:
+        name = self._tokenizer.id_to_token(token)
+        if token in self._added or name is None:
+            return self._added.get(token, "").encode()
+        if self._byte_level:
+            return bytes(BYTE_OF[c] for c in name)
+        if byte := BYTE_PIECE.fullmatch(name):
+            return bytes.fromhex(byte[1])
+        return str(name).replace(SPACE, " ").encode()
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def encode(self, text: str) -> list[int]:
+        return ([] if self.bos_id is None else [self.bos_id]) + self._ids(text)
+
+    def piece(self, token: int) -> bytes:
+        return self._pieces[token]

@@ -1,0 +1,28 @@
+"""Loads the tokenizer of a checkpoint directory."""
+
+from pathlib import Path
+
+from reference.tokenizer.files import TokenizerError, read_config
+from reference.tokenizer.hf_json import JsonTokenizer
+from reference.tokenizer.protocol import Tokenizer
+from reference.tokenizer.sentencepiece import SentencePieceTokenizer
+
+
+def load(directory: str | Path) -> Tokenizer:
+    """The tokenizer of a checkpoint directory: `tokenizer.model` if there is one, else
+    `tokenizer.json`.
+
+    Raises TokenizerError, naming the file.
+    """
+    directory = Path(directory)
+    config = read_config(directory / "tokenizer_config.json")
+    if (directory / "tokenizer.model").exists():
+        try:
+            return SentencePieceTokenizer((directory / "tokenizer.model").read_bytes(), config)
+        except TokenizerError:
+            raise
+        except Exception as error:  # protobuf's and SentencePiece's errors share no narrower base
+            raise TokenizerError(f"tokenizer.model is no SentencePiece model: {error}") from error
+    if (directory / "tokenizer.json").exists():
+        return JsonTokenizer((directory / "tokenizer.json").read_text("utf-8"), config)
+    raise TokenizerError(f"{directory}: neither tokenizer.model nor tokenizer.json is there")

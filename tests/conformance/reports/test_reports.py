@@ -1,0 +1,194 @@
+"""Pages and files made of runs. What a server sent may be anything, and stays text."""
+
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+from junitparser import JUnitXml
+from rich.console import Console
+
+from conformance.harness.result import Report
+from conformance.reports import html, junit, markdown, table
+from conformance.reports.shown import line, visible
+from conformance.verdicts import Verdict
+from tests.conformance.factories import exchange, one_of_each, report, result
+
+EVIL = "</pre><script>alert(1)</script>\" ' & | `x` *b* \0\x1b[31m\u202e\uffff"
+HOSTILE = result(
+    "top_p/evil",
+    Verdict.FAIL,
+    clause=EVIL,
+    rests_on=EVIL,
+    note=EVIL,
+    expected=EVIL,
+    seen=EVIL,
+    reason=EVIL,
+    at=exchange(response=EVIL, body=EVIL, url=f"http://a/{EVIL}"),
+)
+EVERYWHERE = report([HOSTILE], EVIL, model=EVIL, url=EVIL, truth=EVIL, complaints=[EVIL])
+EMPTY = {"meta", "input"}
+
+
+class Page(HTMLParser):
+    """The tags of a page, which must be balanced, its text, and attributes that fetch."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag not in EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.texts).split())
+
+
+def test_a_page_shows_all_there_is_to_say() -> None:
+    asked = exchange(body='{"top_p": 2}', response="no such thing", status=418)
+    failed = result(
+        "top_p/two", Verdict.FAIL, note="a note", expected="this", seen="that", at=asked
+    )
+    known = result("seed/three", Verdict.ERROR, reason="we know", requests=3)
+    page = Page(html.page([report([failed, known], seed=7, complaints=["stale"], requests=9)]))
+    for told in (
+        *("one", "tiny", "seed 7", "9 requests", "0.0001", "stale", "top_p", "seed", "FAIL"),
+        *("top_p/two", "What must hold.", "MUST", "exact", "protocol", "logits.top_p", "a note"),
+        *("this", "that", asked.curl, "418", "no such thing", "we know", "3 requests"),
+    ):
+        assert told in page.text, told
+
+
+@pytest.mark.parametrize("runs", [[EVERYWHERE], [EVERYWHERE, report(one_of_each())]])
+def test_a_page_needs_nothing_and_runs_nothing(runs: list[Report]) -> None:
+    text = html.page(runs)
+    page = Page(text)
+    assert not {"script", "link", "img", "iframe", "object", "base", "form", "a"} & {*page.tags}
+    assert not {"src", "href", "action", "data"} & page.attributes
+    assert not any(name.startswith("on") for name in page.attributes)
+    assert "url(" not in text and "@import" not in text
+    assert "<script>alert(1)</script>" in page.text  # as text
+    assert not set("\0\x1b\u202e\uffff") & set(text)
+
+
+def test_what_is_between_backticks_is_code() -> None:
+    text = html.page([report([result(clause="`<a>` comes before <b>.")])])
+    assert "<code>&lt;a&gt;</code> comes before &lt;b&gt;." in text
+
+
+def test_a_verdict_is_a_word_and_a_mark_and_a_colour() -> None:
+    text = html.page([report(one_of_each())])
+    for verdict in Verdict:
+        kind = html.kind(verdict)
+        mark = re.escape(html.MARKS[verdict])
+        assert re.search(rf'class="pill {kind}"\s*><i[^>]*>{mark}</i>{verdict}<', text)
+        assert f".{kind} {{ --tone:" in text
+        assert f"--{kind}: #" in text
+    assert len(set(html.MARKS.values())) == len(Verdict)
+
+
+def cells(text: str, identity: str) -> list[str]:
+    """What the row of a check says of each server."""
+    row = text[text.index(f">{identity}</code>") :]
+    found = re.findall(
+        r'<span class="cell">(.*?)</span>\s*(?=<span class="cell">|</summary>)', row, re.S
+    )
+    summary = row[: row.index("</summary>")].count('class="cell"')
+    return [re.sub(r"<[^>]*>|\s", "", cell) for cell in found[:summary]]
+
+
+def test_runs_stand_side_by_side() -> None:
+    one = report([result("top_p/a"), result("top_p/b", Verdict.FAIL)])
+    two = report([result("top_p/c", Verdict.ERROR), result("top_p/a", Verdict.UNSUPPORTED)], "two")
+    text = html.page([one, two])
+    assert cells(text, "top_p/a") == ["✓PASS", "–UNSUPPORTED"]
+    assert cells(text, "top_p/b") == ["✕FAIL", ""]
+    assert cells(text, "top_p/c") == ["", "!ERROR"]
+
+
+def test_a_case_of_junit_for_each_verdict() -> None:
+    known = result("seed/known", Verdict.FAIL, reason="we know")
+    text = junit.document(report([*one_of_each(), known], complaints=["stale"]))
+    suites = {suite.name: suite for suite in JUnitXml.fromstring(text)}
+    ends = {c.name: [type(r).__name__ for r in c.result] for s in suites.values() for c in s}
+    assert ends == {
+        "top_p/pass": [],
+        "top_p/fail": ["Failure"],
+        "top_p/non-strict": ["Failure"],
+        "top_p/unsupported": ["Skipped"],
+        "top_p/inconclusive": ["Skipped"],
+        "top_p/error": ["Error"],
+        "seed/known": ["Skipped"],
+        "stale": ["Failure"],
+    }
+    assert [*suites] == ["top_p", "seed", "expectations"]
+    top_p = suites["top_p"]
+    assert (top_p.tests, top_p.failures, top_p.errors, top_p.skipped) == (6, 2, 1, 2)
+    [reason] = next(iter(suites["seed"])).result
+    assert "we know" in reason.message
+
+
+def test_junit_takes_what_is_no_xml() -> None:
+    failed = HOSTILE.model_copy(update={"reason": None})
+    root = ElementTree.fromstring(
+        junit.document(report([failed, HOSTILE], EVIL, complaints=[EVIL]))
+    )
+    [failure] = root.findall("testsuite[1]/testcase[1]/failure")
+    assert "alert(1)" in (failure.text or "") and "\\x00" in (failure.text or "")
+
+
+def test_markdown_is_a_table_with_notes() -> None:
+    failed = result("top_p/b", Verdict.FAIL, expected="this", seen="a|b\n<i>")
+    known = result("top_p/b", Verdict.NON_STRICT, note="cut by rank", reason="we know")
+    text = markdown.page([report([result("top_p/a"), failed]), report([known], "two")])
+    assert "| top\\_p/a | PASS |  |\n" in text
+    assert "| top\\_p/b | FAIL <sup>1</sup> | NON-STRICT (expected) <sup>2</sup> |\n" in text
+    assert "\n1. top\\_p/b, one: expected this; saw a\\|b\\\\n\\<i\\>\n" in text
+    assert "\n2. top\\_p/b, two: cut by rank; expected: we know\n" in text
+
+
+def test_markdown_keeps_its_shape() -> None:
+    text = markdown.page([EVERYWHERE, report(one_of_each())])
+    assert "<script" not in text.replace("\\<script", "")
+    for block in re.findall(r"(?:^\|.*\n)+", text, re.M):
+        columns = [len(re.findall(r"(?<!\\)\|", row)) for row in block.splitlines()]
+        assert len(set(columns)) == 1
+
+
+def test_a_line_is_one_line_that_no_server_can_colour() -> None:
+    console = Console(highlight=False, emoji=False, force_terminal=True, width=1000)
+    evil = result("top_p/evil", Verdict.FAIL, note="[red]\n\x1b[2J :x: ", seen="b", expected="a")
+    with console.capture() as captured:
+        console.print(table.line(evil), soft_wrap=True)
+    text = captured.get()
+    assert text.count("\n") == 1 and "\x1b[2J" not in text
+    assert "[red]\\n\\x1b[2J :x: " in text and "expected a; saw b" in text
+
+
+def test_what_has_no_shape_is_escaped() -> None:
+    assert visible("a\n\0\x1b\u202e\ud800é\U0001f600") == "a\n\\x00\\x1b\\u202e\\ud800é\U0001f600"
+    assert line("a\nb" + "x" * 300, 5) == "a\\nbx…"
+
+
+def test_a_report_is_the_same_after_json() -> None:
+    known = result("seed/known", Verdict.FAIL, reason="we know", at=exchange(response=EVIL))
+    whole = report([*one_of_each(), HOSTILE, known], complaints=["stale"])
+    again = Report.model_validate_json(whole.model_dump_json(indent=1))
+    assert again == whole and again.ok is whole.ok is False
+    assert html.page([again]) == html.page([whole])

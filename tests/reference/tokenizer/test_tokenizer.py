@@ -1,0 +1,277 @@
+"""Text ↔ ids without loss, for both kinds of tokenizer file; arbitrary ids decode as bytes do."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
+from sentencepiece import sentencepiece_model_pb2 as sentencepiece_model
+from tokenizers import (
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+
+from reference.bundle import EMBEDDED, Model
+from reference.tokenizer.detokenizer import Detokenizer, decode, without_bos
+from reference.tokenizer.files import TokenizerError, longest
+from reference.tokenizer.hf_json import JsonTokenizer
+from reference.tokenizer.loader import load
+from reference.tokenizer.protocol import Bounded, Tokenizer
+from reference.tokenizer.sentencepiece import SentencePieceTokenizer
+from tests.support.strategies import TEXTS
+from tests.support.texts import HARD_TEXTS
+
+WORDS = ["the cat sat on the mat", "once upon a time there was a cat", "naïve café 12 345"]
+
+
+def byte_level_file() -> str:
+    """A tokenizer.json of Llama 3's kind."""
+    t = tokenizers.Tokenizer(models.BPE())
+    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    t.decoder = decoders.ByteLevel()
+    special = ["<|begin|>", "<|end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    t.train_from_iterator(WORDS, trainer)
+    t.post_processor = processors.TemplateProcessing(
+        single="<|begin|> $A", special_tokens=[("<|begin|>", t.token_to_id("<|begin|>"))]
+    )
+    return str(t.to_str())
+
+
+def byte_level() -> JsonTokenizer:
+    return JsonTokenizer(byte_level_file(), {})
+
+
+def metaspace_file() -> str:
+    """A tokenizer.json of Llama 2's kind: spaces as ▁, byte fallback."""
+    pieces = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        *(f"<0x{b:02X}>" for b in range(256)),
+        "▁",
+        *"abc",
+        "▁a",
+        "ab",
+    ]
+    vocab = {piece: i for i, piece in enumerate(pieces)}
+    merges = [("▁", "a"), ("a", "b")]
+    t = tokenizers.Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", byte_fallback=True))
+    t.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    t.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1),
+        ]
+    )
+    t.add_special_tokens(["<unk>", "<s>", "</s>"])
+    return str(t.to_str())
+
+
+def metaspace() -> JsonTokenizer:
+    config = {"add_bos_token": True, "bos_token": {"content": "<s>"}}
+    return JsonTokenizer(metaspace_file(), config)
+
+
+KINDS = {"embedded": lambda: load(EMBEDDED / "text"), "byte": byte_level, "metaspace": metaspace}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
+    return KINDS[request.param]()
+
+
+@given(text=TEXTS)
+def test_decode_undoes_encode(tokenizer: Tokenizer, text: str) -> None:
+    ids = tokenizer.encode(text)
+    assert ids[0] == tokenizer.bos_id
+    assert decode(tokenizer, ids) == text
+
+
+@pytest.mark.parametrize("text", HARD_TEXTS)
+def test_hard_texts(tokenizer: Tokenizer, text: str) -> None:
+    assert decode(tokenizer, tokenizer.encode(text)) == text
+
+
+@given(data=st.data(), at_start=st.booleans())
+def test_any_ids_decode_as_their_bytes_do(
+    tokenizer: Tokenizer, data: st.DataObject, at_start: bool
+) -> None:
+    """Token by token is the whole at once: each maximal invalid part is one U+FFFD."""
+    ids = data.draw(st.lists(st.integers(0, tokenizer.vocab_size - 1), max_size=20))
+    text = Detokenizer(tokenizer, at_start=at_start)
+    parts = [text.push(i) for i in ids] + [text.flush()]
+    whole = b"".join(tokenizer.piece(i) for i in ids)
+    if at_start and tokenizer.leading_space and ids and ids[0] not in tokenizer.special_ids:
+        whole = whole.removeprefix(b" ")
+    assert "".join(parts) == whole.decode(errors="replace")
+    assert text.length == len("".join(parts))
+
+
+def test_a_character_is_withheld_until_it_is_whole(tokenizer: Tokenizer) -> None:
+    text = Detokenizer(tokenizer, at_start=False)
+    ids = [i for i in tokenizer.encode("🜁") if i != tokenizer.bos_id]
+    parts = [text.push(i) for i in ids]
+    assert len(ids) >= 4 and "".join(parts).strip() == "🜁" and parts[-1] == "🜁"
+
+
+def test_the_text_of_a_special_token_becomes_that_token() -> None:
+    t = load(EMBEDDED / "text")
+    end, begin = t.encode("</s>")[1], t.bos_id
+    assert end in t.special_ids and t.piece(end) == b"</s>"
+    assert t.encode("a</s>b")[2] == end
+    assert t.encode("<s>a")[:2] == [begin, begin]
+    assert decode(t, t.encode("a</s> b<s>")) == "a</s> b<s>"
+    b = byte_level()
+    assert b.encode("x<|end|>")[-1] in b.special_ids
+
+
+def test_spaces_survive_the_border_between_prompt_and_output(model: Model) -> None:
+    t = model.tokenizer
+    whole = t.encode("Once upon a time")
+    for cut in range(2, len(whole)):
+        head, tail = decode(t, whole[:cut]), Detokenizer(t, at_start=False)
+        assert head + "".join(tail.push(i) for i in whole[cut:]) == "Once upon a time"
+
+
+@given(text=TEXTS | st.text("▁ ab\u3000é", max_size=40))
+def test_no_token_stands_for_more_bytes_than_it_says(tokenizer: Tokenizer, text: str) -> None:
+    assert isinstance(tokenizer, Bounded) and tokenizer.most_bytes is not None
+    ids = without_bos(tokenizer, tokenizer.encode(text))
+    assert len(text.encode()) <= tokenizer.most_bytes * len(ids)
+    pieces = map(tokenizer.piece, range(tokenizer.vocab_size))
+    assert tokenizer.most_bytes <= 3 * max(map(len, pieces))
+
+
+def test_a_space_of_a_piece_may_have_been_three_bytes() -> None:
+    t = metaspace()
+    assert t.encode("▁▁") == t.encode("  ")
+    assert longest([b"  a", b"abcd"], byte_level=False) == len("▁▁a".encode())
+    assert longest([b"  a", b"abcd"], byte_level=True) == 4
+
+
+LOSSY: dict[str, tuple[str, dict[str, Any]]] = {
+    "a normalizer shortens": ("byte", {"normalizer": {"type": "NFKC"}}),
+    "one of several does": (
+        "metaspace",
+        {
+            "normalizer": {
+                "type": "Sequence",
+                "normalizers": [{"type": "Strip", "strip_left": True, "strip_right": True}],
+            }
+        },
+    ),
+    "by a pattern": (
+        "metaspace",
+        {"normalizer": {"type": "Replace", "pattern": {"Regex": " +"}, "content": "▁"}},
+    ),
+    "by a longer text": (
+        "metaspace",
+        {"normalizer": {"type": "Replace", "pattern": {"String": "abcd"}, "content": "▁"}},
+    ),
+    "words are split at spaces that go": ("metaspace", {"pre_tokenizer": {"type": "Whitespace"}}),
+    "or at a pattern that goes": (
+        "byte",
+        {
+            "pre_tokenizer": {
+                "type": "Split",
+                "pattern": {"String": " "},
+                "behavior": "Removed",
+                "invert": False,
+            }
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LOSSY)
+def test_a_tokenizer_that_shortens_texts_says_nothing(case: str) -> None:
+    kind, change = LOSSY[case]
+    spec = json.loads(byte_level_file() if kind == "byte" else metaspace_file())
+    assert JsonTokenizer(json.dumps(spec), {}).most_bytes is not None
+    assert JsonTokenizer(json.dumps(spec | change), {}).most_bytes is None
+
+
+@pytest.mark.parametrize("path", ["byte", "metaspace"])
+def test_a_token_that_takes_the_spaces_beside_it_says_nothing(path: str) -> None:
+    spec = json.loads(byte_level_file() if path == "byte" else metaspace_file())
+    spec["added_tokens"][0]["rstrip"] = True
+    assert JsonTokenizer(json.dumps(spec), {}).most_bytes is None
+
+
+def test_one_unknown_token_may_stand_for_any_text() -> None:
+    spec = json.loads(metaspace_file())
+    spec["model"]["byte_fallback"] = False
+    assert JsonTokenizer(json.dumps(spec), {}).most_bytes is None
+    spec = json.loads(metaspace_file())
+    spec["model"]["vocab"]["no byte"] = spec["model"]["vocab"].pop("<0x41>")
+    assert JsonTokenizer(json.dumps(spec), {}).most_bytes is None
+    proto = sentencepiece_model.ModelProto.FromString(
+        (EMBEDDED / "text" / "tokenizer.model").read_bytes()
+    )
+    proto.trainer_spec.byte_fallback = False
+    for piece in proto.pieces:
+        if piece.type == piece.BYTE:
+            piece.type = piece.UNUSED
+    unknown = SentencePieceTokenizer(proto.SerializeToString(), {})
+    assert unknown.most_bytes is None and len(unknown.encode("你好，世界" * 9)) <= 3
+
+
+def write(directory: Path, name: str, content: bytes) -> Path:
+    (directory / name).write_bytes(content)
+    return directory
+
+
+BROKEN = {
+    "nothing": (None, b"", "neither"),
+    "not a model": ("tokenizer.model", b"\xff\xff not a model", "tokenizer.model"),
+    "not json": ("tokenizer.json", b"{", "tokenizer.json"),
+    "an unknown decoder": (
+        "tokenizer.json",
+        json.dumps({"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}).encode(),
+        "decoder",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_file_is_refused_by_name(case: str, tmp_path: Path) -> None:
+    name, content, message = BROKEN[case]
+    directory = write(tmp_path, name, content) if name else tmp_path
+    with pytest.raises(TokenizerError, match=message):
+        load(directory)
+
+
+BROKEN_CONFIGS = [
+    *("", "{", "[]", "5", "\xff", "[" * 10**5),
+    '{"added_tokens_decoder": [1]}',
+    '{"added_tokens_decoder": {"3": 1}}',
+    '{"added_tokens_decoder": {"x": {"content": "a"}}}',
+    '{"added_tokens_decoder": {"-1": {"content": "a"}}}',
+    '{"added_tokens_decoder": {"3": {"special": true}}}',
+    '{"bos_token": 5}',
+    '{"bos_token": {"special": true}}',
+]
+
+
+@pytest.mark.parametrize("text", BROKEN_CONFIGS, ids=lambda text: repr(text)[:40])
+@pytest.mark.parametrize("name", ["tokenizer.model", "tokenizer.json"])
+def test_a_broken_config_is_refused_by_name(text: str, name: str, tmp_path: Path) -> None:
+    model = (EMBEDDED / "text" / "tokenizer.model").read_bytes()
+    write(tmp_path, name, model if name == "tokenizer.model" else byte_level_file().encode())
+    load(tmp_path)
+    write(tmp_path, "tokenizer_config.json", text.encode("latin-1"))
+    with pytest.raises(TokenizerError, match="tokenizer_config.json: "):
+        load(tmp_path)

@@ -1,0 +1,37 @@
+"""The README's table of parameters, as the specification has it. Run it to print the table."""
+
+from dataclasses import Field, fields
+from typing import Any
+
+from reference.params import CompletionParams
+
+SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+POWERS = {2**64: "2⁶⁴", -(2**63): "−2⁶³"}
+
+
+def table() -> list[str]:
+    head = ["| parameter | default | range | meaning | defined in |", "|---|---|---|---|---|"]
+    return head + [row(f) for f in fields(CompletionParams)]
+
+
+def row(f: Field[Any]) -> str:
+    module, _, name = f.metadata["spec"].rpartition(".")
+    link = f"[`{module}.{name}`](reference/{module.replace('.', '/')}.py)"
+    return f"| `{f.name}` | {default(f)} | {limits(f)} | {f.metadata['meaning']} | {link} |"
+
+
+def default(f: Field[Any]) -> str:
+    if f.default in (None, ()):
+        return "null"
+    return str(f.default).lower() if isinstance(f.default, bool) else f"{f.default:g}"
+
+
+def limits(f: Field[Any]) -> str:
+    bounds = dict(f.metadata["bounds"])
+    most = bounds.pop("max_length", None)
+    parts = [f"{SIGNS[k]} {POWERS.get(v, f'{v:,}')}" for k, v in bounds.items()]
+    return ", ".join(parts + ([f"at most {most}"] if most else []))
+
+
+if __name__ == "__main__":
+    print("\n".join(table()))
