@@ -18,9 +18,9 @@ from api.app import create_app
 from api.arguments import check_bind, keys_of, parser
 from api.engine import Served
 from api.server import Server, listen
-from reference.bundle import load, vocabulary
+from reference.bundle import load_bundle, vocabulary
 from reference.images import placement
-from reference.images.decoding import Limits
+from reference.images.decoding import ImageLimits
 from reference.model import checkpoint
 from reference.tokenizer import loader
 
@@ -72,7 +72,7 @@ def reference(options: argparse.Namespace) -> Served:
     """The executable specification. Raises ValueError or OSError for what cannot be loaded."""
     from reference.engine import ReferenceEngine
 
-    model = load(options.model, options.context, limits(options))
+    model = load_bundle(options.model, options.context, limits(options))
     return Served(
         name=options.served_model_name,
         engine=ReferenceEngine(model),
@@ -91,9 +91,9 @@ def jax(options: argparse.Namespace) -> Served:
     except ImportError as error:
         raise ImportError(f"--backend jax: {error} (it is in the extra 'jax')") from error
 
-    words = loader.load(options.model)
+    words = loader.load_tokenizer(options.model)
     eyes = checkpoint.read_config(options.model).vision
-    sight = placement.load(options.model, eyes, words, limits(options))
+    sight = placement.load_image_processor(options.model, eyes, words, limits(options))
     with progress_bar("compiling") as progress:
         started = start(
             options.model,
@@ -118,8 +118,8 @@ def jax(options: argparse.Namespace) -> Served:
     )
 
 
-def limits(options: argparse.Namespace) -> Limits:
-    return Limits(images=options.max_images, pixels=options.max_image_pixels)
+def limits(options: argparse.Namespace) -> ImageLimits:
+    return ImageLimits(images=options.max_images, pixels=options.max_image_pixels)
 
 
 BACKENDS: dict[str, Callable[[argparse.Namespace], Served]] = {"jax": jax, "reference": reference}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from reference.bundle import EMBEDDED
-from reference.images.decoding import Limits
+from reference.images.decoding import ImageLimits
 
 DESCRIPTION = "Serve a checkpoint directory at /v1/openai/completions and /v1/completions."
 
@@ -28,8 +28,10 @@ def parser(backends: Iterable[str]) -> argparse.ArgumentParser:
     option("--max-concurrency", type=positive, default=200, help="requests in flight")
     option("--max-logprobs", type=natural, default=20, help="the most that `logprobs` may ask for")
     option("--max-body-bytes", type=positive, default=16 * 2**20, help="of a request")
-    option("--max-images", type=positive, default=Limits.images, help="of a request")
-    option("--max-image-pixels", type=pixels, default=Limits.pixels, help="of an image, as sent")
+    option("--max-images", type=positive, default=ImageLimits.images, help="of a request")
+    option(
+        "--max-image-pixels", type=pixels, default=ImageLimits.pixels, help="of an image, as sent"
+    )
     option("--strict", action="store_true", help="refuse unknown fields instead of naming them")
 
     jax = result.add_argument_group("--backend jax")
@@ -70,7 +72,7 @@ def mesh(text: str) -> int:
 
 def pixels(text: str) -> int:
     try:
-        return Limits(pixels=positive(text)).pixels
+        return ImageLimits(pixels=positive(text)).pixels
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

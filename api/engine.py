@@ -10,8 +10,8 @@ from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 
-from reference.images.placement import Sight
-from reference.request import End, Event, Request
+from reference.images.placement import ImageProcessor
+from reference.request import EngineStats, Event, Request, RequestFinished
 from reference.tokenizer.protocol import Tokenizer
 
 PATIENCE = 2.0  # seconds of silence after which the engine is asked whether it is alive
@@ -21,29 +21,16 @@ class EngineDown(Exception):
     """The engine stopped without finishing a request."""
 
 
-class Stats(Protocol):
-    """healthy: whether requests will be answered. running, waiting: how many there are."""
-
-    @property
-    def healthy(self) -> bool: ...
-
-    @property
-    def running(self) -> int: ...
-
-    @property
-    def waiting(self) -> int: ...
-
-
 class Engine(Protocol):
     """Three verbs and a stream of events (`reference.request`) for each request."""
 
-    def submit(self, request: Request, deliver: Callable[[Event], None]) -> int:
-        """Queue a request; its events go to `deliver`, on any thread. Returns its ticket."""
+    def submit(self, request: Request, on_event: Callable[[Event], None]) -> int:
+        """Queue a request; its events go to `on_event`, on any thread. Returns its request_id."""
 
-    def abort(self, ticket: int, choice: int | None = None) -> None:
-        """Stop one choice, or all, within one decoding step. A ticket that has ended is let be."""
+    def abort(self, request_id: int, choice: int | None = None) -> None:
+        """Stop one choice, or all, within one decoding step. Ignores finished requests."""
 
-    def stats(self) -> Stats: ...
+    def stats(self) -> EngineStats: ...
 
     def close(self) -> None:
         """Stop within one decoding step: not healthy any more, it ends every request with an error,
@@ -65,7 +52,7 @@ class Served:
     tokenizer: Tokenizer
     vocab_size: int
     context: int
-    sight: Sight | None = None
+    sight: ImageProcessor | None = None
     build: str = ""
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -88,12 +75,12 @@ class Stream:
         self._requests = requests
         self._loop = asyncio.get_running_loop()
         self._arrived: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
-        self._tickets: dict[int, int] = {}
+        self._request_ids: dict[int, int] = {}
 
     async def __aenter__(self) -> Self:
         try:
             for i, request in enumerate(self._requests):
-                self._tickets[i] = self._engine.submit(request, partial(self._deliver, i))
+                self._request_ids[i] = self._engine.submit(request, partial(self._deliver, i))
         except BaseException:
             self.close()
             raise
@@ -111,11 +98,11 @@ class Stream:
         return self
 
     async def __anext__(self) -> tuple[int, Event]:
-        if not self._tickets:
+        if not self._request_ids:
             raise StopAsyncIteration
         i, event = await self._next()
-        if isinstance(event, End):
-            del self._tickets[i]
+        if isinstance(event, RequestFinished):
+            del self._request_ids[i]
         return i, event
 
     async def _next(self) -> tuple[int, Event]:
@@ -133,11 +120,11 @@ class Stream:
 
     def abort(self, i: int, choice: int) -> None:
         """Tell the engine that nobody wants the rest of a choice."""
-        if i in self._tickets:
-            self._engine.abort(self._tickets[i], choice)
+        if i in self._request_ids:
+            self._engine.abort(self._request_ids[i], choice)
 
     def close(self) -> None:
         """Abort what has not ended."""
-        for ticket in self._tickets.values():
-            self._engine.abort(ticket)
-        self._tickets.clear()
+        for request_id in self._request_ids.values():
+            self._engine.abort(request_id)
+        self._request_ids.clear()

@@ -16,7 +16,7 @@ from starlette.types import ExceptionHandler
 from api.engine import EngineDown
 from reference.grammar.response_format import UnsupportedFormat
 from reference.images.decoding import ImageError
-from reference.images.placement import ImageCount, TextOnly, TooManyImages
+from reference.images.placement import ImageCountMismatch, ImagesUnsupported, TooManyImages
 from reference.prompt import EmptyPrompt, UnknownToken
 from reference.stopping import ContextLengthExceeded
 
@@ -24,9 +24,9 @@ from reference.stopping import ContextLengthExceeded
 REFUSALS = (
     ContextLengthExceeded,
     EmptyPrompt,
-    ImageCount,
+    ImageCountMismatch,
     ImageError,
-    TextOnly,
+    ImagesUnsupported,
     TooManyImages,
     UnknownToken,
     UnsupportedFormat,
@@ -101,9 +101,9 @@ def of_engine(error: Exception) -> ApiError:
         case UnsupportedFormat():
             message = str(error)[:500]
             return ApiError(400, "unsupported_response_format", message, "response_format")
-        case TextOnly():
+        case ImagesUnsupported():
             return ApiError(400, "text_only_model", str(error), "data")
-        case ImageCount():
+        case ImageCountMismatch():
             return ApiError(400, "image_count_mismatch", str(error), "data")
         case TooManyImages():
             return ApiError(400, "too_many_images", str(error), "data")

@@ -7,12 +7,12 @@ from api.engine import Served
 from api.errors import REFUSALS, of_engine
 from api.schema.request import CompletionRequest
 from reference.grammar.language.expressions import Language
-from reference.grammar.response_format import language_of
-from reference.images.placement import place as place_images
-from reference.images.placement import refuse_images
+from reference.grammar.response_format import compile_format
+from reference.images.placement import expand_placeholders as place_images
+from reference.images.placement import reject_images
 from reference.params import CompletionParams
 from reference.prompt import prompt_ids
-from reference.request import Placed, Request
+from reference.request import ImageSpan, Request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Order:
     params: CompletionParams
     prompts: Sequence[str | list[int]]
     ids: Sequence[list[int]]
-    images: Sequence[tuple[Placed, ...]]
+    images: Sequence[tuple[ImageSpan, ...]]
     principal: str
     language: Language | None = None
 
@@ -45,8 +45,8 @@ def place(served: Served, asked: CompletionRequest, principal: str) -> Order:
     params, prompts = asked.params(), asked.prompts()
     try:
         if served.sight is None:
-            refuse_images(params.data)
-        language = language_of(params.response_format)
+            reject_images(params.data)
+        language = compile_format(params.response_format)
         as_sent = [
             prompt_ids(served.tokenizer, prompt, served.vocab_size, served.context)
             for prompt in prompts

@@ -17,8 +17,8 @@ from api.schema.response import (
     PromptTokensDetails,
     Usage,
 )
-from reference.output_text import Delta, Entry, choice_text, echo, prompt_text
-from reference.request import End, Event, Prompt, Token
+from reference.output_text import LogprobsEntry, TextDelta, echo, prompt_text, start_choice
+from reference.request import Event, PromptProcessed, RequestFinished, TokenGenerated
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Step:
     """What one event adds to one choice. usage: up to here. last: whether nothing follows."""
 
     index: int
-    delta: Delta
+    delta: TextDelta
     usage: Usage
     last: bool
 
@@ -45,7 +45,7 @@ class Answer:
         self.created = int(time.time())
         self._texts = [self._text(p) for p in range(len(order.ids))]
         self._choices = [
-            choice_text(order.served.tokenizer, order.params, ids, text)
+            start_choice(order.served.tokenizer, order.params, ids, text)
             for ids, text in zip(order.ids, self._texts, strict=True)
             for _ in range(order.params.n)
         ]
@@ -77,7 +77,7 @@ class Answer:
         steps: list[Step] = []
         async for p, event in events:
             steps += (new := self.take(p, event))
-            if not isinstance(event, Token):
+            if not isinstance(event, TokenGenerated):
                 continue
             if event.finish_reason is None and any(step.delta.finish_reason for step in new):
                 events.abort(p, event.choice)  # a stop string: the engine knows nothing of it
@@ -90,11 +90,11 @@ class Answer:
     def take(self, p: int, event: Event) -> list[Step]:
         """The steps of one event of prompt `p`. What comes after the end of a choice is ignored."""
         match event:
-            case Prompt():
+            case PromptProcessed():
                 return self._read(p, event)
-            case Token():
+            case TokenGenerated():
                 return self._grow(p, event)
-            case End(error=Exception() as error):
+            case RequestFinished(error=Exception() as error):
                 raise self._told(error) from error
         return []
 
@@ -104,17 +104,17 @@ class Answer:
         """
         return of_engine(error) if self.order.served.engine.stats().healthy else engine_down()
 
-    def _read(self, p: int, event: Prompt) -> list[Step]:
+    def _read(self, p: int, event: PromptProcessed) -> list[Step]:
         self._cached_tokens += event.cached_tokens
         if not self.order.params.echo:
             return []
         order, n = self.order, self.order.params.n
         tokenizer, ids = order.served.tokenizer, order.ids[p]
         images = order.images[p]
-        delta = echo(tokenizer, order.params, ids, self._texts[p], event.reports, images)
+        delta = echo(tokenizer, order.params, ids, self._texts[p], event.prompt_logprobs, images)
         return [Step(p * n + i, delta, self.usage, False) for i in range(n)]
 
-    def _grow(self, p: int, event: Token) -> list[Step]:
+    def _grow(self, p: int, event: TokenGenerated) -> list[Step]:
         index = p * self.order.params.n + event.choice
         choice = self._choices[index]
         if choice.finished:
@@ -134,7 +134,7 @@ class Answer:
 
     def whole(self, steps: Iterable[Step]) -> str:
         """The JSON of a whole response."""
-        deltas: list[list[Delta]] = [[] for _ in self._choices]
+        deltas: list[list[TextDelta]] = [[] for _ in self._choices]
         for step in steps:
             deltas[step.index].append(step.delta)
         choices = [self._choice(i, ds) for i, ds in enumerate(deltas)]
@@ -150,7 +150,7 @@ class Answer:
             "system_fingerprint": self.order.served.fingerprint,
         }
 
-    def _choice(self, index: int, deltas: Sequence[Delta]) -> Choice:
+    def _choice(self, index: int, deltas: Sequence[TextDelta]) -> Choice:
         asked = self.order.params.logprobs is not None
         return Choice.model_validate(
             {
@@ -163,7 +163,7 @@ class Answer:
         )
 
 
-def logprobs(entries: Sequence[Entry]) -> Logprobs:
+def logprobs(entries: Sequence[LogprobsEntry]) -> Logprobs:
     return Logprobs(
         tokens=[entry.token for entry in entries],
         token_logprobs=[entry.logprob for entry in entries],

@@ -18,9 +18,9 @@ from benchmarks.shapes import SHAPES, config, random_model, vocabulary
 from jax_backend.model.llama import Llama
 from jax_backend.serving.engine import JaxEngine
 from jax_backend.serving.executor import Settings
-from reference.grammar.response_format import language_of
+from reference.grammar.response_format import compile_format
 from reference.params import CompletionParams
-from reference.request import End, Event, Request, Token
+from reference.request import Event, Request, RequestFinished, TokenGenerated
 
 GREEDY = {"temperature": 0.0}
 SAMPLED = {"temperature": 0.8, "top_p": 0.9}
@@ -139,16 +139,16 @@ def rate(engine: JaxEngine, streams: int, tokens: int, params: dict[str, Any]) -
     for seed in range(streams):
         prompt = [seed + 1, *range(100, 100 + PROMPT - 1)]
         asked = CompletionParams(max_tokens=tokens, seed=seed, **params)
-        request = Request.of(prompt, asked, language=language_of(asked.response_format))
+        request = Request.of(prompt, asked, language=compile_format(asked.response_format))
         engine.submit(request, lambda event: arrived.put((time.perf_counter(), event)))
     times: list[float] = []
     ended = 0
     while ended < streams:
         at, event = arrived.get()
-        if isinstance(event, End):
+        if isinstance(event, RequestFinished):
             assert event.error is None, event.error
             ended += 1
-        elif isinstance(event, Token):
+        elif isinstance(event, TokenGenerated):
             times.append(at)
     # Between the first and the last token of the stretch in which every stream is running.
     steady = times[streams * streams : len(times) - streams * streams] if streams > 1 else times

@@ -19,14 +19,14 @@ from jax_backend.platform import platform
 Logits = Float32[Array, "B V"]
 PerRow = Float32[Array, "B"]
 
-NEVER = np.float32(-np.inf)
+NEG_INF = np.float32(-np.inf)
 SMALLEST_TEMPERATURE = np.finfo(np.float32).tiny
 FEW = 64  # of the largest logits, which are found faster one by one than by bisection
 HIGHEST_BITS = np.int32(0x7F800000)  # those of +∞, the last of the ordered non-negative floats
 
 
 def mask(logits: Logits, allowed: Bool[Array, "B V"]) -> Logits:
-    return jnp.where(allowed, logits, NEVER)
+    return jnp.where(allowed, logits, NEG_INF)
 
 
 def repetition_penalty(logits: Logits, seen: Bool[Array, "B V"], penalty: PerRow) -> Logits:
@@ -46,7 +46,7 @@ def presence_penalty(logits: Logits, counts: Int32[Array, "B V"], penalty: PerRo
 def temperature(logits: Logits, value: PerRow) -> Logits:
     """A value of 0 is greedy. The caller sends 0 for what is below `SMALLEST_TEMPERATURE`."""
     value = value[:, None]
-    greedy = jnp.where(ids(logits) == likeliest(logits)[:, None], jnp.float32(0), NEVER)
+    greedy = jnp.where(ids(logits) == likeliest(logits)[:, None], jnp.float32(0), NEG_INF)
     scaled = (logits - logits.max(axis=1, keepdims=True)) / jnp.where(value == 0, 1, value)
     return jnp.where(value == 0, greedy, scaled)
 
@@ -64,7 +64,7 @@ def ids(logits: Logits) -> Int32[Array, "1 V"]:
 
 
 def min_p(logits: Logits, fraction: PerRow) -> Logits:
-    return jnp.where(jnp.exp(logits) >= fraction[:, None], logits, NEVER)
+    return jnp.where(jnp.exp(logits) >= fraction[:, None], logits, NEG_INF)
 
 
 def top_k(logits: Logits, k: Int32[Array, "B"], few: int = FEW) -> Logits:
@@ -85,7 +85,7 @@ def top_k(logits: Logits, k: Int32[Array, "B"], few: int = FEW) -> Logits:
         highest, _ = largest(logits, few)
         threshold = jnp.take_along_axis(highest, jnp.minimum(target, few)[:, None] - 1, axis=1)
         kept = (logits >= threshold) | (target == vocab_size)[:, None]
-        return jnp.where(kept, logits, NEVER)
+        return jnp.where(kept, logits, NEG_INF)
 
     return jax.lax.cond(((target <= few) | (target == vocab_size)).all(), picked, searched)
 
@@ -120,4 +120,4 @@ def keep_highest(
 
     start = jnp.zeros(len(logits), jnp.int32), jnp.full(len(logits), HIGHEST_BITS)
     _, threshold = jax.lax.fori_loop(0, 31, halve, start)
-    return jnp.where(bits <= threshold[:, None], logits, NEVER)
+    return jnp.where(bits <= threshold[:, None], logits, NEG_INF)

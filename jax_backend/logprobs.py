@@ -13,7 +13,7 @@ def log_softmax(logits: Float32[Array, "B V"]) -> Float32[Array, "B V"]:
     return shifted - jnp.log(row_sum(jnp.exp(shifted)))[:, None]
 
 
-def report(
+def token_logprobs(
     logits: Float32[Array, "B V"], tokens: Int32[Array, "B"], top: int
 ) -> tuple[Float32[Array, "B"], Float32[Array, "B top"], Int32[Array, "B top"]]:
     """The tokens' log-probabilities, and each row's `top` highest with ids, the lowest id first

@@ -50,7 +50,7 @@ class Params(NamedTuple):
         )
 
 
-class History(NamedTuple):
+class SamplingHistory(NamedTuple):
     """What each row looks back on. allowed: what may come next. seen: what stands in prompt or
     output. counts: how often a token stands in the output so far.
     """
@@ -60,7 +60,7 @@ class History(NamedTuple):
     counts: Int32[Array, "B V"]
 
 
-Step = Callable[[Logits, Params, History], Logits]
+Step = Callable[[Logits, Params, SamplingHistory], Logits]
 Asked = Callable[[Params], Array]
 AskedStep = tuple[str, Step, Asked]
 
@@ -112,7 +112,7 @@ def asks_for_top_p(params: Params) -> Bool[Array, "B"]:
 def trace(
     logits: Logits,
     params: Params,
-    history: History,
+    history: SamplingHistory,
     steps: Sequence[AskedStep] = STEPS,
     searches: bool | None = None,
 ) -> Iterator[tuple[str, Logits]]:
@@ -135,7 +135,7 @@ def same(logits: Logits) -> Logits:
 def sample(
     logits: Logits,
     params: Params,
-    history: History,
+    history: SamplingHistory,
     positions: Int32[Array, "B"],
     searches: bool | None = None,
 ) -> Int32[Array, "B"]:
@@ -187,7 +187,7 @@ def choose_in_nucleus(
 
     def attempt(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         floor, settled, chosen = state
-        token = l.likeliest(jnp.where(logits > floor[:, None], scores, l.NEVER))
+        token = l.likeliest(jnp.where(logits > floor[:, None], scores, l.NEG_INF))
         level = jnp.take_along_axis(logits, token[:, None], axis=1)
         likelier = written_out(jnp.where(logits > level, weights, 0))
         kept = (likelier < target) | (likelier == 0) | ~(level[:, 0] > floor)
@@ -198,7 +198,7 @@ def choose_in_nucleus(
         )
 
     start = (
-        jnp.full(len(logits), l.NEVER),
+        jnp.full(len(logits), l.NEG_INF),
         jnp.zeros(len(logits), jnp.bool_),
         jnp.zeros(len(logits), jnp.int32),
     )

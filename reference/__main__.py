@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from reference import sampler
-from reference.bundle import EMBEDDED, Model, load
+from reference.bundle import EMBEDDED, Bundle, load_bundle
 from reference.completion import stream
 from reference.explain import Explainer
-from reference.output_text import Delta, Entry, names_of
+from reference.output_text import LogprobsEntry, TextDelta, token_display
 from reference.params import CompletionParams
 
 SERVER_ONLY = {"stream", "stream_options", "user", "prompt_cache_key", "data"}
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         asked = {k: frozen(v) for k, v in given.items() if v is not None}
         params = CompletionParams(**asked, data={"image": [uri(path) for path in images]})
-        run(load(directory), prompt, params, console, explain)
+        run(load_bundle(directory), prompt, params, console, explain)
         if svg is not None:
             console.save_svg(svg, title=f"python -m reference {prompt!r}")
     except (ValueError, OSError) as error:
@@ -43,13 +43,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(
-    model: Model, prompt: str, params: CompletionParams, console: Console, explain: bool
+    model: Bundle, prompt: str, params: CompletionParams, console: Console, explain: bool
 ) -> None:
     """Print choice after choice as it grows, then its name and, if they are asked for, its
     log-probabilities.
     """
-    sample = Explainer(names_of(model.tokenizer, params), console) if explain else sampler.sample
-    entries: list[Entry] = []
+    sample = (
+        Explainer(token_display(model.tokenizer, params), console) if explain else sampler.sample
+    )
+    entries: list[LogprobsEntry] = []
     text = ""
     for choice, delta in in_turn(stream(model, prompt, params, sample=sample)):
         text += delta.text
@@ -69,10 +71,10 @@ def uri(path: Path) -> str:
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def in_turn(deltas: Iterable[tuple[int, Delta]]) -> Iterator[tuple[int, Delta]]:
+def in_turn(deltas: Iterable[tuple[int, TextDelta]]) -> Iterator[tuple[int, TextDelta]]:
     """The same, one choice after the other: an echo comes to all of them before the first grows."""
     turn = 0
-    waiting: defaultdict[int, list[Delta]] = defaultdict(list)
+    waiting: defaultdict[int, list[TextDelta]] = defaultdict(list)
     for choice, delta in deltas:
         waiting[choice].append(delta)
         while waiting[turn]:
@@ -86,7 +88,7 @@ def frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def logprob_table(entries: list[Entry]) -> Table:
+def logprob_table(entries: list[LogprobsEntry]) -> Table:
     table = Table("offset", "token", "log-probability", "likeliest")
     for e in entries:
         value = "" if e.logprob is None else f"{e.logprob:.4f}"

@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from reference.images import placement
-from reference.images.decoding import Limits
-from reference.images.placement import Sight
+from reference.images.decoding import ImageLimits
+from reference.images.placement import ImageProcessor
 from reference.model import checkpoint
 from reference.model.checkpoint import Checkpoint
 from reference.model.config import LlamaConfig
@@ -20,12 +20,12 @@ EMBEDDED = Path(__file__).parent / "embedded"
 
 
 @dataclass(frozen=True)
-class Model:
+class Bundle:
     """A checkpoint, its tokenizer, and how it sees; None if it reads text only."""
 
     checkpoint: Checkpoint
     tokenizer: Tokenizer
-    sight: Sight | None = None
+    sight: ImageProcessor | None = None
 
     @property
     def vocab_size(self) -> int:
@@ -63,7 +63,9 @@ def vocabulary(tokenizer: Tokenizer, config: LlamaConfig) -> Vocabulary:
     )
 
 
-def load(directory: str | Path, context: int | None = None, limits: Limits | None = None) -> Model:
+def load_bundle(
+    directory: str | Path, context: int | None = None, limits: ImageLimits | None = None
+) -> Bundle:
     """Read a checkpoint directory in Hugging Face format. context: the most tokens of a text, if
     not what the model has stored. limits: of the pictures that it takes. Raises
     CheckpointError, ConfigError or TokenizerError.
@@ -72,7 +74,7 @@ def load(directory: str | Path, context: int | None = None, limits: Limits | Non
     prompt that leads to one is refused, not the directory. An end-of-sequence id must be the
     model's.
     """
-    words = loader.load(directory)
+    words = loader.load_tokenizer(directory)
     eyes = checkpoint.read_config(directory).vision
-    sight = placement.load(directory, eyes, words, limits)
-    return Model(checkpoint.load(directory, context=context), words, sight)
+    sight = placement.load_image_processor(directory, eyes, words, limits)
+    return Bundle(checkpoint.load(directory, context=context), words, sight)

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reference import sampler
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.generate import Sampler, generate
-from reference.grammar.response_format import language_of
-from reference.images.placement import place
-from reference.output_text import Delta, Entry, choice_text, echo, prompt_text
+from reference.grammar.response_format import compile_format
+from reference.images.placement import expand_placeholders
+from reference.output_text import LogprobsEntry, TextDelta, echo, prompt_text, start_choice
 from reference.params import CompletionParams
 from reference.prefix_cache import PrefixCache
 from reference.prompt import prompt_ids
-from reference.request import Prompt, Request, Token
+from reference.request import PromptProcessed, Request, TokenGenerated
 
 
 @dataclass(frozen=True)
@@ -22,36 +22,36 @@ class Completion:
     """One choice, whole."""
 
     text: str
-    entries: tuple[Entry, ...]
+    entries: tuple[LogprobsEntry, ...]
     finish_reason: str
     stop_reason: str | int | None
 
 
 def stream(
-    model: Model,
+    model: Bundle,
     prompt: str | Sequence[int],
     params: CompletionParams,
     prefixes: PrefixCache | None = None,
     sample: Sampler = sampler.sample,
-) -> Iterator[tuple[int, Delta]]:
+) -> Iterator[tuple[int, TextDelta]]:
     """(choice, what it grows by), as it grows. With `echo`, the prompt comes first.
 
     Raises ValueError for a prompt that is empty, too long or has ids out of the vocabulary, for
     images that cannot be taken, and UnsupportedFormat.
     """
-    language = language_of(params.response_format)
+    language = compile_format(params.response_format)
     as_sent = prompt_ids(model.tokenizer, prompt, model.vocab_size, model.context)
-    [(ids, images)] = place([as_sent], params.data, model.sight, model.context)
+    [(ids, images)] = expand_placeholders([as_sent], params.data, model.sight, model.context)
     text = prompt_text(model.tokenizer, prompt)
-    choices = [choice_text(model.tokenizer, params, ids, text) for _ in range(params.n)]
+    choices = [start_choice(model.tokenizer, params, ids, text) for _ in range(params.n)]
     ended: set[int | None] = set()
     request = Request.of(ids, params, language=language, images=images)
     for event in generate(model, request, prefixes, ended.__contains__, sample):
         match event:
-            case Prompt(reports=reports) if params.echo:
+            case PromptProcessed(prompt_logprobs=reports) if params.echo:
                 prompt_delta = echo(model.tokenizer, params, ids, text, reports, images)
                 yield from ((i, prompt_delta) for i in range(params.n))
-            case Token(choice=choice):
+            case TokenGenerated(choice=choice):
                 delta = choices[choice].push(event)
                 if delta.finish_reason is not None:
                     ended.add(choice)
@@ -59,13 +59,13 @@ def stream(
 
 
 def complete(
-    model: Model,
+    model: Bundle,
     prompt: str | Sequence[int],
     params: CompletionParams,
     prefixes: PrefixCache | None = None,
 ) -> list[Completion]:
     """The choices of one request: `stream`, joined."""
-    deltas: list[list[Delta]] = [[] for _ in range(params.n)]
+    deltas: list[list[TextDelta]] = [[] for _ in range(params.n)]
     for choice, delta in stream(model, prompt, params, prefixes):
         deltas[choice].append(delta)
     return [

@@ -10,30 +10,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from reference import sampler
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.generate import Sampler, generate
 from reference.prefix_cache import PrefixCache
-from reference.request import End, Event, Request
+from reference.request import EngineStats, Event, Request, RequestFinished
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Stats:
-    """healthy: whether requests will be answered. running, waiting: how many there are."""
-
-    healthy: bool
-    running: int
-    waiting: int
 
 
 @dataclass
 class Job:
     """A request on its way, and which of its choices nobody wants any more (None: all)."""
 
-    ticket: int
+    request_id: int
     request: Request
-    deliver: Callable[[Event], None]
+    on_event: Callable[[Event], None]
     unwanted: set[int | None] = field(default_factory=set)
 
     def aborted(self, choice: int | None) -> bool:
@@ -45,11 +36,11 @@ class ReferenceEngine:
     request.
     """
 
-    def __init__(self, model: Model, sample: Sampler = sampler.sample) -> None:
+    def __init__(self, model: Bundle, sample: Sampler = sampler.sample) -> None:
         """sample: how a token is drawn; a wrong one shows whether anybody notices."""
         self.model, self._sample = model, sample
         self.prefixes = PrefixCache()
-        self._tickets = itertools.count()
+        self._request_ids = itertools.count()
         self._jobs: dict[int, Job] = {}
         self._closing = False
         self._lock = threading.Lock()  # nothing is queued behind the None that ends the thread
@@ -57,28 +48,28 @@ class ReferenceEngine:
         self._thread = threading.Thread(target=self._work, name="reference-engine", daemon=True)
         self._thread.start()
 
-    def submit(self, request: Request, deliver: Callable[[Event], None]) -> int:
-        """Queue a request; its events go to `deliver`, called on the engine's thread. Returns its
-        ticket. After `close` it ends with an error at once.
+    def submit(self, request: Request, on_event: Callable[[Event], None]) -> int:
+        """Queue a request; its events go to `on_event`, called on the engine's thread. Returns its
+        request_id. After `close` it ends with an error at once.
         """
-        job = Job(next(self._tickets), request, deliver)
+        job = Job(next(self._request_ids), request, on_event)
         with self._lock:
             if not self._closing:
-                self._jobs[job.ticket] = job
+                self._jobs[job.request_id] = job
                 self._queue.put(job)
-                return job.ticket
-        deliver(closed())
-        return job.ticket
+                return job.request_id
+        on_event(closed())
+        return job.request_id
 
-    def abort(self, ticket: int, choice: int | None = None) -> None:
-        """Stop one choice, or all, within one decoding step. A ticket that has ended is let be."""
-        if job := self._jobs.get(ticket):
+    def abort(self, request_id: int, choice: int | None = None) -> None:
+        """Stop one choice, or all, within one decoding step. Ignores finished requests."""
+        if job := self._jobs.get(request_id):
             job.unwanted.add(choice)
 
-    def stats(self) -> Stats:
+    def stats(self) -> EngineStats:
         waiting = self._queue.qsize()
         healthy = self._thread.is_alive() and not self._closing
-        return Stats(healthy, len(self._jobs) - waiting, waiting)
+        return EngineStats(healthy, len(self._jobs) - waiting, waiting)
 
     def close(self) -> None:
         """Stop within one decoding step; requests that have not ended end with an error."""
@@ -94,7 +85,7 @@ class ReferenceEngine:
             except Exception:
                 logger.exception("a client's stream could not be written to")
             finally:
-                del self._jobs[job.ticket]
+                del self._jobs[job.request_id]
 
     def _run(self, job: Job) -> None:
         def aborted(choice: int | None) -> bool:
@@ -102,12 +93,12 @@ class ReferenceEngine:
 
         try:
             for event in generate(self.model, job.request, self.prefixes, aborted, self._sample):
-                cut = self._closing and isinstance(event, End)
-                job.deliver(closed() if cut else event)
+                cut = self._closing and isinstance(event, RequestFinished)
+                job.on_event(closed() if cut else event)
         except Exception as error:
             logger.exception("a request failed")
-            job.deliver(End(error=error))
+            job.on_event(RequestFinished(error=error))
 
 
-def closed() -> End:
-    return End(error=RuntimeError("the engine was closed"))
+def closed() -> RequestFinished:
+    return RequestFinished(error=RuntimeError("the engine was closed"))

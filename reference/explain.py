@@ -6,7 +6,7 @@ from rich.table import Table
 
 from reference import sampler
 from reference.logits import Logits, probabilities
-from reference.output_text import TokenNames
+from reference.output_text import TokenDisplay
 
 ROWS = 8
 
@@ -19,12 +19,12 @@ class Explainer:
     left.
     """
 
-    def __init__(self, names: TokenNames, console: Console) -> None:
+    def __init__(self, names: TokenDisplay, console: Console) -> None:
         self.names = names
         self.console = console
         self.drawn = 0
 
-    def __call__(self, logits: Logits, history: sampler.History, noise: Logits) -> int:
+    def __call__(self, logits: Logits, history: sampler.SamplingHistory, noise: Logits) -> int:
         token = sampler.sample(logits, history, noise)
         stages = changes(logits, history)
         likeliest = np.argsort(-logits, kind="stable")[:ROWS].tolist()
@@ -48,7 +48,7 @@ class Explainer:
         return table
 
 
-def changes(logits: Logits, history: sampler.History) -> list[tuple[str, Logits]]:
+def changes(logits: Logits, history: sampler.SamplingHistory) -> list[tuple[str, Logits]]:
     """The model's logits, and those after each step that changed a probability."""
     stages = [("model", logits)]
     for name, after in sampler.trace(logits, history):

@@ -9,18 +9,25 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from reference import sampler
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.grammar.token_mask import Grammar
 from reference.logits import Logits
-from reference.logprobs import report
+from reference.logprobs import token_logprobs
 from reference.model import llama, vision
 from reference.model.llama import Cache
-from reference.prefix_cache import BLOCK, Block, PrefixCache, block_names
-from reference.request import End, Event, Prompt, Report, Request, Token
+from reference.prefix_cache import BLOCK, Block, PrefixCache, block_hashes
+from reference.request import (
+    Event,
+    PromptProcessed,
+    Request,
+    RequestFinished,
+    TokenGenerated,
+    TokenLogprobs,
+)
 from reference.stopping import finish, token_budget
 from reference.threefry import noise
 
-Sampler = Callable[[Logits, sampler.History, Logits], int]
+Sampler = Callable[[Logits, sampler.SamplingHistory, Logits], int]
 Aborting = Callable[[int | None], bool]
 
 
@@ -40,13 +47,14 @@ class Reading:
 
 
 def generate(
-    model: Model,
+    model: Bundle,
     request: Request,
     prefixes: PrefixCache | None = None,
     aborted: Aborting = lambda choice: False,
     sample: Sampler = sampler.sample,
 ) -> Iterator[Event]:
-    """The events of one request: `Prompt`, then choice after choice its `Token`s, then `End`.
+    """Generate the events of one request: `PromptProcessed`, then for each choice its
+    `TokenGenerated` events, then `RequestFinished`.
 
     The `n` choices share one reading of the prompt and differ in their noise alone. aborted(choice)
     is asked before every step, aborted(None) before every block of the prompt, whether it is read,
@@ -59,9 +67,9 @@ def generate(
         reading = read_prompt(model, request, prefixes or PrefixCache(), aborted)
         reports = prompt_reports(model, request, reading, aborted)
     except Aborted:
-        yield End()
+        yield RequestFinished()
         return
-    yield Prompt(cached_tokens=reading.cached_tokens, reports=reports)
+    yield PromptProcessed(cached_tokens=reading.cached_tokens, prompt_logprobs=reports)
     for choice in range(params.n):
         if aborted(choice):
             continue
@@ -69,17 +77,17 @@ def generate(
             yield token
             if aborted(choice):
                 break
-    yield End()
+    yield RequestFinished()
 
 
 def read_prompt(
-    model: Model, request: Request, prefixes: PrefixCache, aborted: Aborting
+    model: Bundle, request: Request, prefixes: PrefixCache, aborted: Aborting
 ) -> Reading:
     """Run the model over the prompt, block by block, reusing the blocks that are known. Raises
     Aborted.
     """
     weights, config = model.checkpoint.weights, model.checkpoint.config
-    names = block_names(request)
+    names = block_hashes(request)
     known = prefixes.longest(names)
     cache = Cache.empty(config, weights.dtype)
     for block in known:
@@ -98,7 +106,7 @@ def read_prompt(
 
 
 def block_input(
-    model: Model, request: Request, start: int, seen: dict[int, Float[np.ndarray, "I D"]]
+    model: Bundle, request: Request, start: int, seen: dict[int, Float[np.ndarray, "I D"]]
 ) -> tuple[Integer[np.ndarray, "T"], Float[np.ndarray, "T D"]]:
     """The tokens of a block, and what the model reads of them: the rows of the embedding, and those
     of an image where it stands. seen: the images that have been looked at, by where they start.
@@ -125,34 +133,34 @@ def go_on(aborted: Aborting) -> None:
 
 
 def prompt_reports(
-    model: Model, request: Request, reading: Reading, aborted: Aborting
-) -> tuple[Report | None, ...] | None:
+    model: Bundle, request: Request, reading: Reading, aborted: Aborting
+) -> tuple[TokenLogprobs | None, ...] | None:
     """The log-probability of each prompt token given those before it; the first has none, nor has a
     place of an image. None if they are not asked for. Raises Aborted.
     """
     if not request.reports_prompt:
         return None
-    found: list[Report | None] = [None]
+    found: list[TokenLogprobs | None] = [None]
     top = request.params.logprobs or 0
     for start in range(0, len(request.prompt) - 1, BLOCK):
         go_on(aborted)
         rows = llama.logits(model.checkpoint.weights, reading.rows[start : start + BLOCK])
         following = request.prompt[start + 1 : start + 1 + BLOCK]
         for row, token in zip(rows, following, strict=False):
-            found.append(report(row.astype(np.float32), token, top))
+            found.append(token_logprobs(row.astype(np.float32), token, top))
     for placed in request.images:
         found[placed.start : placed.stop] = [None] * (placed.stop - placed.start)
     return tuple(found)
 
 
 def choice_tokens(
-    model: Model, request: Request, reading: Reading, choice: int, sample: Sampler
-) -> Iterator[Token]:
+    model: Bundle, request: Request, reading: Reading, choice: int, sample: Sampler
+) -> Iterator[TokenGenerated]:
     """The tokens of one choice, each drawn from what the model makes of all before it."""
     weights, config = model.checkpoint.weights, model.checkpoint.config
     params, eos = request.params, model.checkpoint.eos_token_ids
     budget = token_budget(params.max_tokens, model.context, len(request.prompt))
-    history, grammar = first_history(model, request), grammar_of(model, request)
+    history, grammar = initial_history(model, request), grammar_of(model, request)
     cache, row = reading.cache.copy(), reading.rows[-1:]
     for position in range(budget):
         if grammar is not None:
@@ -161,10 +169,12 @@ def choice_tokens(
         drawn = noise(request.seed, choice, position, model.vocab_size)
         token = sample(logits, history, drawn)
         reason, stop = finish(token, position + 1, budget, eos, params.stop_token_ids)
-        yield Token(
+        yield TokenGenerated(
             choice=choice,
             token=token,
-            report=None if params.logprobs is None else report(logits, token, params.logprobs),
+            logprobs=None
+            if params.logprobs is None
+            else token_logprobs(logits, token, params.logprobs),
             finish_reason=reason,
             stop_reason=stop,
         )
@@ -177,22 +187,22 @@ def choice_tokens(
         row = llama.hidden_states(weights, config, np.array([token]), cache)
 
 
-def grammar_of(model: Model, request: Request) -> Grammar | None:
+def grammar_of(model: Bundle, request: Request) -> Grammar | None:
     """What a choice must keep to, at its beginning. A stop token that is text is text here too."""
     if request.language is None:
         return None
     eos, vocabulary = frozenset(model.checkpoint.eos_token_ids), model.vocabulary
     ends = eos | (frozenset(request.params.stop_token_ids) & vocabulary.never)
-    first = vocabulary.drops_space(request.prompt)
+    first = vocabulary.strips_leading_space(request.prompt)
     return Grammar(request.language, vocabulary, ends, first=first)
 
 
-def first_history(model: Model, request: Request) -> sampler.History:
+def initial_history(model: Bundle, request: Request) -> sampler.SamplingHistory:
     """What a choice looks back on before its first token: the prompt."""
     ends = frozenset(model.checkpoint.eos_token_ids) | frozenset(request.params.stop_token_ids)
     seen = np.zeros(model.vocab_size, dtype=np.bool_)
     seen[list(request.prompt)] = True
-    return sampler.History(
+    return sampler.SamplingHistory(
         params=request.params,
         allowed=sampler.allowed_tokens(model.vocab_size, model.never, ends),
         seen=seen,

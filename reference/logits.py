@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 Logits = Float32[np.ndarray, "V"]
 
-NEVER = np.float32(-np.inf)
+NEG_INF = np.float32(-np.inf)
 SMALLEST_TEMPERATURE = np.finfo(np.float32).tiny  # the smallest normal float32
 
 
@@ -24,7 +24,7 @@ def mask(logits: Logits, allowed: Bool[np.ndarray, "V"]) -> Logits:
     Off value: all True.
     Source:    this specification; which tokens are allowed is said in `sampler.allowed_tokens`.
     """
-    return np.where(allowed, logits, NEVER)
+    return np.where(allowed, logits, NEG_INF)
 
 
 def repetition_penalty(logits: Logits, seen: Bool[np.ndarray, "V"], penalty: float) -> Logits:
@@ -76,7 +76,7 @@ def temperature(logits: Logits, value: float) -> Logits:
     Source:    Ackley, Hinton and Sejnowski 1985, as the temperature of a Boltzmann distribution.
     """
     if value < SMALLEST_TEMPERATURE:
-        greedy = np.full_like(logits, NEVER)
+        greedy = np.full_like(logits, NEG_INF)
         greedy[np.argmax(logits)] = 0
         return greedy
     with np.errstate(over="ignore"):  # to −inf, which is right: a probability of 0
@@ -93,7 +93,7 @@ def min_p(logits: Logits, fraction: float) -> Logits:
     Off value: 0.
     Source:    Nguyen et al. 2024, "Min-p sampling".
     """
-    return np.where(np.exp(logits) >= np.float32(fraction), logits, NEVER)
+    return np.where(np.exp(logits) >= np.float32(fraction), logits, NEG_INF)
 
 
 def top_k(logits: Logits, k: int) -> Logits:
@@ -108,7 +108,7 @@ def top_k(logits: Logits, k: int) -> Logits:
     if not 0 < k < len(logits):
         return logits
     kth_largest = np.partition(logits, -k)[-k]
-    return np.where(logits >= kth_largest, logits, NEVER)
+    return np.where(logits >= kth_largest, logits, NEG_INF)
 
 
 def top_p(logits: Logits, mass: float) -> Logits:
@@ -126,7 +126,7 @@ def top_p(logits: Logits, mass: float) -> Logits:
     p = probabilities(logits)
     levels = np.sort(p)[::-1]
     crossing = int(np.searchsorted(np.cumsum(levels), mass))
-    return np.where(p >= levels[min(crossing, len(p) - 1)], logits, NEVER)
+    return np.where(p >= levels[min(crossing, len(p) - 1)], logits, NEG_INF)
 
 
 def probabilities(logits: Logits) -> Float64[np.ndarray, "V"]:

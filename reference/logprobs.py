@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from reference.logits import Logits
-from reference.request import Report
+from reference.request import TokenLogprobs
 
 
 def log_softmax(logits: Float32[np.ndarray, "*B V"]) -> Float32[np.ndarray, "*B V"]:
@@ -13,7 +13,7 @@ def log_softmax(logits: Float32[np.ndarray, "*B V"]) -> Float32[np.ndarray, "*B 
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def report(logits: Logits, token: int, top: int) -> Report:
+def token_logprobs(logits: Logits, token: int, top: int) -> TokenLogprobs:
     """The chosen token's log-probability and those of the likeliest tokens.
 
     Meaning:   log_softmax of the model's logits: before response_format, penalties, temperature and
@@ -27,4 +27,6 @@ def report(logits: Logits, token: int, top: int) -> Report:
     values = log_softmax(logits)
     likeliest = np.argsort(-values, kind="stable")[:top]
     ids = likeliest if token in likeliest else np.append(likeliest, token)
-    return Report(token, float(values[token]), tuple((int(i), float(values[i])) for i in ids))
+    return TokenLogprobs(
+        token, float(values[token]), tuple((int(i), float(values[i])) for i in ids)
+    )

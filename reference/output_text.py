@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from reference.params import CompletionParams
-from reference.request import Placed, Report, Token
+from reference.request import ImageSpan, TokenGenerated, TokenLogprobs
 from reference.stopping import StopStrings
 from reference.tokenizer.detokenizer import Detokenizer, decode, without_bos
 from reference.tokenizer.protocol import Tokenizer
@@ -16,7 +16,7 @@ LOWEST = -9999.0  # how −inf is written: JSON has no infinity
 
 
 @dataclass(frozen=True)
-class Entry:
+class LogprobsEntry:
     """One token's row of `logprobs`. offset: characters from the start of the returned text."""
 
     token: str
@@ -26,16 +26,16 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Delta:
+class TextDelta:
     """What one step adds to a choice. finish_reason is set on the last."""
 
     text: str
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[LogprobsEntry, ...] = ()
     finish_reason: str | None = None
     stop_reason: str | int | None = None
 
 
-class TokenNames:
+class TokenDisplay:
     """How tokens are called in `logprobs`.
 
     Meaning:   a token is called by its text; by `bytes:\\xe2\\x82` if its bytes are no whole
@@ -59,7 +59,7 @@ class TokenNames:
         except UnicodeDecodeError:
             return "bytes:" + "".join(f"\\x{byte:02x}" for byte in piece)
 
-    def top(self, report: Report) -> dict[str, float]:
+    def top(self, report: TokenLogprobs) -> dict[str, float]:
         chosen = self.name(report.token)
         values: dict[str, float] = {}
         for token, value in report.top:
@@ -68,11 +68,11 @@ class TokenNames:
             values[f"token_id:{token}" if taken else name] = finite(value)
         return values
 
-    def entry(self, token: int, report: Report | None, offset: int) -> Entry:
+    def entry(self, token: int, report: TokenLogprobs | None, offset: int) -> LogprobsEntry:
         """A row; without a report (the first token of a prompt) it has no numbers."""
         if report is None:
-            return Entry(self.name(token), None, None, offset)
-        return Entry(self.name(token), finite(report.logprob), self.top(report), offset)
+            return LogprobsEntry(self.name(token), None, None, offset)
+        return LogprobsEntry(self.name(token), finite(report.logprob), self.top(report), offset)
 
 
 def finite(value: float) -> float:
@@ -80,7 +80,7 @@ def finite(value: float) -> float:
 
 
 @dataclass
-class ChoiceText:
+class StreamedChoice:
     """The text of one choice, from its tokens.
 
     Joined, the deltas are the same whether anybody streams them or not. A token's row rides with
@@ -99,13 +99,13 @@ class ChoiceText:
     finished: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self._names = names_of(self.tokenizer, self.params)
+        self._names = token_display(self.tokenizer, self.params)
         self._detokenizer = Detokenizer(self.tokenizer, at_start=self.at_start)
         self._stops = StopStrings(self.params.stop)
-        self._waiting: list[tuple[int, Token]] = []
+        self._waiting: list[tuple[int, TokenGenerated]] = []
         self._released = 0
 
-    def push(self, event: Token) -> Delta:
+    def push(self, event: TokenGenerated) -> TextDelta:
         """What this token adds. Push nothing after a delta with a finish_reason."""
         self.tokens += 1
         self._waiting.append((self._detokenizer.length, event))
@@ -113,9 +113,9 @@ class ChoiceText:
         self._released += len(text)
         reason = "stop" if stop is not None else event.finish_reason
         self.finished = reason is not None
-        return Delta(text, self._entries(), reason, event.stop_reason if stop is None else stop)
+        return TextDelta(text, self._entries(), reason, event.stop_reason if stop is None else stop)
 
-    def _certain_text(self, event: Token) -> tuple[str, str | None]:
+    def _certain_text(self, event: TokenGenerated) -> tuple[str, str | None]:
         text = "" if event.finish_reason == "stop" else self._detokenizer.push(event.token)
         if event.finish_reason is not None:
             text += self._detokenizer.flush()
@@ -124,26 +124,26 @@ class ChoiceText:
             text += self._stops.flush()
         return text, stop
 
-    def _entries(self) -> tuple[Entry, ...]:
+    def _entries(self) -> tuple[LogprobsEntry, ...]:
         ready = [w for w in self._waiting if self.finished or w[0] < self._released]
         self._waiting = self._waiting[len(ready) :]
         return tuple(
-            self._names.entry(event.token, event.report, self.start + min(offset, self._released))
+            self._names.entry(event.token, event.logprobs, self.start + min(offset, self._released))
             for offset, event in ready
-            if event.report is not None
+            if event.logprobs is not None
         )
 
 
-def names_of(tokenizer: Tokenizer, params: CompletionParams) -> TokenNames:
-    return TokenNames(tokenizer, as_ids=bool(params.return_tokens_as_token_ids))
+def token_display(tokenizer: Tokenizer, params: CompletionParams) -> TokenDisplay:
+    return TokenDisplay(tokenizer, as_ids=bool(params.return_tokens_as_token_ids))
 
 
-def choice_text(
+def start_choice(
     tokenizer: Tokenizer, params: CompletionParams, prompt: Sequence[int], prompt_text: str
-) -> ChoiceText:
+) -> StreamedChoice:
     """An empty choice that continues a prompt."""
     at_start = not without_bos(tokenizer, prompt)
-    return ChoiceText(tokenizer, params, at_start, len(prompt_text) if params.echo else 0)
+    return StreamedChoice(tokenizer, params, at_start, len(prompt_text) if params.echo else 0)
 
 
 def prompt_text(tokenizer: Tokenizer, prompt: str | Sequence[int]) -> str:
@@ -156,9 +156,9 @@ def echo(
     params: CompletionParams,
     prompt: Sequence[int],
     text: str,
-    reports: Sequence[Report | None] | None,
-    images: Sequence[Placed] = (),
-) -> Delta:
+    reports: Sequence[TokenLogprobs | None] | None,
+    images: Sequence[ImageSpan] = (),
+) -> TextDelta:
     """What `echo` puts before the output: the prompt and, with `logprobs`, a row for each of its
     tokens.
 
@@ -167,7 +167,7 @@ def echo(
                an image; all places of one are at the offset of its placeholder.
     Off value: false or null.
     """
-    names = names_of(tokenizer, params)
+    names = token_display(tokenizer, params)
     position = Detokenizer(tokenizer, at_start=True)
     repeated = {i for placed in images for i in range(placed.start + 1, placed.stop)}
     entries = []
@@ -178,4 +178,4 @@ def echo(
             if i > 0 or token != tokenizer.bos_id:
                 position.push(token)
         entries.append(names.entry(token, report, offset))
-    return Delta(text, tuple(entries))
+    return TextDelta(text, tuple(entries))

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+DEFAULT_MAX_TOKENS = 16384
+
 _COMPARE = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}
 _SIGN = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
@@ -34,7 +36,8 @@ class CompletionParams:
 
     max_tokens: int | None = parameter(
         None,
-        "most tokens to generate; null: what is left of the context, at most 16384",
+        "maximum number of tokens to generate; null: the rest of the context, "
+        f"at most {DEFAULT_MAX_TOKENS}",
         spec="stopping.token_budget",
         gt=0,
         le=1_000_000,
@@ -65,12 +68,12 @@ class CompletionParams:
     )
     n: int = parameter(1, "sequences to return", spec="generate.generate", ge=1, le=4)
     stream: bool = parameter(
-        False, "send server-sent events as the text grows", spec="output_text.ChoiceText"
+        False, "send server-sent events as the text grows", spec="output_text.StreamedChoice"
     )
     logprobs: int | None = parameter(
         None,
         "report each token's log-probability and this many of the likeliest",
-        spec="logprobs.report",
+        spec="logprobs.token_logprobs",
         ge=0,
     )
     echo: bool | None = parameter(
@@ -111,7 +114,7 @@ class CompletionParams:
     response_format: Mapping[str, Any] | None = parameter(
         None,
         "what the text must be: a JSON object, an instance of a JSON Schema, a match of a regex",
-        spec="grammar.response_format.language_of",
+        spec="grammar.response_format.compile_format",
     )
     user: str | None = parameter(
         None,
@@ -128,20 +131,20 @@ class CompletionParams:
     stream_options: Mapping[str, Any] | None = parameter(
         None,
         "`include_usage` (true), `continuous_usage_stats` (false)",
-        spec="output_text.ChoiceText",
+        spec="output_text.StreamedChoice",
     )
     return_tokens_as_token_ids: bool | None = parameter(
-        None, "tokens in `logprobs` read `token_id:<id>`", spec="output_text.TokenNames"
+        None, "tokens in `logprobs` read `token_id:<id>`", spec="output_text.TokenDisplay"
     )
     prompt_cache_key: str | None = parameter(
         None,
         "names the prompt cache that requests with the same key share",
-        spec="prefix_cache.root",
+        spec="prefix_cache.root_hash",
     )
     data: Mapping[str, Any] | None = parameter(
         None,
         "images, one for each `<image>` in the prompt; a model that reads text only refuses them",
-        spec="images.placement.place",
+        spec="images.placement.expand_placeholders",
     )
 
     def __post_init__(self) -> None:

@@ -35,7 +35,7 @@ class Block:
         return self.keys.nbytes + self.values.nbytes + self.rows.nbytes
 
 
-def root(principal: str, prompt_cache_key: str | None) -> bytes:
+def root_hash(principal: str, prompt_cache_key: str | None) -> bytes:
     """Where the prefixes of one principal under one `prompt_cache_key` begin. No other can reach
     them.
 
@@ -46,11 +46,11 @@ def root(principal: str, prompt_cache_key: str | None) -> bytes:
     return hashlib.sha256(repr((principal, prompt_cache_key)).encode()).digest()
 
 
-def block_names(request: Request) -> list[bytes]:
+def block_hashes(request: Request) -> list[bytes]:
     """The name of each whole block of a prompt: it tells the block's tokens, what its images show,
     and all that comes before them.
     """
-    name = root(request.principal, request.params.prompt_cache_key)
+    name = root_hash(request.principal, request.params.prompt_cache_key)
     names = []
     for first in range(0, len(request.prompt) - BLOCK + 1, BLOCK):
         block = np.asarray(request.prompt[first : first + BLOCK], dtype=np.int64)

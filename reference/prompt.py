@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from reference.stopping import ContextLengthExceeded, token_budget
-from reference.tokenizer.protocol import Bounded, Tokenizer
+from reference.tokenizer.protocol import HasMaxTokenBytes, Tokenizer
 
 
 class EmptyPrompt(ValueError):
@@ -41,7 +41,7 @@ def refuse_long(tokenizer: Tokenizer, text: str, context: int) -> None:
     """Raise ContextLengthExceeded for a text that no `context` tokens can spell: to count the
     tokens of many megabytes takes seconds.
     """
-    most = tokenizer.most_bytes if isinstance(tokenizer, Bounded) else None
+    most = tokenizer.max_token_bytes if isinstance(tokenizer, HasMaxTokenBytes) else None
     if most is not None and (size := len(text.encode())) > context * most:
         raise ContextLengthExceeded(
             f"the prompt has {size} bytes and the context {context} tokens, each of which stands "

@@ -1,7 +1,8 @@
 """What goes into an engine and what comes out of it: data only, shared by every backend.
 
 Text never enters an engine and logits never leave one. A request goes in as token ids and
-parameters; out come, in this order, one `Prompt`, for each choice its `Token`s, and one `End`.
+parameters; out come, in this order, one `PromptProcessed`, for each choice its
+`TokenGenerated` events, and one `RequestFinished`.
 Events of different choices may alternate; those of one choice come in order.
 """
 
@@ -29,7 +30,7 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Placed:
+class ImageSpan:
     """An image at the places start … stop − 1 of a prompt."""
 
     image: Image
@@ -53,7 +54,7 @@ class Request:
     seed: int
     principal: str = ""
     language: Language | None = None
-    images: tuple[Placed, ...] = ()
+    images: tuple[ImageSpan, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises ValueError if a response_format came without its language: it would be ignored."""
@@ -68,7 +69,7 @@ class Request:
         params: CompletionParams,
         principal: str = "",
         language: Language | None = None,
-        images: tuple[Placed, ...] = (),
+        images: tuple[ImageSpan, ...] = (),
     ) -> "Request":
         """A request whose seed is the one asked for, or a fresh one."""
         seed = secrets.randbits(64) if params.seed is None else params.seed
@@ -81,7 +82,7 @@ class Request:
             images=images,
         )
 
-    def images_within(self, start: int, stop: int) -> tuple[Placed, ...]:
+    def images_within(self, start: int, stop: int) -> tuple[ImageSpan, ...]:
         """The images that have a row at one of the places start … stop − 1 of the prompt."""
         return tuple(p for p in self.images if p.start < stop and start < p.stop)
 
@@ -92,7 +93,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Report:
+class TokenLogprobs:
     """A token's log-probability and those of the likeliest tokens, likeliest first, as (id, value)
     pairs.
     """
@@ -103,17 +104,17 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prompt:
+class PromptProcessed:
     """The prompt has been read. reports: one per prompt token, if asked for; None for the first,
     and for the places of images, which were not the model's to foresee.
     """
 
     cached_tokens: int
-    reports: tuple[Report | None, ...] | None = None
+    prompt_logprobs: tuple[TokenLogprobs | None, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Token:
+class TokenGenerated:
     """One generated token. The last of its choice has a finish_reason: "stop" or "length".
 
     stop_reason: the id among `stop_token_ids` that ended the choice; None for end-of-sequence.
@@ -121,16 +122,28 @@ class Token:
 
     choice: int
     token: int
-    report: Report | None = None
+    logprobs: TokenLogprobs | None = None
     finish_reason: str | None = None
     stop_reason: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class End:
+class RequestFinished:
     """Nothing more will come. error: why the request could not be finished, None if it was."""
 
     error: Exception | None = None
 
 
-Event = Prompt | Token | End
+Event = PromptProcessed | TokenGenerated | RequestFinished
+
+
+@dataclass(frozen=True)
+class EngineStats:
+    """Health and load of an engine.
+
+    healthy: the engine answers requests. running, waiting: numbers of requests.
+    """
+
+    healthy: bool
+    running: int
+    waiting: int

@@ -12,7 +12,7 @@ from reference.params import CompletionParams
 
 
 @dataclass(frozen=True, kw_only=True)
-class History:
+class SamplingHistory:
     """What one choice looks back on when it draws its next token.
 
     allowed: the tokens that may come next. seen: those of prompt or output. counts: how often each
@@ -25,7 +25,7 @@ class History:
     counts: Int64[np.ndarray, "V"]
 
 
-Step = Callable[[Logits, History], Logits]
+Step = Callable[[Logits, SamplingHistory], Logits]
 
 STEPS: tuple[tuple[str, Step], ...] = (
     ("response_format", lambda x, h: l.mask(x, h.allowed)),
@@ -45,14 +45,14 @@ STEPS: tuple[tuple[str, Step], ...] = (
 )
 
 
-def trace(logits: Logits, history: History) -> Iterator[tuple[str, Logits]]:
+def trace(logits: Logits, history: SamplingHistory) -> Iterator[tuple[str, Logits]]:
     """The logits after each step, with the step's name."""
     for name, step in STEPS:
         logits = step(logits, history)
         yield name, logits
 
 
-def final_logits(logits: Logits, history: History) -> Logits:
+def final_logits(logits: Logits, history: SamplingHistory) -> Logits:
     """The logits after the last step: those that a token is drawn from."""
     *_, (_, last) = trace(logits, history)
     return last
@@ -66,7 +66,7 @@ def choose(logits: Logits, noise: Float32[np.ndarray, "V"]) -> int:
     return int(np.argmax(logits + noise))
 
 
-def sample(logits: Logits, history: History, noise: Float32[np.ndarray, "V"]) -> int:
+def sample(logits: Logits, history: SamplingHistory, noise: Float32[np.ndarray, "V"]) -> int:
     """One decoding step. Raises ValueError if the model's logits are not finite."""
     if not np.isfinite(logits).all():
         raise ValueError("the model's logits are not finite")

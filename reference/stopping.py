@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-DEFAULT_BUDGET = 16384
+from reference.params import DEFAULT_MAX_TOKENS
 
 
 class ContextLengthExceeded(ValueError):
@@ -22,7 +22,7 @@ def token_budget(max_tokens: int | None, context: int, prompt_length: int) -> in
             f"the prompt has {prompt_length} tokens and the context {context}: "
             "no room is left for a token of output"
         )
-    return min(DEFAULT_BUDGET if max_tokens is None else max_tokens, room)
+    return min(DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens, room)
 
 
 def finish(

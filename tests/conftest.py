@@ -10,7 +10,7 @@ from hypothesis import settings
 from api import __main__ as command_line
 from api.arguments import parser
 from api.engine import Served
-from reference.bundle import EMBEDDED, Model, load
+from reference.bundle import EMBEDDED, Bundle, load_bundle
 
 jax.config.update("jax_num_cpu_devices", 8)  # all but the first are for a mesh (test_sharding)
 
@@ -27,8 +27,8 @@ def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="session")
-def model() -> Model:
-    return load(EMBEDDED / "text")
+def model() -> Bundle:
+    return load_bundle(EMBEDDED / "text")
 
 
 def serve(backend: str, name: str = "text") -> Served:

@@ -19,7 +19,7 @@ from conformance.harness.registry import all_checks
 from conformance.parity.harness.properties import OF_FUNCTIONS, OF_MODELS
 from conformance.parity.harness.requests import asked
 from conformance.parity.output_text import any_text
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.params import CompletionParams
 from tests.conformance.mutants import all_mutants
 from tests.test_parameters import CONTRACT, DEMONSTRATIONS
@@ -57,7 +57,7 @@ COVERED: dict[str, Covered] = {
     "top_k": step("top_k"),
     "n": Covered("serving.scheduler.Scheduler", "engine/requests"),
     "stream": Covered(None, "text/whole", drawn=False),
-    "logprobs": Covered("logprobs.report", "logprobs/report"),
+    "logprobs": Covered("logprobs.token_logprobs", "logprobs/report"),
     "echo": Covered("serving.step.read", "engine/requests"),
     "stop": OF_TEXT,
     "stop_token_ids": Covered("serving.scheduler.Scheduler", "engine/requests"),
@@ -74,7 +74,7 @@ COVERED: dict[str, Covered] = {
 }
 PROPERTIES = {one.name for one in (*OF_FUNCTIONS, *OF_MODELS)}
 SPEC = {f.name: f.metadata["spec"] for f in fields(CompletionParams)} | {
-    "model": "bundle.load",
+    "model": "bundle.load_bundle",
     "prompt": "prompt.prompt_ids",
 }
 CHECKS = {check.id: check for check in all_checks()}
@@ -105,7 +105,7 @@ def test_it_is_compared(name: str) -> None:
     assert COVERED[name].parity in PROPERTIES
 
 
-def test_what_is_compared_is_drawn(model: Model) -> None:
+def test_what_is_compared_is_drawn(model: Bundle) -> None:
     drawn = parameters_in(asked(model.vocab_size)) | parameters_in(
         any_text(SimpleNamespace(model=model))
     )

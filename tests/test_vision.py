@@ -17,8 +17,8 @@ from jax_backend.training.vision.scenes import (
     how_many,
     question,
 )
-from reference.bundle import EMBEDDED, Model, load
-from reference.images.placement import place
+from reference.bundle import EMBEDDED, Bundle, load_bundle
+from reference.images.placement import expand_placeholders
 from reference.params import CompletionParams
 from reference.request import Request
 from tests.conftest import serve
@@ -47,8 +47,8 @@ def ask(request: pytest.FixtureRequest) -> Iterator[Ask]:
 
 
 @pytest.fixture(scope="module")
-def seeing() -> Model:
-    return load(EMBEDDED / "vision")
+def seeing() -> Bundle:
+    return load_bundle(EMBEDDED / "vision")
 
 
 def test_it_says_what_is_in_pictures_that_it_has_not_seen(ask: Ask) -> None:
@@ -78,16 +78,16 @@ def test_it_still_writes(ask: Ask) -> None:
     assert json.loads(answer["choices"][0]["text"])["name"] == "Lily"
 
 
-def greedy(model: Model, index: int) -> Request:
+def greedy(model: Bundle, index: int) -> Request:
     drawn, _ = picture(SEED, index)
     ids = model.tokenizer.encode(question(QUESTION))
     data = {"image": [uri(drawn)]}
-    [(prompt, images)] = place([ids], data, model.sight, model.context)
+    [(prompt, images)] = expand_placeholders([ids], data, model.sight, model.context)
     params = CompletionParams(temperature=0, max_tokens=64)
     return Request.of(prompt, params, images=images)
 
 
-def test_transformers_gives_the_same_answers(seeing: Model) -> None:
+def test_transformers_gives_the_same_answers(seeing: Bundle) -> None:
     """To fifty pictures, from a prompt of the same ids, with its own preparation of the pixels."""
     golden = json.loads((GOLDENS / "captions.json").read_text())
     assert golden["seed"] == SEED and len(golden["captions"]) == 50

@@ -19,7 +19,7 @@ from benchmarks.workers.protocol import answer
 from jax_backend.launch import start
 from jax_backend.serving.engine import JaxEngine
 from reference.params import CompletionParams
-from reference.request import End, Event, Request, Token
+from reference.request import Event, Request, RequestFinished, TokenGenerated
 from reference.tokenizer.vocabulary import Vocabulary
 
 _fresh = itertools.count(1)
@@ -33,14 +33,14 @@ def prompt_of(length: int, stream: int) -> list[int]:
 def decode(engine: JaxEngine, streams: int, prompt: int, tokens: int, way: str = "greedy") -> float:
     """Tokens per second, of `tokens` for each stream, from when every one has its first."""
     count = Count(streams, tokens)
-    tickets = []
+    request_ids = []
     for i in range(streams):
         params = CompletionParams(max_tokens=tokens + 4 * streams + 16, seed=i, **WAYS[way])
         request = Request.of(prompt_of(prompt, i), params)
-        tickets.append(engine.submit(request, partial(count.take, i)))
+        request_ids.append(engine.submit(request, partial(count.take, i)))
     count.done.wait()
-    for ticket in tickets:
-        engine.abort(ticket)
+    for request_id in request_ids:
+        engine.abort(request_id)
     count.ended.acquire()
     assert count.left == 0, "a stream ended before its time"
     return streams * tokens / (count.last - count.first)
@@ -59,15 +59,15 @@ class Count:
         self.done, self.ended = threading.Event(), threading.Semaphore(0)
 
     def take(self, stream: int, event: Event) -> None:
-        if isinstance(event, End):
+        if isinstance(event, RequestFinished):
             self.running -= 1
             self.done.set()
             if not self.running:
                 self.ended.release()
-        elif isinstance(event, Token) and self.waiting:
+        elif isinstance(event, TokenGenerated) and self.waiting:
             self.waiting.discard(stream)
             self.first = time.perf_counter()
-        elif isinstance(event, Token) and self.left:
+        elif isinstance(event, TokenGenerated) and self.left:
             self.left -= 1
             if not self.left:
                 self.last = time.perf_counter()
@@ -90,10 +90,10 @@ def first_token(engine: JaxEngine, ids: list[int]) -> float:
     begin = time.perf_counter()
     params = CompletionParams(max_tokens=1, temperature=0)
     engine.submit(Request.of(ids, params), arrived.put)
-    while not isinstance(event := arrived.get(), Token):
-        assert not isinstance(event, End), event
+    while not isinstance(event := arrived.get(), TokenGenerated):
+        assert not isinstance(event, RequestFinished), event
     took = time.perf_counter() - begin
-    while not isinstance(arrived.get(), End):
+    while not isinstance(arrived.get(), RequestFinished):
         pass
     return took
 

@@ -10,9 +10,9 @@ from conformance.oracle.sampling import PROMPTS
 from conformance.oracle.truth import Truth
 from conformance.verdicts import Inconclusive
 from reference.logprobs import log_softmax
-from reference.output_text import choice_text, prompt_text
+from reference.output_text import prompt_text, start_choice
 from reference.params import CompletionParams
-from reference.request import Token
+from reference.request import TokenGenerated
 from reference.sampler import choose, final_logits
 from reference.threefry import noise
 
@@ -25,10 +25,10 @@ LAST_WORDS = ("A: A dog says woof.", "Q: What does a cat say?\nA: A cat says", "
 def text_of(truth: Truth, prompt: str, ids: Sequence[int], finish_reason: Any) -> str:
     """The text of an output, from its ids."""
     words = truth.model.tokenizer
-    text = choice_text(words, CompletionParams(), truth.ids(prompt), prompt_text(words, prompt))
+    text = start_choice(words, CompletionParams(), truth.ids(prompt), prompt_text(words, prompt))
     reasons = [None] * (len(ids) - 1) + [finish_reason]
     events = [
-        Token(choice=0, token=token, finish_reason=reason)
+        TokenGenerated(choice=0, token=token, finish_reason=reason)
         for token, reason in zip(ids, reasons, strict=True)
     ]
     return "".join([text.push(event).text for event in events])

@@ -16,7 +16,7 @@ from conformance.oracle.truth import Truth
 from conformance.verdicts import Failed, NonStrict, Unsupported
 from reference.logits import Logits, temperature
 from reference.logprobs import log_softmax
-from reference.request import Report
+from reference.request import TokenLogprobs
 
 CLOSE = 1e-2  # of a log-probability: what two answers to one question may differ by
 LOWEST = -9999.0  # what is written for less than everything
@@ -172,7 +172,7 @@ def echoed_as_the_model_says(server: Server, count: int, prompt: str) -> None:
         raise Failed(*wrong, at=answer.at)
 
 
-def dense(report: Report) -> Logits:
+def dense(report: TokenLogprobs) -> Logits:
     """(V,): of a report of all tokens."""
     values = dict(report.top)
     return np.array([values[token] for token in range(len(values))], np.float32)

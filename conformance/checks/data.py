@@ -139,7 +139,7 @@ def every_format_is_taken(server: Server) -> None:
         status(server.post(prompt=ASKED, max_tokens=1, **showing(image)), 200)
 
 
-@protocol(Level.MUST, Evidence.EXACT, EYES, rests_on="images.placement.place")
+@protocol(Level.MUST, Evidence.EXACT, EYES, rests_on="images.placement.expand_placeholders")
 def there_are_as_many_as_placeholders(server: Server) -> None:
     """Fewer or more images than the prompt has placeholders, or all prompts of a list together, are
     a 400 with the code `image_count_mismatch`, streamed or not.
@@ -155,7 +155,7 @@ def there_are_as_many_as_placeholders(server: Server) -> None:
                 error_of(reply, 400, "image_count_mismatch")
 
 
-@protocol(Level.MUST, Evidence.EXACT, EYES, rests_on="images.decoding.read")
+@protocol(Level.MUST, Evidence.EXACT, EYES, rests_on="images.decoding.decode_image")
 def what_is_no_image_is_refused(server: Server) -> None:
     """What is no base64, no picture, no whole one, or of another format is a 400 with the code
     `invalid_image`, streamed or not.
@@ -166,7 +166,7 @@ def what_is_no_image_is_refused(server: Server) -> None:
             error_of(reply, 400, "invalid_image")
 
 
-@protocol(Level.MUST, Evidence.EXACT, EYES, rests_on="images.placement.place")
+@protocol(Level.MUST, Evidence.EXACT, EYES, rests_on="images.placement.expand_placeholders")
 def the_broken_one_is_named(server: Server) -> None:
     """Of several images the message names the one that is none, as `data.image[1]`."""
     for place, image in itertools.product(range(3), list(pictures.broken().values())[:3]):
@@ -178,7 +178,7 @@ def the_broken_one_is_named(server: Server) -> None:
         require(named == [place], f"data.image[{place}] in the message", message, reply.at)
 
 
-@protocol(Level.MUST, Evidence.EXACT, EYES, rests_on="images.decoding.Limits")
+@protocol(Level.MUST, Evidence.EXACT, EYES, rests_on="images.decoding.ImageLimits")
 def too_many_pixels_are_refused(server: Server) -> None:
     """A small file that claims to have 60,000 × 60,000 pixels is a 400 with the code
     `invalid_image`.
@@ -186,7 +186,9 @@ def too_many_pixels_are_refused(server: Server) -> None:
     error_of(server.post(prompt=ASKED, **showing(pictures.bomb())), 400, "invalid_image")
 
 
-@protocol(Level.MUST, Evidence.EXACT, EYES, CONTEXT, rests_on="images.placement.place")
+@protocol(
+    Level.MUST, Evidence.EXACT, EYES, CONTEXT, rests_on="images.placement.expand_placeholders"
+)
 def fill_the_context(server: Server) -> None:
     """The places of an image count in the context: a prompt that leaves no room for one token
     because of them is a 400 with the code `context_length_exceeded`.
@@ -310,7 +312,13 @@ def images_are_told_apart(server: Server) -> None:
         must_be_apart(server, [one], [other], ASKED)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, LOGPROBS, rests_on="images.placement.place")
+@consistency(
+    Level.MUST,
+    Evidence.METAMORPHIC,
+    EYES,
+    LOGPROBS,
+    rests_on="images.placement.expand_placeholders",
+)
 def every_image_is_read(server: Server) -> None:
     """Of two images each matters, and so does which of them comes first."""
     one, two = shown(0), shown(1)
@@ -318,7 +326,13 @@ def every_image_is_read(server: Server) -> None:
         must_be_apart(server, [one, two], other, BOTH)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, ECHOED_ROWS, rests_on="images.placement.place")
+@consistency(
+    Level.MUST,
+    Evidence.METAMORPHIC,
+    EYES,
+    ECHOED_ROWS,
+    rests_on="images.placement.expand_placeholders",
+)
 def images_take_the_placeholders_in_order(server: Server) -> None:
     """The first image is at the first placeholder: the text before the second depends on no
     other.
@@ -340,7 +354,7 @@ def images_take_the_placeholders_in_order(server: Server) -> None:
     PROMPT_IDS,
     ECHOED_ROWS,
     TOKEN_IDS,
-    rests_on="images.placement.place",
+    rests_on="images.placement.expand_placeholders",
 )
 def a_prompt_of_ids_takes_images_too(server: Server) -> None:
     """In a list of token ids, too, the placeholder's id stands once for each image."""
@@ -364,7 +378,7 @@ def a_prompt_of_ids_takes_images_too(server: Server) -> None:
     EYES,
     PROMPT_LISTS,
     LOGPROBS,
-    rests_on="images.placement.place",
+    rests_on="images.placement.expand_placeholders",
 )
 def each_prompt_of_a_list_has_its_own(server: Server) -> None:
     """In a list of prompts each takes as many of the images as it has placeholders, prompt
@@ -383,7 +397,9 @@ def each_prompt_of_a_list_has_its_own(server: Server) -> None:
         require(apart(one, other) <= CLOSE, what, f"{other}, and alone {one}", answer.at)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, LOGPROBS, rests_on="images.decoding.read")
+@consistency(
+    Level.MUST, Evidence.METAMORPHIC, EYES, LOGPROBS, rests_on="images.decoding.decode_image"
+)
 def only_pixels_count(server: Server) -> None:
     """The same pixels in another format, or with a palette, are the same image."""
     for number in 0, 1:
@@ -391,7 +407,9 @@ def only_pixels_count(server: Server) -> None:
         look_alike(server, {k: v for k, v in found.items() if k != "JPEG"}, shown(number))
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, LOGPROBS, rests_on="images.decoding.read")
+@consistency(
+    Level.MUST, Evidence.METAMORPHIC, EYES, LOGPROBS, rests_on="images.decoding.decode_image"
+)
 def an_alpha_channel_is_dropped(server: Server) -> None:
     """What is transparent has the colour that it is stored with."""
     for number in 0, 1:
@@ -399,7 +417,9 @@ def an_alpha_channel_is_dropped(server: Server) -> None:
         look_alike(server, {"a PNG with an alpha channel": image}, shown(number))
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, LOGPROBS, rests_on="images.decoding.read")
+@consistency(
+    Level.MUST, Evidence.METAMORPHIC, EYES, LOGPROBS, rests_on="images.decoding.decode_image"
+)
 def a_picture_is_turned_as_it_says(server: Server) -> None:
     """A JPEG with an EXIF orientation is turned by it."""
     picture = mosaic(0)
@@ -407,14 +427,16 @@ def a_picture_is_turned_as_it_says(server: Server) -> None:
     look_alike(server, turned, pictures.jpeg(picture))
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, LOGPROBS, rests_on="images.decoding.read")
+@consistency(
+    Level.MUST, Evidence.METAMORPHIC, EYES, LOGPROBS, rests_on="images.decoding.decode_image"
+)
 def an_animation_is_its_first_frame(server: Server) -> None:
     """Of several frames the first is the image."""
     frames = pictures.animated(*map(mosaic, range(3)))
     look_alike(server, {f"the first frame of a {k}": v for k, v in frames.items()}, shown(0))
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, rests_on="prefix_cache.block_names")
+@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, rests_on="prefix_cache.block_hashes")
 def the_same_image_again_changes_nothing(server: Server) -> None:
     """The second answer to a prompt with an image is the first, to the bit, but for
     `cached_tokens`.
@@ -434,7 +456,7 @@ def cacheable(prompt: str = "{image} {text}", **fields: Any) -> dict[str, Any]:
     return {"max_tokens": 6, "prompt": sent, "prompt_cache_key": key, **fields}
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, rests_on="prefix_cache.block_names")
+@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, rests_on="prefix_cache.block_hashes")
 def another_image_is_another_prompt(server: Server) -> None:
     """A text that was read with one image is answered with another as if it had not been, to the
     bit.
@@ -448,7 +470,7 @@ def another_image_is_another_prompt(server: Server) -> None:
 
 
 @consistency(
-    Level.MUST, Evidence.METAMORPHIC, EYES, CACHED_TOKENS, rests_on="prefix_cache.block_names"
+    Level.MUST, Evidence.METAMORPHIC, EYES, CACHED_TOKENS, rests_on="prefix_cache.block_hashes"
 )
 def only_text_before_an_image_is_shared(server: Server) -> None:
     """With another image `cached_tokens` is no more than the text before it has; with the same it
@@ -469,7 +491,7 @@ def only_text_before_an_image_is_shared(server: Server) -> None:
 
 
 @consistency(
-    Level.SHOULD, Evidence.METAMORPHIC, EYES, CACHED_TOKENS, rests_on="prefix_cache.block_names"
+    Level.SHOULD, Evidence.METAMORPHIC, EYES, CACHED_TOKENS, rests_on="prefix_cache.block_hashes"
 )
 def an_image_is_cached_with_its_text(server: Server) -> None:
     """`cached_tokens` tells how much of a long prompt that begins with an image was read before."""
@@ -480,7 +502,7 @@ def an_image_is_cached_with_its_text(server: Server) -> None:
     require(within, f"2 to {answer.prompt_tokens} cached tokens", answer.usage, answer.at)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, STREAM, rests_on="output_text.ChoiceText")
+@consistency(Level.MUST, Evidence.METAMORPHIC, EYES, STREAM, rests_on="output_text.StreamedChoice")
 def a_stream_says_what_the_whole_says(server: Server) -> None:
     """The parts of an answer to a prompt with images, joined, are the answer without a stream."""
     asked: list[dict[str, Any]] = [{"prompt": ASKED} | showing(shown(1))]
@@ -514,7 +536,7 @@ def is_read_at_any_size(server: Server) -> None:
         as_the_model_says(server, 5, prompt=ASKED, temperature=0, **showing(image))
 
 
-@truth(Level.MUST, Evidence.EXACT, EYES, LOGPROBS, rests_on="images.decoding.read")
+@truth(Level.MUST, Evidence.EXACT, EYES, LOGPROBS, rests_on="images.decoding.decode_image")
 def is_read_in_any_format(server: Server) -> None:
     """A PNG, a JPEG, a WebP and a GIF, grey, with an alpha channel, or turned, are read as they
     are: the log-probabilities after them are the model's.
@@ -528,7 +550,7 @@ def is_read_in_any_format(server: Server) -> None:
         as_the_model_says(server, 5, prompt=ASKED, temperature=0, **showing(image))
 
 
-@truth(Level.MUST, Evidence.EXACT, EYES, LOGPROBS, rests_on="images.placement.place")
+@truth(Level.MUST, Evidence.EXACT, EYES, LOGPROBS, rests_on="images.placement.expand_placeholders")
 def several_are_read_in_their_places(server: Server) -> None:
     """After several images, amid text or side by side, the log-probabilities are the model's."""
     for prompt in BOTH, WITHIN, PLACEHOLDER * 3:

@@ -22,7 +22,7 @@ from conformance.http.client import Server
 from conformance.http.response import Choice
 from conformance.oracle.sampling import PROMPTS, draw
 from conformance.verdicts import Evidence, Inconclusive, Level, Unsupported
-from reference.output_text import TokenNames
+from reference.output_text import TokenDisplay
 
 MANY = 10**6  # more than any server gives
 DRAWS = 40
@@ -237,7 +237,7 @@ def are_those_before_penalties(server: Server) -> None:
 @truth(Level.MUST, Evidence.EXACT, LOGPROBS, TOKEN_IDS)
 def no_name_takes_anothers_place(server: Server) -> None:
     """Of two tokens with one text in one `top_logprobs` neither is lost."""
-    truth, names = server.truth, TokenNames(server.truth.model.tokenizer, as_ids=False)
+    truth, names = server.truth, TokenDisplay(server.truth.model.tokenizer, as_ids=False)
     for token in range(TRIED):
         prompt = f"The {names.name(token)}"
         likeliest = truth.logits(prompt).argsort()[::-1][:WIDE]

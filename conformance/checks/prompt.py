@@ -213,7 +213,7 @@ def counted(server: Server, text: str) -> None:
     equal(answer.prompt_tokens, expected, f"prompt_tokens of {text!r}", answer.at)
 
 
-@truth(Level.MUST, Evidence.EXACT, rests_on="tokenizer.loader.load")
+@truth(Level.MUST, Evidence.EXACT, rests_on="tokenizer.loader.load_tokenizer")
 def is_tokenised_as_it_is(server: Server) -> None:
     """prompt_tokens is the number of the tokenizer's ids: nothing is trimmed, normalised, or added
     but what the tokenizer adds.
@@ -222,7 +222,7 @@ def is_tokenised_as_it_is(server: Server) -> None:
         counted(server, text)
 
 
-@truth(Level.MUST, Evidence.EXACT, rests_on="tokenizer.loader.load")
+@truth(Level.MUST, Evidence.EXACT, rests_on="tokenizer.loader.load_tokenizer")
 def special_tokens_may_be_written_out(server: Server) -> None:
     """The text of a special token is that token."""
     words = server.truth.model.tokenizer

@@ -47,7 +47,7 @@ from conformance.oracle.sampling import PROMPTS, fresh_seed, neutral
 from conformance.oracle.statistics import rejects
 from conformance.verdicts import Evidence, Inconclusive, Level, NonStrict, Unsupported
 from reference.logits import Logits
-from reference.sampler import History, final_logits
+from reference.sampler import SamplingHistory, final_logits
 from reference.threefry import noise
 
 OBJECT = {"type": "json_object"}
@@ -368,7 +368,7 @@ def draws_are_of_what_may_come(server: Server) -> None:
             raise bets.verdict("tokens as often as the reference draws them", bets.odds, choice)
 
 
-def late(x: Logits, h: History) -> Logits:
+def late(x: Logits, h: SamplingHistory) -> Logits:
     """What cannot come next is left out last of all, unless nothing is left then."""
     found = LAST(x, h)
     return found if np.isfinite(found).any() else final_logits(x, h)

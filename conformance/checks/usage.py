@@ -9,7 +9,7 @@ from conformance.http.client import PROMPT, Server
 from conformance.http.response import Answer
 from conformance.verdicts import Evidence, Inconclusive, Level
 
-RESTS_ON = "output_text.ChoiceText"
+RESTS_ON = "output_text.StreamedChoice"
 
 
 @protocol(Level.MUST, Evidence.EXACT)

@@ -18,7 +18,7 @@ from conformance.harness.result import Report
 from conformance.http.client import Budget, Target, base_of
 from conformance.oracle.truth import TOLERANCE, Truth
 from conformance.verdicts import Broken, Failed
-from reference.bundle import load
+from reference.bundle import load_bundle
 
 HINTS = {401: " (--api-key)", 403: " (--api-key)", 404: " (URL, --model)"}
 
@@ -81,7 +81,7 @@ def truth_of(options: argparse.Namespace) -> Truth | None:
             raise CannotRun("--tolerance is of no use without --truth")
         return None
     try:
-        return Truth(load(options.truth), options.tolerance or TOLERANCE)
+        return Truth(load_bundle(options.truth), options.tolerance or TOLERANCE)
     except (ValueError, OSError) as error:
         raise CannotRun(f"--truth {error}") from error
 

@@ -12,9 +12,9 @@ import numpy as np
 from reference import logits as l
 from reference.logits import Logits
 from reference.params import CompletionParams
-from reference.sampler import STEPS, History, Step, final_logits
+from reference.sampler import STEPS, SamplingHistory, Step, final_logits
 
-Chain = Callable[[Logits, History], Logits]
+Chain = Callable[[Logits, SamplingHistory], Logits]
 REFERENCE: Mapping[str, Step] = dict(STEPS)
 NAMES = tuple(REFERENCE)
 HUGE = 1e30  # what float32 can hold, also after a temperature
@@ -34,7 +34,7 @@ def chain(order: tuple[str, ...] = NAMES, **changed: Step) -> Chain:
     """All steps in an order, some of them changed."""
     steps = {**REFERENCE, "shift": shift, **changed}
 
-    def final(logits: Logits, history: History) -> Logits:
+    def final(logits: Logits, history: SamplingHistory) -> Logits:
         for name in order:
             logits = steps[name](logits, history)
         return logits
@@ -42,24 +42,24 @@ def chain(order: tuple[str, ...] = NAMES, **changed: Step) -> Chain:
     return final
 
 
-def shift(x: Logits, h: History) -> Logits:
+def shift(x: Logits, h: SamplingHistory) -> Logits:
     """What `temperature` does beside its work: min_p expects a maximum of 0."""
     return l.temperature(x, 1.0)
 
 
-def scale(x: Logits, h: History) -> Logits:
+def scale(x: Logits, h: SamplingHistory) -> Logits:
     """What `temperature` does, but that the maximum is where it was."""
     value = h.params.temperature
     return x if value < l.SMALLEST_TEMPERATURE else x / np.float32(value)
 
 
-def temperature_last(x: Logits, h: History) -> Logits:
+def temperature_last(x: Logits, h: SamplingHistory) -> Logits:
     """Truncation sees the distribution at temperature 1."""
     order = (*NAMES[:4], "shift", *TRUNCATION, "temperature")
     return chain(order)(x, h)
 
 
-def crossing_dropped(x: Logits, h: History) -> Logits:
+def crossing_dropped(x: Logits, h: SamplingHistory) -> Logits:
     """Only whole levels below the mass are kept, and the likeliest."""
     p, mass = l.probabilities(x), h.params.top_p
     if mass >= 1:
@@ -68,10 +68,10 @@ def crossing_dropped(x: Logits, h: History) -> Logits:
     below = np.zeros(len(p), np.bool_)
     below[order] = np.cumsum(p[order]) <= mass
     below[order[0]] = True
-    return np.where(below, x, l.NEVER)
+    return np.where(below, x, l.NEG_INF)
 
 
-def top_p_by_rank(x: Logits, h: History) -> Logits:
+def top_p_by_rank(x: Logits, h: SamplingHistory) -> Logits:
     """Sorted, lowest id first among equals, and cut: ties at the boundary are not kept."""
     p, mass = l.probabilities(x), h.params.top_p
     if mass >= 1:
@@ -81,51 +81,51 @@ def top_p_by_rank(x: Logits, h: History) -> Logits:
     kept = np.zeros(len(p), np.bool_)
     kept[order] = before < mass
     kept[order[0]] = True
-    return np.where(kept, x, l.NEVER)
+    return np.where(kept, x, l.NEG_INF)
 
 
-def top_k_by_rank(x: Logits, h: History) -> Logits:
+def top_k_by_rank(x: Logits, h: SamplingHistory) -> Logits:
     """Exactly k, the lowest ids among equals."""
     if not 0 < h.params.top_k < len(x):
         return x
     kept = np.argsort(-x, kind="stable")[: h.params.top_k]
-    cut = np.full_like(x, l.NEVER)
+    cut = np.full_like(x, l.NEG_INF)
     cut[kept] = x[kept]
     return cut
 
 
-def top_p_of_everything(x: Logits, h: History) -> Logits:
+def top_p_of_everything(x: Logits, h: SamplingHistory) -> Logits:
     """The nucleus is the one of the distribution before min_p and top_k."""
     scaled = chain(NAMES[:5])(x, h)
     nucleus = l.top_p(scaled, h.params.top_p)
     rest = chain(("min_p", "top_k"))(scaled, h)
-    return np.where(np.isfinite(nucleus), rest, l.NEVER)
+    return np.where(np.isfinite(nucleus), rest, l.NEG_INF)
 
 
-def min_p_absolute(x: Logits, h: History) -> Logits:
+def min_p_absolute(x: Logits, h: SamplingHistory) -> Logits:
     """The threshold is a probability, whatever the likeliest token has. That one stays."""
     p = l.probabilities(x)
-    return np.where((p >= h.params.min_p) | (p == p.max()), x, l.NEVER)
+    return np.where((p >= h.params.min_p) | (p == p.max()), x, l.NEG_INF)
 
 
-def min_p_strict(x: Logits, h: History) -> Logits:
+def min_p_strict(x: Logits, h: SamplingHistory) -> Logits:
     """A token exactly at the threshold is dropped, but for the first of the likeliest."""
     above = np.exp(x) > np.float32(h.params.min_p)
     above[np.argmax(x)] = True
-    return np.where(above | (h.params.min_p == 0), x, l.NEVER)
+    return np.where(above | (h.params.min_p == 0), x, l.NEG_INF)
 
 
-def repetition_of(tokens: Callable[[History], np.ndarray]) -> Step:
+def repetition_of(tokens: Callable[[SamplingHistory], np.ndarray]) -> Step:
     return lambda x, h: l.repetition_penalty(x, tokens(h), h.params.repetition_penalty)
 
 
-def dividing(x: Logits, h: History) -> Logits:
+def dividing(x: Logits, h: SamplingHistory) -> Logits:
     """The penalty divides, whatever the sign: negative logits become likelier."""
     penalised = (x / np.float32(h.params.repetition_penalty)).astype(np.float32)
     return np.where(h.seen, penalised, x)
 
 
-def per_occurrence(x: Logits, h: History) -> Logits:
+def per_occurrence(x: Logits, h: SamplingHistory) -> Logits:
     """The penalty acts once for each time that a token was seen."""
     times = np.maximum(h.counts, h.seen)
     factor = h.params.repetition_penalty ** times.astype(np.float64)
@@ -135,19 +135,19 @@ def per_occurrence(x: Logits, h: History) -> Logits:
 def of_prompt_too(name: str) -> Step:
     """A penalty of the output that counts each token of the prompt as well, once."""
 
-    def step(x: Logits, h: History) -> Logits:
+    def step(x: Logits, h: SamplingHistory) -> Logits:
         only_prompt = h.seen & (h.counts == 0)
         return REFERENCE[name](x, replace(h, counts=h.counts + only_prompt))
 
     return step
 
 
-def as_presence(x: Logits, h: History) -> Logits:
+def as_presence(x: Logits, h: SamplingHistory) -> Logits:
     """frequency_penalty, once for each token."""
     return l.presence_penalty(x, h.counts, h.params.frequency_penalty)
 
 
-def as_frequency(x: Logits, h: History) -> Logits:
+def as_frequency(x: Logits, h: SamplingHistory) -> Logits:
     """presence_penalty, once for each occurrence."""
     return l.frequency_penalty(x, h.counts, h.params.presence_penalty)
 

@@ -15,11 +15,11 @@ from conformance.oracle.sampling import PROMPTS, explained, left_out, set_in
 from conformance.oracle.truth import Step, Truth, as_it_is
 from conformance.verdicts import Inconclusive
 from reference.generate import generate
-from reference.grammar.response_format import language_of
+from reference.grammar.response_format import compile_format
 from reference.logits import Logits
 from reference.params import CompletionParams
 from reference.request import Request
-from reference.sampler import History, trace
+from reference.sampler import SamplingHistory, trace
 
 CLEARLY = 0.2  # of a logit: by how much a path must be wrong for another way to have gone there
 
@@ -80,13 +80,13 @@ def own_path(truth: Truth, prompt: str, length: int, params: Mapping[str, Any]) 
     """The steps of the reference's own greedy completion."""
     found: list[Step] = []
 
-    def follow(logits: Logits, history: History, noise: Logits) -> int:
+    def follow(logits: Logits, history: SamplingHistory, noise: Logits) -> int:
         token = int(np.argmax(penalised(logits, history)))
         found.append(Step(logits, as_it_is(history), token))
         return token
 
     asked = CompletionParams(**{**params, "temperature": 0, "max_tokens": length})
-    language = language_of(asked.response_format)
+    language = compile_format(asked.response_format)
     request = Request(prompt=truth.ids(prompt), params=asked, seed=0, language=language)
     for _ in generate(truth.model, request, sample=follow):
         pass

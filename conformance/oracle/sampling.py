@@ -130,7 +130,7 @@ def explained(
     return kind(expected, seen, note=" or ".join(fits), at=at)
 
 
-def drops_space(server: Server) -> bool:
+def strips_leading_space(server: Server) -> bool:
     """Whether a server takes away the space that an output begins with. A check of its own looks at
     that; here tokens that are told apart by nothing else are taken together.
     """
@@ -183,7 +183,7 @@ def first_token(server: Server, prompt: str, params: Mapping[str, Any]) -> None:
         found = truth.texts(prompt, chain(step.logits, step.history))
         return trimmed(found) if trim else found
 
-    trim = drops_space(server)
+    trim = strips_leading_space(server)
     spec = texts(final_logits)
     known = {d.name: texts(d.final) for d in dialects.dialects_of(params)}
     ignored = {name: texts(dialects.ignoring(name)) for name in set_in(params)}

@@ -11,17 +11,17 @@ from conformance.harness.capabilities import TOKEN_ID
 from conformance.http.response import Choice, Rows
 from conformance.verdicts import Inconclusive, Unsupported
 from reference import sampler
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.generate import generate
-from reference.grammar.response_format import language_of
-from reference.images.placement import TextOnly, place, uris_of
+from reference.grammar.response_format import compile_format
+from reference.images.placement import ImagesUnsupported, expand_placeholders, image_uris
 from reference.logits import Logits, probabilities
 from reference.logprobs import log_softmax
-from reference.output_text import TokenNames, choice_text, prompt_text
+from reference.output_text import TokenDisplay, prompt_text, start_choice
 from reference.params import CompletionParams
 from reference.prompt import prompt_ids
-from reference.request import Placed, Prompt, Report, Request, Token
-from reference.sampler import History
+from reference.request import ImageSpan, PromptProcessed, Request, TokenGenerated, TokenLogprobs
+from reference.sampler import SamplingHistory
 
 # Of a log-probability, in float32 on either side: reading hundreds of tokens, two ways to add up
 # differ by a few 1e-5 of a logit. Weights or arithmetic of fewer bits need more: --tolerance.
@@ -35,11 +35,11 @@ class Step:
     """
 
     logits: Logits
-    history: History
+    history: SamplingHistory
     token: int
 
 
-def as_it_is(history: History) -> History:
+def as_it_is(history: SamplingHistory) -> SamplingHistory:
     """A copy: what a choice looks back on changes as it goes on."""
     allowed, seen, counts = (x.copy() for x in (history.allowed, history.seen, history.counts))
     return replace(history, allowed=allowed, seen=seen, counts=counts)
@@ -51,7 +51,7 @@ class Truth:
     Where parameters are given, `data` may be among them: the images of the prompt.
     """
 
-    def __init__(self, model: Model, tolerance: float = TOLERANCE) -> None:
+    def __init__(self, model: Bundle, tolerance: float = TOLERANCE) -> None:
         self.model, self.tolerance = model, tolerance
         self._first = lru_cache(256)(self._read)
         self._spelled = lru_cache(50_000)(self._spell)
@@ -69,16 +69,18 @@ class Truth:
 
     def placed(
         self, prompt: str | Sequence[int], data: Mapping[str, Any] | None
-    ) -> tuple[tuple[int, ...], tuple[Placed, ...]]:
+    ) -> tuple[tuple[int, ...], tuple[ImageSpan, ...]]:
         """The ids of a prompt with a place for each row of its images, and where these stand.
         Raises Inconclusive if the checkpoint reads text only.
         """
         ids = self.ids(prompt)
-        if not uris_of(data):
+        if not image_uris(data):
             return ids, ()
         try:
-            [(expanded, images)] = place([ids], data, self.model.sight, self.model.context)
-        except TextOnly:
+            [(expanded, images)] = expand_placeholders(
+                [ids], data, self.model.sight, self.model.context
+            )
+        except ImagesUnsupported:
             raise Inconclusive("the checkpoint of --truth reads text only") from None
         return tuple(expanded), images
 
@@ -105,12 +107,12 @@ class Truth:
             return found
         asked = CompletionParams(**params | {"max_tokens": len(output), "n": 1})
 
-        def follow(logits: Logits, history: History, noise: Logits) -> int:
+        def follow(logits: Logits, history: SamplingHistory, noise: Logits) -> int:
             token = int(output[len(found)])
             found.append(Step(logits, as_it_is(history), token))
             return token
 
-        language = language_of(asked.response_format)
+        language = compile_format(asked.response_format)
         ids, images = self.placed(prompt, asked.data)
         request = Request(prompt=ids, params=asked, seed=0, language=language, images=images)
         for _ in generate(self.model, request, sample=follow):
@@ -122,26 +124,26 @@ class Truth:
         """The step after a prompt; no token is chosen. params: without a response_format."""
         ids = self.ids(prompt)
         asked = CompletionParams(**params | {"n": 1})
-        logits = self._first(ids, tuple(uris_of(asked.data)))
+        logits = self._first(ids, tuple(image_uris(asked.data)))
         ends = frozenset(self.model.checkpoint.eos_token_ids) | frozenset(asked.stop_token_ids)
         size = self.model.vocab_size
         seen = np.zeros(size, np.bool_)
         seen[list(ids)] = True
         allowed = sampler.allowed_tokens(size, self.model.never, ends)
         counts = np.zeros(size, np.int64)
-        history = History(params=asked, allowed=allowed, seen=seen, counts=counts)
+        history = SamplingHistory(params=asked, allowed=allowed, seen=seen, counts=counts)
         return Step(logits, history, -1)
 
     def prompt_reports(
         self, prompt: str | Sequence[int], top: int, data: Mapping[str, Any] | None = None
-    ) -> Sequence[Report | None]:
+    ) -> Sequence[TokenLogprobs | None]:
         """The rows of an echoed prompt."""
         params = CompletionParams(max_tokens=1, echo=True, logprobs=top)
         ids, images = self.placed(prompt, data)
         request = Request(prompt=ids, params=params, seed=0, images=images)
         event = next(iter(generate(self.model, request)))
-        assert isinstance(event, Prompt) and event.reports is not None
-        return event.reports
+        assert isinstance(event, PromptProcessed) and event.prompt_logprobs is not None
+        return event.prompt_logprobs
 
     def text(self, prompt: str | Sequence[int], token: int) -> str:
         """Of an output of one token, with max_tokens 1."""
@@ -149,9 +151,9 @@ class Truth:
 
     def _spell(self, prompt: str | tuple[int, ...], token: int) -> str:
         words = self.model.tokenizer
-        text = choice_text(words, CompletionParams(), self.ids(prompt), prompt_text(words, prompt))
+        text = start_choice(words, CompletionParams(), self.ids(prompt), prompt_text(words, prompt))
         ended = token in self.model.checkpoint.eos_token_ids
-        event = Token(choice=0, token=token, finish_reason="stop" if ended else "length")
+        event = TokenGenerated(choice=0, token=token, finish_reason="stop" if ended else "length")
         return text.push(event).text
 
     def texts(self, prompt: str | Sequence[int], final: Logits) -> dict[str, float]:
@@ -166,7 +168,7 @@ class Truth:
     @cached_property
     def by_name(self) -> dict[str, int | None]:
         """Token ids by what they are called in `logprobs`; None for a name of several."""
-        names = TokenNames(self.model.tokenizer, as_ids=False)
+        names = TokenDisplay(self.model.tokenizer, as_ids=False)
         found: dict[str, int | None] = {}
         for token in range(self.model.vocab_size):
             name = names.name(token)

@@ -11,7 +11,7 @@ from conformance.parity.format_strategies import END, response_formats, vocabula
 from conformance.parity.harness.property import Property, Tally
 from conformance.parity.harness.tolerance import same
 from jax_backend.grammar.token_mask import Grammars
-from reference.grammar.response_format import UnsupportedFormat, language_of
+from reference.grammar.response_format import UnsupportedFormat, compile_format
 from reference.grammar.token_mask import Grammar
 from reference.params import CompletionParams
 from reference.request import Request
@@ -41,7 +41,7 @@ def mask(walk: Walk, tally: Tally) -> None:
     stop = walk.stop % len(walk.vocabulary.pieces)
     asked = CompletionParams(response_format=walk.response_format, stop_token_ids=(stop,))
     try:
-        language = language_of(walk.response_format)
+        language = compile_format(walk.response_format)
     except UnsupportedFormat:
         tally.counts["formats that were refused"] += 1
         return
@@ -51,7 +51,7 @@ def mask(walk: Walk, tally: Tally) -> None:
     request = Request(prompt=prompt, params=asked, seed=0, language=language)
     assert language is not None
     ends = frozenset({END}) | (frozenset(asked.stop_token_ids) & vocabulary.never)
-    spec = Grammar(language, vocabulary, ends, first=vocabulary.drops_space(prompt))
+    spec = Grammar(language, vocabulary, ends, first=vocabulary.strips_leading_space(prompt))
     text = grammars(vocabulary).begin(request)
     for pick in walk.picks:
         [found], [error] = grammars(vocabulary).masks([text])

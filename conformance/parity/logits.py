@@ -71,12 +71,12 @@ def presence_penalty(example: Example, tally: Tally) -> None:
 def history(example: Example, name: str) -> tuple[np.ndarray, np.ndarray]:
     """The logits, with −inf where a token may not come, and what a penalty looks back on."""
     drawn = example["history"]
-    return np.where(example["allowed"], drawn["x"], spec.NEVER), drawn[name]
+    return np.where(example["allowed"], drawn["x"], spec.NEG_INF), drawn[name]
 
 
 def temperature(example: Example, tally: Tally) -> None:
     """Temperature scales what lies below the maximum; 0 leaves the first of the likeliest."""
-    x, value = np.where(example["allowed"], example["x"], spec.NEVER), example["value"]
+    x, value = np.where(example["allowed"], example["x"], spec.NEG_INF), example["value"]
     found = compiled(l.temperature)(x, single(value))
     for i in range(B):
         close(found[i], spec.temperature(x[i], value[i]))
@@ -112,7 +112,7 @@ def kept_of(x: Logits, found: Any) -> np.ndarray:
     """
     found = np.asarray(found)
     kept: np.ndarray = np.isfinite(found)
-    same(found, np.where(kept, x, spec.NEVER), "kept tokens")
+    same(found, np.where(kept, x, spec.NEG_INF), "kept tokens")
     lowest = x[kept].min(initial=np.inf)
     assert not ((x >= lowest) & ~kept).any(), f"{x[kept]} kept, and not all of {x}"
     return kept

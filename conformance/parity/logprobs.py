@@ -19,9 +19,9 @@ TOP = 5  # of the likeliest tokens are computed, and fewer may be asked for
 def report(example: dict[str, Any], tally: Tally) -> None:
     """A token's log-probability and the likeliest tokens, ranked, are the reference's."""
     x, tokens, top = example["x"], example["token"], example["top"]
-    found, highest, ids = compiled(logprobs.report, 2)(x, np.array(tokens, np.int32), TOP)
+    found, highest, ids = compiled(logprobs.token_logprobs, 2)(x, np.array(tokens, np.int32), TOP)
     for i in range(B):
-        expected = spec.report(x[i], tokens[i], top)
+        expected = spec.token_logprobs(x[i], tokens[i], top)
         close(found[i], expected.logprob, size=1)
         listed = np.asarray(ids[i][:top])
         near = legal_ranking(x[i], listed, np.asarray(highest[i][:top]))

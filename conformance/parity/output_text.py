@@ -11,15 +11,15 @@ from conformance.parity.harness.backends import Backend
 from conformance.parity.harness.property import OfModel, Tally
 from conformance.parity.harness.requests import Answer, Asked, asked, collect
 from conformance.parity.harness.tolerance import LOGIT
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.completion import Completion, complete, stream
-from reference.grammar.response_format import language_of
-from reference.output_text import Delta, Entry, choice_text, echo, prompt_text
+from reference.grammar.response_format import compile_format
+from reference.output_text import LogprobsEntry, TextDelta, echo, prompt_text, start_choice
 from reference.params import CompletionParams
 from reference.prompt import prompt_ids
 from reference.request import Request
 
-Choices = list[list[Delta]]
+Choices = list[list[TextDelta]]
 
 
 @dataclass(frozen=True)
@@ -68,22 +68,22 @@ def answered(backend: Backend, written: Written) -> tuple[CompletionParams, Requ
     """What is asked, and what the backend's engine makes of it."""
     model, asked = backend.model, CompletionParams(**written.params)
     ids = prompt_ids(model.tokenizer, written.prompt, model.vocab_size, model.context)
-    request = Request.of(ids, asked, language=language_of(asked.response_format))
+    request = Request.of(ids, asked, language=compile_format(asked.response_format))
     [answer] = collect(backend.roomy, [request])
     assert answer.error is None, answer.error
     return asked, request, answer
 
 
-def deltas(model: Model, prompt: str | Sequence[int], request: Request, answer: Answer) -> Choices:
+def deltas(model: Bundle, prompt: str | Sequence[int], request: Request, answer: Answer) -> Choices:
     """What each choice of an answer grows by, token by token, until it ends. An engine that nobody
     tells of a stop string goes on; nobody reads that.
     """
     words, params, ids = model.tokenizer, request.params, request.prompt
     text = prompt_text(words, prompt)
-    reports = answer.prompt.reports if answer.prompt else None
+    reports = answer.prompt.prompt_logprobs if answer.prompt else None
     found: Choices = []
     for tokens in answer.choices:
-        growing = choice_text(words, params, ids, text)
+        growing = start_choice(words, params, ids, text)
         found.append([echo(words, params, ids, text, reports)] if params.echo else [])
         for token in tokens:
             if not growing.finished:
@@ -91,7 +91,7 @@ def deltas(model: Model, prompt: str | Sequence[int], request: Request, answer: 
     return found
 
 
-def joined(parts: Sequence[Delta]) -> Completion:
+def joined(parts: Sequence[TextDelta]) -> Completion:
     return Completion(
         "".join(part.text for part in parts),
         tuple(entry for part in parts for entry in part.entries),
@@ -102,17 +102,19 @@ def joined(parts: Sequence[Delta]) -> Completion:
 
 def stripped(completion: Completion) -> Completion:
     """All but the numbers."""
-    entries = tuple(Entry(e.token, None, None, e.offset) for e in completion.entries)
+    entries = tuple(LogprobsEntry(e.token, None, None, e.offset) for e in completion.entries)
     return replace(completion, entries=entries)
 
 
-def check_alike(a: Delta, b: Delta, asked: CompletionParams) -> None:
+def check_alike(a: TextDelta, b: TextDelta, asked: CompletionParams) -> None:
     """Raises AssertionError unless two deltas are the same but for the tolerance of numbers."""
     assert replace(a, entries=()) == replace(b, entries=()), f"{a}, and not {b}"
     check_rows(a.entries, b.entries, asked)
 
 
-def check_rows(a: Sequence[Entry], b: Sequence[Entry], asked: CompletionParams) -> None:
+def check_rows(
+    a: Sequence[LogprobsEntry], b: Sequence[LogprobsEntry], asked: CompletionParams
+) -> None:
     assert len(a) == len(b), f"{a}, and not {b}"
     for one, other in zip(a, b, strict=True):
         assert (one.token, one.offset) == (other.token, other.offset), f"{one}, and not {other}"

@@ -58,13 +58,15 @@ def whole(example: Example, tally: Tally) -> None:
     drawn = list(zip(params, example["seed"], choices, strict=True))
     rows = jax.tree.map(lambda *parts: np.stack(parts), *(sampler.Params.of(*d) for d in drawn))
     may = example["allowed"]
-    history = sampler.History(may, seen, counts)
+    history = sampler.SamplingHistory(may, seen, counts)
     steps, noise, tokens, told = jax.device_get(
         together(sampler.trace, sampler.noise, sampler.sample)(x, rows, history, positions)
     )
     same(tokens, told)
     for i, (asked, seed, choice) in enumerate(drawn):
-        own = spec.History(params=asked, allowed=may[i], seen=seen[i], counts=counts[i].astype(int))
+        own = spec.SamplingHistory(
+            params=asked, allowed=may[i], seen=seen[i], counts=counts[i].astype(int)
+        )
         last = follow(x[i], own, [logits[i] for logits in steps], tally)
         expected = threefry.noise(seed, choice, int(positions[i]), V)
         if asked.temperature >= l.SMALLEST_TEMPERATURE:
@@ -78,7 +80,9 @@ def together(*parts: Callable[..., Any]) -> Callable[..., Any]:
     """Steps, noise and tokens, compiled as one."""
     trace, noise, sample = parts
 
-    def all_of(x: Any, params: sampler.Params, history: sampler.History, positions: Any) -> Any:
+    def all_of(
+        x: Any, params: sampler.Params, history: sampler.SamplingHistory, positions: Any
+    ) -> Any:
         steps = [logits for _, logits in trace(x, params, history)]
         tokens = [sample(x, params, history, positions, searches) for searches in (None, True)]
         return steps, noise(params, positions, V), *tokens
@@ -87,7 +91,7 @@ def together(*parts: Callable[..., Any]) -> Callable[..., Any]:
     return result
 
 
-def follow(x: Logits, history: spec.History, steps: list[Logits], tally: Tally) -> Logits:
+def follow(x: Logits, history: spec.SamplingHistory, steps: list[Logits], tally: Tally) -> Logits:
     """The logits after the last step. Raises AssertionError for a step that the reference would not
     have taken.
     """

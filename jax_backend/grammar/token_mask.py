@@ -79,7 +79,7 @@ class Grammars:
         its bounds.
         """
         assert request.language is not None
-        first = self.vocabulary.drops_space(request.prompt)
+        first = self.vocabulary.strips_leading_space(request.prompt)
         ends = self.eos | (frozenset(request.params.stop_token_ids) & self.vocabulary.never)
         matcher = self._compile(request.language, first)
         return Text(matcher.deep_copy(), tuple(sorted(ends)))

@@ -1,7 +1,7 @@
 """Continuous batching: one thread that plans a step, hands it to the device, and, while that runs,
 gives out what the step before it drew.
 
-    submit, abort  →  inbox  →  plan  →  device  →  events, to each request's `deliver`
+    submit, abort  →  inbox  →  plan  →  device  →  events, to each request's `on_event`
 
 The host is one step behind the device. A choice that turns out to have ended has a row too many in
 the step that is under way; what that row draws is not looked at.
@@ -13,7 +13,6 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -24,21 +23,20 @@ from jax_backend.serving import step
 from jax_backend.serving.executor import Device, Progress, Settings, UnderWay
 from jax_backend.serving.plan import Chunk, Job, Reading, Row, finish
 from jax_backend.serving.scheduler import Scheduler
-from reference.request import End, Event, Prompt, Report, Request, Token
+from reference.request import (
+    EngineStats,
+    Event,
+    PromptProcessed,
+    Request,
+    RequestFinished,
+    TokenGenerated,
+    TokenLogprobs,
+)
 from reference.tokenizer.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
 DEFAULTS = Settings()
-
-
-@dataclass(frozen=True)
-class Stats:
-    """healthy: whether requests will be answered. running, waiting: how many there are."""
-
-    healthy: bool
-    running: int
-    waiting: int
 
 
 class JaxEngine:
@@ -64,7 +62,7 @@ class JaxEngine:
             chunks=settings.chunks,
             context=config.max_position_embeddings,
         )
-        self._tickets = itertools.count()
+        self._request_ids = itertools.count()
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._jobs: dict[int, Job] = {}
         self._open: dict[int, Callable[[Event], None]] = {}
@@ -74,28 +72,28 @@ class JaxEngine:
         self._thread = threading.Thread(target=self._work, name="jax-engine", daemon=True)
         self._thread.start()
 
-    def submit(self, request: Request, deliver: Callable[[Event], None]) -> int:
-        """Queue a request; its events go to `deliver`, called on the engine's thread. Returns its
-        ticket.
+    def submit(self, request: Request, on_event: Callable[[Event], None]) -> int:
+        """Queue a request; its events go to `on_event`, called on the engine's thread. Returns its
+        request_id.
         """
-        ticket = next(self._tickets)
-        self._open[ticket] = deliver
+        request_id = next(self._request_ids)
+        self._open[request_id] = on_event
         if request.language is None:
-            self._inbox.put(partial(self._receive, ticket, request, deliver, None))
+            self._inbox.put(partial(self._receive, request_id, request, on_event, None))
         else:
-            self._compiler.submit(self._compile, ticket, request, deliver)
+            self._compiler.submit(self._compile, request_id, request, on_event)
         if self._closing:
-            self._end(ticket, RuntimeError("the engine is down"))
-        return ticket
+            self._end(request_id, RuntimeError("the engine is down"))
+        return request_id
 
-    def abort(self, ticket: int, choice: int | None = None) -> None:
-        """Stop one choice, or all, within one decoding step. A ticket that has ended is let be."""
-        self._inbox.put(partial(self._abort, ticket, choice))
+    def abort(self, request_id: int, choice: int | None = None) -> None:
+        """Stop one choice, or all, within one decoding step. Ignores finished requests."""
+        self._inbox.put(partial(self._abort, request_id, choice))
 
-    def stats(self) -> Stats:
-        running = len({choice.job.ticket for choice in list(self.scheduler.running)})
+    def stats(self) -> EngineStats:
+        running = len({choice.job.request_id for choice in list(self.scheduler.running)})
         waiting = max(0, len(self._open) - running)
-        return Stats(self._thread.is_alive() and not self._closing, running, waiting)
+        return EngineStats(self._thread.is_alive() and not self._closing, running, waiting)
 
     def close(self) -> None:
         """Stop after the step that is under way; requests that have not ended end with an error."""
@@ -104,14 +102,16 @@ class JaxEngine:
         self._inbox.put(None)
         self._thread.join()
 
-    def _compile(self, ticket: int, request: Request, deliver: Callable[[Event], None]) -> None:
+    def _compile(
+        self, request_id: int, request: Request, on_event: Callable[[Event], None]
+    ) -> None:
         """On a thread of its own: the requests that are running do not wait for it."""
         try:
             text = self.device.grammars.begin(request)
         except Exception as error:
-            self._inbox.put(partial(self._end, ticket, error))
+            self._inbox.put(partial(self._end, request_id, error))
         else:
-            self._inbox.put(partial(self._receive, ticket, request, deliver, text))
+            self._inbox.put(partial(self._receive, request_id, request, on_event, text))
 
     # On the engine's thread.
 
@@ -123,8 +123,8 @@ class JaxEngine:
             logger.exception("the engine failed")
             error = failure
         self._closing = True
-        for ticket in list(self._open):
-            self._end(ticket, error)
+        for request_id in list(self._open):
+            self._end(request_id, error)
 
     def _loop(self) -> None:
         under_way: UnderWay | None = None
@@ -151,41 +151,41 @@ class JaxEngine:
 
     def _receive(
         self,
-        ticket: int,
+        request_id: int,
         request: Request,
-        deliver: Callable[[Event], None],
+        on_event: Callable[[Event], None],
         text: Text | None,
     ) -> None:
-        if ticket not in self._open:
+        if request_id not in self._open:
             return  # the engine was closed meanwhile
         try:
             if not 0 <= min(request.prompt) <= max(request.prompt) < self.device.vocab_size:
                 raise ValueError(f"prompt: an id is not in 0 … {self.device.vocab_size - 1}")
             if request.images and self.device.vision is None:
                 raise ValueError("images: this model reads text only")
-            job = self._jobs[ticket] = self.scheduler.add(ticket, request, deliver)
+            job = self._jobs[request_id] = self.scheduler.add(request_id, request, on_event)
             for choice in job.choices:
                 choice.text = text and text.copy()
         except ValueError as error:
-            self._end(ticket, error)
+            self._end(request_id, error)
 
-    def _abort(self, ticket: int, choice: int | None) -> None:
-        job = self._jobs.get(ticket)
+    def _abort(self, request_id: int, choice: int | None) -> None:
+        job = self._jobs.get(request_id)
         for one in job.choices if job else ():
             if choice in (None, one.index) and not one.ended:
                 self.scheduler.end(one)
         if job.ended if job else choice is None:  # without a job its grammar is being compiled
-            self._end(ticket, None)
+            self._end(request_id, None)
 
-    def _end(self, ticket: int, error: Exception | None) -> None:
-        self._jobs.pop(ticket, None)
-        deliver = self._open.pop(ticket, None)
-        if deliver is not None:
-            self._deliver(deliver, End(error=error))
+    def _end(self, request_id: int, error: Exception | None) -> None:
+        self._jobs.pop(request_id, None)
+        on_event = self._open.pop(request_id, None)
+        if on_event is not None:
+            self._deliver(on_event, RequestFinished(error=error))
 
-    def _deliver(self, deliver: Callable[[Event], None], event: Event) -> None:
+    def _deliver(self, on_event: Callable[[Event], None], event: Event) -> None:
         try:
-            deliver(event)
+            on_event(event)
         except Exception:
             logger.exception("a client's stream could not be written to")
 
@@ -216,11 +216,11 @@ class JaxEngine:
             collected.append(None if shown else report(request.prompt[place], reports, i, top))
 
     def _announce(self, reading: Reading) -> None:
-        if reading.job.ticket not in self._open:
+        if reading.job.request_id not in self._open:
             return  # aborted while its prompt was being read
         reports = None if reading.reports is None else tuple(reading.reports)
-        event = Prompt(cached_tokens=reading.job.cached or 0, reports=reports)
-        self._deliver(reading.job.deliver, event)
+        event = PromptProcessed(cached_tokens=reading.job.cached or 0, prompt_logprobs=reports)
+        self._deliver(reading.job.on_event, event)
 
     def _take(self, row: Row, drawn: step.Drawn, i: int) -> None:
         """A row's token, unless nobody wants it, or it was drawn before its choice gave way."""
@@ -235,29 +235,29 @@ class JaxEngine:
         reason, stop = finish(choice, self.eos)
         if reason is None and choice.text is not None:
             choice.text.push(token)
-        event = Token(
+        event = TokenGenerated(
             choice=choice.index,
             token=token,
-            report=None if top is None else report(token, drawn, i, top),
+            logprobs=None if top is None else report(token, drawn, i, top),
             finish_reason=reason,
             stop_reason=stop,
         )
-        self._deliver(job.deliver, event)
+        self._deliver(job.on_event, event)
         if reason is not None:
             self.scheduler.end(choice)
             if job.ended:
-                self._end(job.ticket, None)
+                self._end(job.request_id, None)
 
     def _fail(self, job: Job, error: Exception) -> None:
         for choice in job.choices:
             if not choice.ended:
                 self.scheduler.end(choice)
-        self._end(job.ticket, error)
+        self._end(job.request_id, error)
 
 
-def report(token: int, found: step.Drawn | step.Reports, i: int, top: int) -> Report:
+def report(token: int, found: step.Drawn | step.Reports, i: int, top: int) -> TokenLogprobs:
     """The report of row i, with `top` entries, or one more if its token is not among them."""
     ids, values = found.top_ids[i, :top].tolist(), found.top[i, :top].tolist()
     value = float(found.logprob[i])
     more = () if token in ids else ((token, value),)
-    return Report(token, value, (*zip(ids, values, strict=True), *more))
+    return TokenLogprobs(token, value, (*zip(ids, values, strict=True), *more))

@@ -19,13 +19,13 @@ from jax_backend.model import sharding
 from jax_backend.model.llama import Given, Llama
 from jax_backend.numerics.branches import Told, all_told, tell
 from jax_backend.platform import on_gpu
-from jax_backend.sampler import History, Params
+from jax_backend.sampler import Params, SamplingHistory
 from jax_backend.serving import step
 from jax_backend.serving.plan import Choice, Chunk, Job, Plan, Reading, Row
 from reference.grammar.language.errors import UnsupportedFormat
 from reference.model.vision_config import VisionConfig
 from reference.params import CompletionParams
-from reference.request import Placed, Request
+from reference.request import ImageSpan, Request
 from reference.tokenizer.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ class Device:
                 given = step.give(given, image, *ints(row.position - placed.start, i, 1))
         return given
 
-    def _look(self, request: Request, placed: Placed, seen: dict[int, Array]) -> Array:
+    def _look(self, request: Request, placed: ImageSpan, seen: dict[int, Array]) -> Array:
         """The rows of an image, which is looked at together with those after it in the prompt."""
         if placed.start not in seen:
             ahead = [p for p in request.images if p.start >= placed.start]
@@ -200,7 +200,7 @@ class Device:
         seen[list(request.prompt)] = True
         return step.Slots(
             params=Params.of(request.params, request.seed, choice.index),
-            history=History(allowed, seen, np.zeros(self.vocab_size, np.int32)),
+            history=SamplingHistory(allowed, seen, np.zeros(self.vocab_size, np.int32)),
             token=np.int32(0),
             prompt=np.int32(len(request.prompt)),
             reports=np.bool_(request.params.logprobs is not None),

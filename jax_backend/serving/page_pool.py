@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 
-from reference.request import Placed
+from reference.request import ImageSpan
 
 
 def page_names(
@@ -18,7 +18,7 @@ def page_names(
     prompt_cache_key: str | None,
     tokens: Sequence[int],
     size: int,
-    images: Sequence[Placed] = (),
+    images: Sequence[ImageSpan] = (),
 ) -> list[bytes]:
     """The name of each page that `tokens` fill, and the `images` that stand in their places.
     Principals and keys have trees of their own.

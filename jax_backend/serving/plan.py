@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from reference.request import Event, Report, Request
+from reference.request import Event, Request, TokenLogprobs
 
 if TYPE_CHECKING:
     from jax_backend.grammar.token_mask import Text
@@ -19,9 +19,9 @@ class Job:
     device, by where they start, for those who need them next.
     """
 
-    ticket: int
+    request_id: int
     request: Request
-    deliver: Callable[[Event], None]
+    on_event: Callable[[Event], None]
     budget: int
     names: list[bytes]
     cached: int | None = None
@@ -81,7 +81,7 @@ class Reading:
     choices: list[Choice]
     pages: list[int] = field(default_factory=list)
     position: int = 0
-    reports: list[Report | None] | None = None
+    reports: list[TokenLogprobs | None] | None = None
 
     @property
     def end(self) -> int:

@@ -17,9 +17,8 @@ from collections.abc import Callable
 
 from jax_backend.serving.page_pool import PagePool, page_names
 from jax_backend.serving.plan import Choice, Chunk, Job, Plan, Reading, Row
+from reference.params import DEFAULT_MAX_TOKENS
 from reference.request import Event, Request
-
-DEFAULT_BUDGET = 16384
 
 
 class Scheduler:
@@ -48,7 +47,7 @@ class Scheduler:
         self.running: list[Choice] = []
         self.preempted = 0  # how often a choice gave way
 
-    def add(self, ticket: int, request: Request, deliver: Callable[[Event], None]) -> Job:
+    def add(self, request_id: int, request: Request, on_event: Callable[[Event], None]) -> Job:
         """Queue a request. Raises ValueError if its prompt leaves no room for a token."""
         room = self.context - len(request.prompt)
         if room < 1:
@@ -56,12 +55,12 @@ class Scheduler:
                 f"prompt: {len(request.prompt)} tokens fill a context of {self.context}"
             )
         params = request.params
-        wanted = DEFAULT_BUDGET if params.max_tokens is None else params.max_tokens
+        wanted = DEFAULT_MAX_TOKENS if params.max_tokens is None else params.max_tokens
         read = request.prompt[:-1]
         names = page_names(
             request.principal, params.prompt_cache_key, read, self.page_size, request.images
         )
-        job = Job(ticket, request, deliver, min(wanted, room), names)
+        job = Job(request_id, request, on_event, min(wanted, room), names)
         job.choices = [Choice(job, i) for i in range(params.n)]
         self._wait(Reading(job, list(job.choices)))
         return job
@@ -101,11 +100,13 @@ class Scheduler:
             if page is not None:
                 choice.pages.append(page)
             elif (
-                self.reading and self.reading.pages and self.reading.job.ticket >= choice.job.ticket
+                self.reading
+                and self.reading.pages
+                and self.reading.job.request_id >= choice.job.request_id
             ):
                 self._put_back(self.reading)
             else:
-                self._preempt(max(self.running, key=lambda c: (c.job.ticket, c.index)))
+                self._preempt(max(self.running, key=lambda c: (c.job.request_id, c.index)))
 
     def _preempt(self, choice: Choice) -> None:
         self.preempted += 1
@@ -118,7 +119,7 @@ class Scheduler:
 
     def _wait(self, reading: Reading) -> None:
         """Queue by age."""
-        older = sum(r.job.ticket < reading.job.ticket for r in self.waiting)
+        older = sum(r.job.request_id < reading.job.request_id for r in self.waiting)
         self.waiting.insert(older, reading)
 
     def _leave(self, choice: Choice) -> None:

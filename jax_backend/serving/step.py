@@ -23,14 +23,14 @@ from jax_backend.logits import Logits
 from jax_backend.model.attention.cpu import Pages
 from jax_backend.model.llama import Given, Llama
 from jax_backend.numerics.branches import Told, if_asked, if_asked_or_free
-from jax_backend.sampler import History, Params, sample
+from jax_backend.sampler import Params, SamplingHistory, sample
 
 
 class Slots(NamedTuple):
     """W slots. token: the one that was drawn last. prompt: the number of tokens of the prompt."""
 
     params: Params
-    history: History
+    history: SamplingHistory
     token: Int32[Array, "W"]
     prompt: Int32[Array, "W"]
     reports: Bool[Array, "W"]
@@ -94,7 +94,7 @@ def empty_slots(count: int, vocab_size: int) -> Slots:
             seed=zeros(np.uint32, 2),
             choice=zeros(np.int32),
         ),
-        history=History(
+        history=SamplingHistory(
             allowed=zeros(np.bool_, vocab_size),
             seen=zeros(np.bool_, vocab_size),
             counts=zeros(np.int32, vocab_size),
@@ -171,7 +171,7 @@ def read(
     )
     if top is None:
         return layers, None
-    return layers, Reports(*logprobs.report(model.logits(x[0]), chunk.following, top))
+    return layers, Reports(*logprobs.token_logprobs(model.logits(x[0]), chunk.following, top))
 
 
 class Chunk(NamedTuple):
@@ -225,7 +225,7 @@ def draw(
     report = if_asked(
         mine.reports & real,
         # apart, so that it rounds alike whatever else there is
-        lambda: logprobs.report(jax.lax.optimization_barrier(logits), drawn, top),
+        lambda: logprobs.token_logprobs(jax.lax.optimization_barrier(logits), drawn, top),
         lambda: (
             jnp.zeros(len(drawn), jnp.float32),
             jnp.zeros((len(drawn), top), jnp.float32),
@@ -237,7 +237,7 @@ def draw(
     return slots, Drawn(drawn, jnp.isfinite(logits).all(axis=1), *report)
 
 
-def narrowed(history: History, mask: Mask) -> History:
+def narrowed(history: SamplingHistory, mask: Mask) -> SamplingHistory:
     """What the masks leave of what is allowed; as it was, if no row has one."""
 
     def unpacked() -> Bool[Array, "B V"]:
@@ -264,8 +264,11 @@ def asking_nothing(params: Params, rows: Bool[Array, "B"]) -> Params:
 
 
 def remember(
-    history: History, slot: Int32[Array, "B"], token: Int32[Array, "B"], is_output: Bool[Array, "B"]
-) -> History:
+    history: SamplingHistory,
+    slot: Int32[Array, "B"],
+    token: Int32[Array, "B"],
+    is_output: Bool[Array, "B"],
+) -> SamplingHistory:
     """Count the tokens that are fed, those of the output: the prompt was there when the slot was
     set up.
     """

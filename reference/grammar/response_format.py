@@ -5,19 +5,19 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from reference.grammar.language.derivatives import without_dead_ends
+from reference.grammar.language.derivatives import prune_unproductive
 from reference.grammar.language.errors import RegexError, SchemaError, TooComplex
 from reference.grammar.language.errors import UnsupportedFormat as UnsupportedFormat
 from reference.grammar.language.expressions import NOTHING, Language, token
 from reference.grammar.language.json_grammar import JSON_OBJECT
-from reference.grammar.language.regex import matching
-from reference.grammar.schema.compiler import instances
+from reference.grammar.language.regex import compile_regex
+from reference.grammar.schema.compiler import compile_schema
 
 REMEMBERED = 32
 MOST_CHARACTERS = 100_000
 
 
-def language_of(response_format: Mapping[str, Any] | None) -> Language | None:
+def compile_format(response_format: Mapping[str, Any] | None) -> Language | None:
     """The texts that it allows; None if it allows every text.
 
     Meaning:   `text` is any text; `json_object` a JSON object (`json_text` says how it is written);
@@ -49,7 +49,7 @@ def remembered(text: str) -> Language:
                 return JSON_OBJECT
             case "json_schema":
                 field = "json_schema.schema"
-                return instances(value["json_schema"]["schema"])
+                return compile_schema(value["json_schema"]["schema"])
             case "regex":
                 field = "regex"
                 return of_regex(value["regex"])
@@ -61,7 +61,7 @@ def remembered(text: str) -> Language:
 
 
 def of_regex(pattern: str) -> Language:
-    language = without_dead_ends(Language(token(matching(pattern))))
+    language = prune_unproductive(Language(token(compile_regex(pattern))))
     if language.start is NOTHING:
         raise RegexError("no text matches")
     return language

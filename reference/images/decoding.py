@@ -32,7 +32,7 @@ class ImageError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class ImageLimits:
     """images: of one request. pixels: of one picture, as it is sent; up to a dozen bytes each while
     it is read. Bytes are limited by the size of a body.
 
@@ -48,7 +48,7 @@ class Limits:
             raise ValueError(f"pixels of an image: {self.pixels} are more than {most}")
 
 
-def read(uri: str, limits: Limits) -> Image.Image:
+def decode_image(uri: str, limits: ImageLimits) -> Image.Image:
     """The picture of a `data:` URI in RGB, the right way up by its EXIF orientation. An alpha
     channel is dropped, one transparent colour is white, 16 bits of grey are cut off at 255, and of
     an animation the first frame is taken: as transformers' image loader and its CLIP processor do
@@ -75,7 +75,7 @@ def payload(uri: str) -> bytes:
         raise ImageError("not base64") from None
 
 
-def decoded(data: bytes, limits: Limits) -> Image.Image:
+def decoded(data: bytes, limits: ImageLimits) -> Image.Image:
     """The picture in a file. Raises ImageError."""
     refuse_toil(data)
     try:

@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from reference.images import decoding
-from reference.images.decoding import ImageError, Limits
+from reference.images.decoding import ImageError, ImageLimits
 from reference.images.preprocessor import Preprocessor
 from reference.model.config_fields import ConfigError
 from reference.model.vision_config import VisionConfig
-from reference.request import Image, Placed
+from reference.request import Image, ImageSpan
 from reference.stopping import token_budget
 from reference.tokenizer.protocol import Tokenizer
 
 
-class TextOnly(ValueError):
+class ImagesUnsupported(ValueError):
     """Images for a model that reads text only."""
 
 
-class ImageCount(ValueError):
+class ImageCountMismatch(ValueError):
     """More or fewer images than placeholders."""
 
 
@@ -33,17 +33,17 @@ class TooManyImages(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sight:
+class ImageProcessor:
     """How a model takes pictures in. token: the placeholder; rows: the places of one image."""
 
     preprocessor: Preprocessor
     token: int
     rows: int
-    limits: Limits = field(default_factory=Limits)
+    limits: ImageLimits = field(default_factory=ImageLimits)
 
     def image(self, uri: str) -> Image:
         """Raises ImageError."""
-        picture = decoding.read(uri, self.limits)
+        picture = decoding.decode_image(uri, self.limits)
         height, width = self.preprocessor.resized(picture.height, picture.width)
         if height * width > self.limits.pixels:
             raise ImageError(
@@ -53,12 +53,12 @@ class Sight:
         return Image.of(self.preprocessor.pixels(picture))
 
 
-def load(
+def load_image_processor(
     directory: str | Path,
     config: VisionConfig | None,
     tokenizer: Tokenizer,
-    limits: Limits | None = None,
-) -> Sight | None:
+    limits: ImageLimits | None = None,
+) -> ImageProcessor | None:
     """How the model of a checkpoint directory sees; None if it reads text only. Raises ConfigError
     if its pictures are not prepared for its tower, or if no text leads to its placeholder.
     """
@@ -77,20 +77,20 @@ def load(
             f"{directory}: preprocessor_config.json prepares pictures of {preprocessor.output}, "
             f"and the tower reads {config.image_size}"
         )
-    return Sight(
+    return ImageProcessor(
         preprocessor=preprocessor,
         token=config.image_token_id,
         rows=config.rows,
-        limits=limits or Limits(),
+        limits=limits or ImageLimits(),
     )
 
 
-def place(
+def expand_placeholders(
     prompts: Sequence[Sequence[int]],
     data: Mapping[str, Any] | None,
-    sight: Sight | None,
+    sight: ImageProcessor | None,
     context: int,
-) -> list[tuple[list[int], tuple[Placed, ...]]]:
+) -> list[tuple[list[int], tuple[ImageSpan, ...]]]:
     """Each prompt as the model reads it, with its images.
 
     Meaning:   the images of `data` take the placeholders in order, prompt after prompt.
@@ -101,9 +101,9 @@ def place(
     Raises TextOnly, ImageCount, TooManyImages, ContextLengthExceeded, or ImageError, which says
     which image it is.
     """
-    uris = uris_of(data)
+    uris = image_uris(data)
     if sight is None:
-        refuse_images(data)
+        reject_images(data)
         return [(list(ids), ()) for ids in prompts]
     counts = [list(ids).count(sight.token) for ids in prompts]
     places = sum(counts)
@@ -112,7 +112,7 @@ def place(
             f"data.image: {len(uris)} images are more than the {sight.limits.images} that are taken"
         )
     if len(uris) != places:
-        raise ImageCount(
+        raise ImageCountMismatch(
             f"data.image: {counted(len(uris), 'image')}, and the prompt has "
             f"{counted(places, 'placeholder')} for one"
         )
@@ -122,21 +122,21 @@ def place(
     return [expand(ids, images, sight) for ids in prompts]
 
 
-def uris_of(data: Mapping[str, Any] | None) -> Sequence[str]:
+def image_uris(data: Mapping[str, Any] | None) -> Sequence[str]:
     return (data or {}).get("image") or ()
 
 
-def refuse_images(data: Mapping[str, Any] | None) -> None:
+def reject_images(data: Mapping[str, Any] | None) -> None:
     """For a model that reads text only. Raises TextOnly if there are any."""
-    if uris_of(data):
-        raise TextOnly("This model reads text only, no images")
+    if image_uris(data):
+        raise ImagesUnsupported("This model reads text only, no images")
 
 
 def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def look(sight: Sight, uris: Sequence[str], i: int) -> Image:
+def look(sight: ImageProcessor, uris: Sequence[str], i: int) -> Image:
     try:
         return sight.image(uris[i])
     except ImageError as error:
@@ -144,14 +144,14 @@ def look(sight: Sight, uris: Sequence[str], i: int) -> Image:
 
 
 def expand(
-    ids: Sequence[int], images: Iterator[Image], sight: Sight
-) -> tuple[list[int], tuple[Placed, ...]]:
+    ids: Sequence[int], images: Iterator[Image], sight: ImageProcessor
+) -> tuple[list[int], tuple[ImageSpan, ...]]:
     """A prompt with each placeholder repeated, and the next images in their places."""
     expanded: list[int] = []
-    placed: list[Placed] = []
+    placed: list[ImageSpan] = []
     for token in ids:
         if token == sight.token:
             start = len(expanded)
-            placed.append(Placed(next(images), start, start + sight.rows))
+            placed.append(ImageSpan(next(images), start, start + sight.rows))
         expanded += [token] * (sight.rows if token == sight.token else 1)
     return expanded, tuple(placed)

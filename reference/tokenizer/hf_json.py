@@ -40,7 +40,7 @@ class JsonTokenizer:
         self.special_ids = frozenset(special | gaps | special_tokens(config))
         self._pieces = [self._bytes(i) for i in range(self.vocab_size)]
         exact = keeps_every_byte(spec, self._byte_level)
-        self.most_bytes = longest(self._pieces, self._byte_level) if exact else None
+        self.max_token_bytes = longest(self._pieces, self._byte_level) if exact else None
         self.bos_id = self._bos(config)
         first = self._ids("a")
         self.leading_space = bool(first) and self._pieces[first[0]].startswith(b" ")

@@ -8,7 +8,7 @@ from reference.tokenizer.protocol import Tokenizer
 from reference.tokenizer.sentencepiece import SentencePieceTokenizer
 
 
-def load(directory: str | Path) -> Tokenizer:
+def load_tokenizer(directory: str | Path) -> Tokenizer:
     """The tokenizer of a checkpoint directory: `tokenizer.model` if there is one, else
     `tokenizer.json`.
 

@@ -32,9 +32,9 @@ class Tokenizer(Protocol):
 
 
 @runtime_checkable
-class Bounded(Protocol):
+class HasMaxTokenBytes(Protocol):
     """A tokenizer that knows how many bytes of text one of its tokens stands for at most; None: any
     number.
     """
 
-    most_bytes: int | None
+    max_token_bytes: int | None

@@ -44,7 +44,7 @@ class SentencePieceTokenizer:
         # A normalizer's table may shorten the text, and without bytes to fall back on any number of
         # unknown characters are one token.
         exact = proto.trainer_spec.byte_fallback and not normalizer.precompiled_charsmap
-        self.most_bytes = longest(self._pieces, False) if exact else None
+        self.max_token_bytes = longest(self._pieces, False) if exact else None
         adds_bos = config.get("add_bos_token", True) and proto.trainer_spec.bos_id >= 0
         self.bos_id = proto.trainer_spec.bos_id if adds_bos else None
 

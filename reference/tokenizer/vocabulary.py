@@ -18,7 +18,7 @@ class Vocabulary:
     bos_id: int | None = None
     leading_space: bool = False
 
-    def drops_space(self, prompt: Sequence[int]) -> bool:
+    def strips_leading_space(self, prompt: Sequence[int]) -> bool:
         """Whether the output after this prompt is a text of its own, whose first space is
         dropped.
         """

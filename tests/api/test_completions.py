@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from reference.stopping import DEFAULT_BUDGET
+from reference.params import DEFAULT_MAX_TOKENS
 from tests.api.sending import Json, ask, choice, choices, joined, post, stream
 from tests.api.toy import BYTES, CONTEXT, VOCABULARY, ToyEngine, ToyTokenizer, toy
 
@@ -42,7 +42,7 @@ def test_max_tokens(toy_client: TestClient) -> None:
 
 
 def test_the_context_limits(toy_client: TestClient) -> None:
-    assert DEFAULT_BUDGET > CONTEXT
+    assert DEFAULT_MAX_TOKENS > CONTEXT
     for max_tokens in None, 1_000_000:
         [found] = choices(toy_client, prompt="~", max_tokens=max_tokens)
         assert (found["text"], found["finish_reason"]) == ("~" * (CONTEXT - 2), "length")

@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from api.prepare import place
 from api.schema.request import request_model
-from reference.images.decoding import Limits
-from reference.images.placement import Sight
+from reference.images.decoding import ImageLimits
+from reference.images.placement import ImageProcessor
 from reference.images.preprocessor import Preprocessor
 from tests.api.toy import CONTEXT, IDS, toy
 from tests.reference.images.test_decoding import FILES, NO_PICTURES, png, uri
@@ -22,11 +22,11 @@ from tests.reference.images.test_decoding import FILES, NO_PICTURES, png, uri
 PATH = "/v1/openai/completions"
 ROWS = 7
 PIXEL = uri(png(1, 1))
-SIGHT = Sight(
+SIGHT = ImageProcessor(
     preprocessor=Preprocessor.from_json({"size": 4, "crop_size": 4}),
     token=IDS[b"!"],
     rows=ROWS,
-    limits=Limits(images=3, pixels=10_000),
+    limits=ImageLimits(images=3, pixels=10_000),
 )
 Json = dict[str, Any]
 

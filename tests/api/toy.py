@@ -24,7 +24,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from api.engine import Served
-from reference.request import End, Event, Prompt, Report, Request, Token
+from reference.request import (
+    EngineStats,
+    Event,
+    PromptProcessed,
+    Request,
+    RequestFinished,
+    TokenGenerated,
+    TokenLogprobs,
+)
 from reference.stopping import finish, token_budget
 
 BOS, EOS = 0, 1
@@ -79,17 +87,17 @@ def stride(request: Request, choice: int) -> int:
     return 1 if request.params.temperature == 0 else 1 + (request.seed + choice) % 3
 
 
-def report(token: int, top: int | None) -> Report | None:
+def report(token: int, top: int | None) -> TokenLogprobs | None:
     """The drawn token, then the other ids from `a` on."""
     if top is None:
         return None
     others = [i for i in range(LETTERS[0], VOCABULARY) if i != token]
     values = [-0.5, -1.0, -1.5] + [-math.inf] * len(others)
     ranked = [(token, -0.25), *zip(others, values, strict=False)]
-    return Report(token, -0.25, tuple(ranked[: max(top, 1)]))
+    return TokenLogprobs(token, -0.25, tuple(ranked[: max(top, 1)]))
 
 
-def choice_tokens(request: Request, choice: int) -> Iterator[Token]:
+def choice_tokens(request: Request, choice: int) -> Iterator[TokenGenerated]:
     """The tokens of one choice, whoever asks for them when."""
     params, token = request.params, request.prompt[-1]
     budget = token_budget(params.max_tokens, CONTEXT, len(request.prompt))
@@ -97,10 +105,10 @@ def choice_tokens(request: Request, choice: int) -> Iterator[Token]:
     for generated in range(1, budget + 1):
         token = following(token, stride(request, choice))
         reason, stop = finish(token, generated, budget, [EOS], params.stop_token_ids)
-        yield Token(
+        yield TokenGenerated(
             choice=choice,
             token=token,
-            report=report(token, params.logprobs),
+            logprobs=report(token, params.logprobs),
             finish_reason=reason,
             stop_reason=stop,
         )
@@ -108,18 +116,11 @@ def choice_tokens(request: Request, choice: int) -> Iterator[Token]:
             return
 
 
-@dataclass(frozen=True)
-class Stats:
-    healthy: bool
-    running: int
-    waiting: int = 0
-
-
 @dataclass
 class Job:
     request: Request
-    deliver: Callable[[Event], None]
-    choices: dict[int, Iterator[Token]] | None = None
+    on_event: Callable[[Event], None]
+    choices: dict[int, Iterator[TokenGenerated]] | None = None
     unwanted: set[int | None] = field(default_factory=set)
 
 
@@ -141,32 +142,34 @@ class ToyEngine:
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
-    def submit(self, request: Request, deliver: Callable[[Event], None]) -> int:
+    def submit(self, request: Request, on_event: Callable[[Event], None]) -> int:
         with self._wake:
             self.requests.append(request)
-            ticket = len(self.requests)
+            request_id = len(self.requests)
             if not self._closed:
-                self._jobs[ticket] = Job(request, deliver)
+                self._jobs[request_id] = Job(request, on_event)
                 self._wake.notify()
-                return ticket
-        deliver(End(error=RuntimeError("the toy was closed")))
-        return ticket
+                return request_id
+        on_event(RequestFinished(error=RuntimeError("the toy was closed")))
+        return request_id
 
-    def abort(self, ticket: int, choice: int | None = None) -> None:
+    def abort(self, request_id: int, choice: int | None = None) -> None:
         with self._wake:
-            if ticket in self._jobs:
-                self._jobs[ticket].unwanted.add(choice)
+            if request_id in self._jobs:
+                self._jobs[request_id].unwanted.add(choice)
 
-    def stats(self) -> Stats:
-        return Stats(self.healthy, len(self._jobs))
+    def stats(self) -> EngineStats:
+        return EngineStats(self.healthy, len(self._jobs), 0)
 
     def close(self) -> None:
         with self._wake:
             self._closed, self.healthy = True, False
             self._wake.notify()
         self._thread.join()
-        for ticket in [*self._jobs]:
-            self._jobs.pop(ticket).deliver(End(error=RuntimeError("the toy was closed")))
+        for request_id in [*self._jobs]:
+            self._jobs.pop(request_id).on_event(
+                RequestFinished(error=RuntimeError("the toy was closed"))
+            )
 
     @property
     def idle(self) -> bool:
@@ -177,19 +180,19 @@ class ToyEngine:
             with self._wake:
                 self._wake.wait_for(lambda: self._closed or (self._jobs and not self.mute))
                 jobs = dict(self._jobs)
-            for ticket, job in jobs.items():
-                events = self._step(ticket, job)
-                if events and isinstance(events[-1], End):
+            for request_id, job in jobs.items():
+                events = self._step(request_id, job)
+                if events and isinstance(events[-1], RequestFinished):
                     with self._wake:
-                        del self._jobs[ticket]
+                        del self._jobs[request_id]
                 for event in events:
-                    job.deliver(event)
+                    job.on_event(event)
             time.sleep(self.pause)
 
-    def _step(self, ticket: int, job: Job) -> list[Event]:
-        self.steps[ticket] += 1
-        if self.fail_after is not None and self.steps[ticket] > self.fail_after:
-            return [End(error=RuntimeError("a secret of the engine"))]
+    def _step(self, request_id: int, job: Job) -> list[Event]:
+        self.steps[request_id] += 1
+        if self.fail_after is not None and self.steps[request_id] > self.fail_after:
+            return [RequestFinished(error=RuntimeError("a secret of the engine"))]
         if job.choices is None:
             job.choices = {i: choice_tokens(job.request, i) for i in range(job.request.params.n)}
             return [self._prompt(job.request)]
@@ -197,22 +200,22 @@ class ToyEngine:
         for i, tokens in [*job.choices.items()]:
             token = None if job.unwanted & {i, None} else next(tokens)
             events += [] if token is None else [token]
-            self.tokens[ticket] += token is not None
+            self.tokens[request_id] += token is not None
             if token is None or token.finish_reason is not None:
                 del job.choices[i]
-        return events if job.choices else [*events, End()]
+        return events if job.choices else [*events, RequestFinished()]
 
-    def _prompt(self, request: Request) -> Prompt:
+    def _prompt(self, request: Request) -> PromptProcessed:
         """Blocks of four tokens that one principal sent before under one key are cached."""
         read = self._read.setdefault((request.principal, request.params.prompt_cache_key), set())
         prefixes = [request.prompt[:end] for end in range(BLOCK, len(request.prompt) + 1, BLOCK)]
         cached = sum(prefix in read for prefix in prefixes)
         read.update(prefixes)
-        reports: tuple[Report | None, ...] | None = None
+        reports: tuple[TokenLogprobs | None, ...] | None = None
         if request.reports_prompt:
             rest = (report(token, request.params.logprobs) for token in request.prompt[1:])
             reports = (None, *rest)
-        return Prompt(cached_tokens=cached * BLOCK, reports=reports)
+        return PromptProcessed(cached_tokens=cached * BLOCK, prompt_logprobs=reports)
 
 
 def toy(

@@ -17,7 +17,7 @@ from rich.progress import track
 from conformance.harness.registry import Check, all_checks
 from conformance.harness.runner import run
 from conformance.verdicts import Verdict
-from reference.bundle import Model, load
+from reference.bundle import Bundle, load_bundle
 from tests.conformance import tiny_models
 from tests.conformance.conftest import target
 from tests.conformance.mutants import Mutant, all_mutants
@@ -27,9 +27,9 @@ NOTICED = (Verdict.FAIL, Verdict.NON_STRICT)
 
 
 @cache
-def model(seeing: bool) -> Model:
+def model(seeing: bool) -> Bundle:
     write = tiny_models.write_seeing if seeing else tiny_models.write
-    return load(write(Path(tempfile.mkdtemp())))
+    return load_bundle(write(Path(tempfile.mkdtemp())))
 
 
 def noticed(identity: str) -> list[str]:

@@ -11,7 +11,7 @@ from api.app import create_app
 from api.engine import Engine, Served
 from conformance.oracle.dialects import Chain
 from reference import sampler
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.engine import ReferenceEngine
 from reference.generate import Sampler
 from reference.logits import Logits
@@ -21,7 +21,7 @@ Json = dict[str, Any]
 NAME = "tiny"
 
 
-def served(model: Model, engine: Engine | None = None, sample: Sampler = sampler.sample) -> Served:
+def served(model: Bundle, engine: Engine | None = None, sample: Sampler = sampler.sample) -> Served:
     """A model behind the endpoint, by the reference unless another engine is given."""
     return Served(
         name=NAME,
@@ -34,20 +34,20 @@ def served(model: Model, engine: Engine | None = None, sample: Sampler = sampler
     )
 
 
-def whole(model: Model, **options: Any) -> ASGIApp:
+def whole(model: Bundle, **options: Any) -> ASGIApp:
     """Nothing is broken."""
     return create_app([served(model)], **options)
 
 
-def drawing(model: Model, sample: Sampler) -> ASGIApp:
+def drawing(model: Bundle, sample: Sampler) -> ASGIApp:
     """Tokens are drawn in another way."""
     return create_app([served(model, sample=sample)])
 
 
-def steps(model: Model, final: Chain) -> ASGIApp:
+def steps(model: Bundle, final: Chain) -> ASGIApp:
     """Another chain of steps leads from the model's logits to those that a token is drawn from."""
 
-    def sample(logits: Logits, history: sampler.History, noise: Logits) -> int:
+    def sample(logits: Logits, history: sampler.SamplingHistory, noise: Logits) -> int:
         return sampler.choose(final(logits, history), noise)
 
     return drawing(model, sample)
@@ -60,11 +60,11 @@ class Telling:
         self.engine, self.change = engine, change
         self.abort, self.stats, self.close = engine.abort, engine.stats, engine.close
 
-    def submit(self, request: Request, deliver: Callable[[Event], None]) -> int:
-        return self.engine.submit(self.change(request), deliver)
+    def submit(self, request: Request, on_event: Callable[[Event], None]) -> int:
+        return self.engine.submit(self.change(request), on_event)
 
 
-def telling(model: Model, change: Callable[[Request], Request]) -> ASGIApp:
+def telling(model: Bundle, change: Callable[[Request], Request]) -> ASGIApp:
     """The engine is told something else than was asked; the text is made as was asked."""
     return create_app([served(model, Telling(ReferenceEngine(model), change))])
 
@@ -271,7 +271,7 @@ def unannounced(scope: Scope) -> Scope:
     return {**scope, "headers": headers}
 
 
-def sometimes(model: Model, when: Callable[[Json], Any], broken: ASGIApp) -> ASGIApp:
+def sometimes(model: Bundle, when: Callable[[Json], Any], broken: ASGIApp) -> ASGIApp:
     """Only those requests go to a broken app whose bodies are such."""
     app = whole(model)
 
@@ -300,16 +300,16 @@ class Delivering:
         self.engine, self.change = engine, change
         self.abort, self.stats, self.close = engine.abort, engine.stats, engine.close
 
-    def submit(self, request: Request, deliver: Callable[[Event], None]) -> int:
-        return self.engine.submit(request, lambda event: deliver(self.change(request, event)))
+    def submit(self, request: Request, on_event: Callable[[Event], None]) -> int:
+        return self.engine.submit(request, lambda event: on_event(self.change(request, event)))
 
 
-def delivering(model: Model, change: Callable[[Request, Event], Event]) -> ASGIApp:
+def delivering(model: Bundle, change: Callable[[Request, Event], Event]) -> ASGIApp:
     """The engine's events are changed."""
     return create_app([served(model, Delivering(ReferenceEngine(model), change))])
 
 
-def cutting(model: Model, cut: Callable[[str, list[str]], tuple[int, str] | None]) -> ASGIApp:
+def cutting(model: Bundle, cut: Callable[[str, list[str]], tuple[int, str] | None]) -> ASGIApp:
     """Whole answers end where `cut` says, given a text (the echoed prompt and all) and the stop
     strings: at a character, for a string; None to leave it.
     """

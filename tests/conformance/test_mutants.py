@@ -8,7 +8,7 @@ import pytest
 from conformance.harness.registry import all_checks
 from conformance.harness.runner import run_one
 from conformance.verdicts import Verdict
-from reference.bundle import Model
+from reference.bundle import Bundle
 from tests.conformance.conftest import target
 from tests.conformance.mutants import Mutant, all_mutants
 
@@ -17,7 +17,7 @@ MUTANTS = all_mutants()
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.id)
-def test_a_broken_server_is_noticed(model_of: Callable[[str], Model], mutant: Mutant) -> None:
+def test_a_broken_server_is_noticed(model_of: Callable[[str], Bundle], mutant: Mutant) -> None:
     model = model_of(mutant.id)
     with target(mutant.make(model), model, mutant.keys) as broken:
         for name in mutant.killed_by:

@@ -9,7 +9,7 @@ from conformance.harness.registry import Check, all_checks
 from conformance.harness.runner import run_one
 from conformance.http.client import Target
 from conformance.verdicts import Verdict
-from reference.bundle import Model
+from reference.bundle import Bundle
 from tests.conformance import tiny_models
 from tests.conformance.conftest import target
 from tests.conformance.mutations import whole
@@ -19,13 +19,13 @@ SIGHT = [check for check in all_checks() if tiny_models.sees(check.id)]
 
 
 @pytest.fixture(scope="module")
-def ours(tiny_model: Model) -> Iterator[Target]:
+def ours(tiny_model: Bundle) -> Iterator[Target]:
     with target(whole(tiny_model, keys=[KEY]), tiny_model, (KEY,)) as ours:
         yield ours
 
 
 @pytest.fixture(scope="module")
-def seeing(seeing_model: Model) -> Iterator[Target]:
+def seeing(seeing_model: Bundle) -> Iterator[Target]:
     with target(whole(seeing_model, keys=[KEY]), seeing_model, (KEY,)) as seeing:
         yield seeing
 

@@ -10,7 +10,7 @@ from conformance.parity.harness.backends import Backend, NoText
 from jax_backend.model.checkpoint import load
 from jax_backend.serving.engine import JaxEngine
 from jax_backend.serving.executor import Settings
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.model import checkpoint
 from tests.goldens import GOLDENS
 
@@ -27,12 +27,12 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
 @pytest.fixture(scope="session")
-def spec() -> Model:
-    return Model(checkpoint.load(GOLDENS / "gqa"), NoText(48, frozenset({0, 1, 2})))
+def spec() -> Bundle:
+    return Bundle(checkpoint.load(GOLDENS / "gqa"), NoText(48, frozenset({0, 1, 2})))
 
 
 def engine_of(
-    spec: Model, settings: Settings, context: int | None = None, endless: bool = False
+    spec: Bundle, settings: Settings, context: int | None = None, endless: bool = False
 ) -> JaxEngine:
     """endless: no token ends a text."""
     directory = spec.checkpoint.directory
@@ -41,14 +41,14 @@ def engine_of(
 
 
 @pytest.fixture(scope="session")
-def engine(spec: Model) -> Iterator[JaxEngine]:
+def engine(spec: Bundle) -> Iterator[JaxEngine]:
     engine = engine_of(spec, SMALL)
     yield engine
     engine.close()
 
 
 @pytest.fixture(scope="session")
-def tight_engine(spec: Model) -> Iterator[JaxEngine]:
+def tight_engine(spec: Bundle) -> Iterator[JaxEngine]:
     """With a cache that holds a single context: in a crowd requests give way to each other."""
     engine = engine_of(spec, TIGHT, TIGHT_CONTEXT)
     yield engine
@@ -56,27 +56,27 @@ def tight_engine(spec: Model) -> Iterator[JaxEngine]:
 
 
 @pytest.fixture(scope="session")
-def seeing() -> Model:
+def seeing() -> Bundle:
     """A LLaVA whose images take ten places: two pages' worth are four of them, in one prompt."""
-    return Model(checkpoint.load(GOLDENS / "llava_before"), NoText(48, frozenset({0, 1, 2})))
+    return Bundle(checkpoint.load(GOLDENS / "llava_before"), NoText(48, frozenset({0, 1, 2})))
 
 
 @pytest.fixture(scope="session")
-def seeing_engine(seeing: Model) -> Iterator[JaxEngine]:
+def seeing_engine(seeing: Bundle) -> Iterator[JaxEngine]:
     engine = engine_of(seeing, SEEING)
     yield engine
     engine.close()
 
 
 @pytest.fixture(scope="session")
-def seeing_backend(seeing: Model, seeing_engine: JaxEngine) -> Iterator[Backend]:
+def seeing_backend(seeing: Bundle, seeing_engine: JaxEngine) -> Iterator[Backend]:
     tight = engine_of(seeing, TIGHT_SEEING, TIGHT_CONTEXT)
     yield Backend(seeing, seeing_engine, tight, lambda: tight.scheduler.preempted, lambda: None)
     tight.close()
 
 
 @pytest.fixture(scope="session")
-def bare_backend(spec: Model, engine: JaxEngine, tight_engine: JaxEngine) -> Backend:
+def bare_backend(spec: Bundle, engine: JaxEngine, tight_engine: JaxEngine) -> Backend:
     """That reads and writes ids only."""
     return Backend(
         spec, engine, tight_engine, lambda: tight_engine.scheduler.preempted, lambda: None
@@ -84,6 +84,6 @@ def bare_backend(spec: Model, engine: JaxEngine, tight_engine: JaxEngine) -> Bac
 
 
 @pytest.fixture(scope="session")
-def writing_backend(model: Model, jax_served: Served) -> Backend:
+def writing_backend(model: Bundle, jax_served: Served) -> Backend:
     """With the embedded model and its tokenizer, as it is served; there is no tight place."""
     return Backend(model, jax_served.engine, jax_served.engine, lambda: 0, lambda: None)

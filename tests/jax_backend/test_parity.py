@@ -129,7 +129,7 @@ def test_what_the_host_tells_a_gpu_changes_no_token(
     rows = jax.tree.map(
         lambda *parts: np.stack(parts), *(sampler.Params.of(p, seed, 0) for p in params)
     )
-    history = sampler.History(np.ones_like(seen), seen, seen.astype(np.int32))
+    history = sampler.SamplingHistory(np.ones_like(seen), seen, seen.astype(np.int32))
     with mock.patch.object(branches, "on_gpu", lambda: True):
         told = branches.tell(params)
     sample = compiled(sampler.sample, 4)
@@ -152,7 +152,7 @@ def test_a_sum_does_not_depend_on_the_rows_beside_it(size: int) -> None:
 
 def test_ties_among_the_likeliest_are_ranked_by_id() -> None:
     x = np.zeros((1, V), np.float32)
-    _, _, ids = logprobs.report(x, np.array([0], np.int32), 5)
+    _, _, ids = logprobs.token_logprobs(x, np.array([0], np.int32), 5)
     assert ids[0].tolist() == [0, 1, 2, 3, 4]
 
 

@@ -23,13 +23,13 @@ from conformance.parity.model import attention
 from jax_backend import logits as l
 from jax_backend import logprobs, sampler, threefry
 from jax_backend.model import linear, llama
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.engine import ReferenceEngine
-from reference.request import Event, Request, Token
+from reference.request import Event, Request, TokenGenerated
 
 BY_NAME = {one.name: one for one in OF_FUNCTIONS}
 top_k, top_p, min_p, temperature = l.top_k, l.top_p, l.min_p, l.temperature
-report, random_bits, noise = logprobs.report, threefry.random_bits, sampler.noise
+report, random_bits, noise = logprobs.token_logprobs, threefry.random_bits, sampler.noise
 trace, rms_norm = sampler.trace, llama.rms_norm
 
 
@@ -49,7 +49,7 @@ def tried(one: Property, max_examples: int = 200) -> Tally:
 def without_the_lowest(x: Any) -> Any:
     """The lowest level that is left goes, unless it is the only one."""
     lowest = jnp.where(jnp.isfinite(x), x, jnp.inf).min(axis=1, keepdims=True)
-    return jnp.where((x > lowest) | (lowest == 0), x, l.NEVER)
+    return jnp.where((x > lowest) | (lowest == 0), x, l.NEG_INF)
 
 
 def no_ties_at_the_kth(x: Any, k: Any) -> Any:
@@ -124,7 +124,7 @@ WRONG: list[tuple[str, ModuleType, str, Callable[..., Any]]] = [
     ("logits/presence_penalty", l, "presence_penalty", counted_each_time),
     ("logits/temperature", l, "temperature", last_of_the_likeliest),
     ("logits/temperature", l, "temperature", lambda x, value: temperature(x, value + 1e-4)),
-    ("logits/min_p", l, "min_p", lambda x, f: jnp.where(jnp.exp(x) > f[:, None], x, l.NEVER)),
+    ("logits/min_p", l, "min_p", lambda x, f: jnp.where(jnp.exp(x) > f[:, None], x, l.NEG_INF)),
     ("logits/min_p", l, "min_p", lambda x, f: min_p(x, f * (1 + 2 * ULPS))),
     ("logits/top_k", l, "top_k", no_ties_at_the_kth),
     ("logits/top_k", l, "top_k", lambda x, k: top_k(x, k + 1)),
@@ -200,22 +200,22 @@ def test_a_wrong_part_is_found_out_in_the_whole(name: str, monkeypatch: pytest.M
 # An engine that does everything right, but for one thing.
 
 
-def another_token(token: Token) -> Token:
+def another_token(token: TokenGenerated) -> TokenGenerated:
     return replace(token, token=(token.token + 1) % 40)
 
 
-def another_reason(token: Token) -> Token:
+def another_reason(token: TokenGenerated) -> TokenGenerated:
     return replace(token, finish_reason=token.finish_reason and "stop")
 
 
-def another_number(token: Token) -> Token:
-    found = token.report
-    return replace(token, report=found and replace(found, logprob=found.logprob + 2 * LOGIT))
+def another_number(token: TokenGenerated) -> TokenGenerated:
+    found = token.logprobs
+    return replace(token, logprobs=found and replace(found, logprob=found.logprob + 2 * LOGIT))
 
 
-def another_order(token: Token) -> Token:
-    found = token.report
-    return replace(token, report=found and replace(found, top=found.top[::-1]))
+def another_order(token: TokenGenerated) -> TokenGenerated:
+    found = token.logprobs
+    return replace(token, logprobs=found and replace(found, top=found.top[::-1]))
 
 
 CHANGES = [another_token, another_reason, another_number, another_order]
@@ -224,29 +224,31 @@ CHANGES = [another_token, another_reason, another_number, another_order]
 class Tampering:
     """An engine whose tokens are changed on their way out."""
 
-    def __init__(self, inner: ReferenceEngine, change: Callable[[Token], Token]) -> None:
+    def __init__(
+        self, inner: ReferenceEngine, change: Callable[[TokenGenerated], TokenGenerated]
+    ) -> None:
         self.inner, self.change = inner, change
 
-    def submit(self, request: Request, deliver: Callable[[Event], None]) -> int:
+    def submit(self, request: Request, on_event: Callable[[Event], None]) -> int:
         def tampered(event: Event) -> None:
-            deliver(self.change(event) if isinstance(event, Token) else event)
+            on_event(self.change(event) if isinstance(event, TokenGenerated) else event)
 
         return self.inner.submit(request, tampered)
 
 
 @pytest.fixture
-def right(spec: Model) -> Iterator[ReferenceEngine]:
+def right(spec: Bundle) -> Iterator[ReferenceEngine]:
     found = ReferenceEngine(spec)
     yield found
     found.close()
 
 
-def backend_of(model: Model, roomy: Any, tight: Any) -> Backend:
+def backend_of(model: Bundle, roomy: Any, tight: Any) -> Backend:
     return Backend(model, roomy, tight, lambda: 0, lambda: None)
 
 
 def test_the_reference_itself_has_the_properties_of_an_engine(
-    spec: Model, right: ReferenceEngine
+    spec: Bundle, right: ReferenceEngine
 ) -> None:
     for one in engine.PROPERTIES:
         assert tried(one.of(backend_of(spec, right, right)), 2).other == 0
@@ -254,7 +256,7 @@ def test_the_reference_itself_has_the_properties_of_an_engine(
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_wrong_engine_is_found_out(
-    change: Callable[[Token], Token], spec: Model, right: ReferenceEngine
+    change: Callable[[TokenGenerated], TokenGenerated], spec: Bundle, right: ReferenceEngine
 ) -> None:
     wrong = backend_of(spec, Tampering(right, change), right)
     for one in engine.PROPERTIES:
@@ -263,7 +265,7 @@ def test_a_wrong_engine_is_found_out(
 
 
 @pytest.mark.parametrize("one", output_text.PROPERTIES, ids=lambda one: one.name)
-def test_a_wrong_text_is_found_out(one: Any, model: Model) -> None:
+def test_a_wrong_text_is_found_out(one: Any, model: Bundle) -> None:
     right = ReferenceEngine(model)
     try:
         assert tried(one.of(backend_of(model, right, right)), 3).other == 0

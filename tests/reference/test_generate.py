@@ -8,32 +8,34 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.completion import complete, stream
-from reference.generate import first_history, generate, grammar_of
-from reference.grammar.response_format import UnsupportedFormat, language_of
+from reference.generate import generate, grammar_of, initial_history
+from reference.grammar.response_format import UnsupportedFormat, compile_format
 from reference.grammar.token_mask import Grammar
-from reference.logprobs import report
+from reference.logprobs import token_logprobs
 from reference.model import llama
 from reference.params import CompletionParams
 from reference.prefix_cache import BLOCK, PrefixCache
-from reference.request import End, Event, Prompt, Request, Token
+from reference.request import Event, PromptProcessed, Request, RequestFinished, TokenGenerated
 from reference.stopping import ContextLengthExceeded
 from reference.tokenizer.vocabulary import Vocabulary
 
 STORY = "Once upon a time there was a girl. She had a red ball and a small dog. " * 5
 
 
-def events(model: Model, prompt: str, prefixes: PrefixCache | None = None, **params) -> list[Event]:
+def events(
+    model: Bundle, prompt: str, prefixes: PrefixCache | None = None, **params
+) -> list[Event]:
     request = Request.of(model.tokenizer.encode(prompt), CompletionParams(**params))
     return list(generate(model, request, prefixes))
 
 
 def tokens(found: list[Event], choice: int = 0) -> list[int]:
-    return [e.token for e in found if isinstance(e, Token) and e.choice == choice]
+    return [e.token for e in found if isinstance(e, TokenGenerated) and e.choice == choice]
 
 
-def test_greedy_is_the_argmax_of_the_uncached_model(model: Model) -> None:
+def test_greedy_is_the_argmax_of_the_uncached_model(model: Bundle) -> None:
     ids = model.tokenizer.encode("Once upon a time")
     for token in tokens(events(model, "Once upon a time", temperature=0, max_tokens=8)):
         x = llama.hidden_states(model.checkpoint.weights, model.checkpoint.config, np.array(ids))
@@ -50,7 +52,7 @@ def test_greedy_is_the_argmax_of_the_uncached_model(model: Model) -> None:
     n=st.integers(1, 2),
 )
 def test_a_cached_prefix_changes_nothing_but_its_count(
-    model: Model, cut: int, key: str | None, seed: int, n: int
+    model: Bundle, cut: int, key: str | None, seed: int, n: int
 ) -> None:
     params = {"seed": seed, "n": n, "max_tokens": 4, "logprobs": 2, "echo": True}
     cold = events(model, STORY, prompt_cache_key=key, **params)
@@ -64,12 +66,12 @@ def test_a_cached_prefix_changes_nothing_but_its_count(
     list(generate(model, before, prefixes))
     warm = events(model, STORY, prefixes, prompt_cache_key=key, **params)
     assert cold[1:] == warm[1:]
-    assert isinstance(cold[0], Prompt) and isinstance(warm[0], Prompt)
-    assert (cold[0].reports, cold[0].cached_tokens) == (warm[0].reports, 0)
+    assert isinstance(cold[0], PromptProcessed) and isinstance(warm[0], PromptProcessed)
+    assert (cold[0].prompt_logprobs, cold[0].cached_tokens) == (warm[0].prompt_logprobs, 0)
     assert warm[0].cached_tokens == min(cut, len(ids)) // BLOCK * BLOCK
 
 
-def test_principals_and_keys_do_not_share_prefixes(model: Model) -> None:
+def test_principals_and_keys_do_not_share_prefixes(model: Bundle) -> None:
     prefixes = PrefixCache()
     ids = tuple(model.tokenizer.encode(STORY))
 
@@ -77,7 +79,7 @@ def test_principals_and_keys_do_not_share_prefixes(model: Model) -> None:
         params = CompletionParams(max_tokens=1, prompt_cache_key=key)
         request = Request(prompt=ids, params=params, seed=0, principal=principal)
         return next(
-            e for e in generate(model, request, prefixes) if isinstance(e, Prompt)
+            e for e in generate(model, request, prefixes) if isinstance(e, PromptProcessed)
         ).cached_tokens
 
     whole = len(ids) // BLOCK * BLOCK
@@ -86,7 +88,7 @@ def test_principals_and_keys_do_not_share_prefixes(model: Model) -> None:
     assert [cached("b", None), cached("a", "k"), cached("a", None)] == [whole] * 3
 
 
-def test_the_prefix_cache_forgets_the_least_recently_used(model: Model) -> None:
+def test_the_prefix_cache_forgets_the_least_recently_used(model: Bundle) -> None:
     prefixes = PrefixCache()
     events(model, STORY, prefixes, max_tokens=1)
     one = next(iter(prefixes.blocks.values())).nbytes
@@ -99,7 +101,7 @@ def test_the_prefix_cache_forgets_the_least_recently_used(model: Model) -> None:
 @settings(max_examples=20)
 @given(seed=st.integers(0, 2**64 - 1), n=st.integers(2, 4), temperature=st.sampled_from([0.7, 1.0]))
 def test_a_choice_does_not_depend_on_how_many_there_are(
-    model: Model, seed: int, n: int, temperature: float
+    model: Bundle, seed: int, n: int, temperature: float
 ) -> None:
     params = {"seed": seed, "max_tokens": 6, "temperature": temperature}
     most, fewer = events(model, "The", n=4, **params), events(model, "The", n=n, **params)
@@ -107,44 +109,46 @@ def test_a_choice_does_not_depend_on_how_many_there_are(
         assert tokens(fewer, choice) == tokens(most, choice)
 
 
-def test_choices_differ_by_their_noise_and_greedy_ones_do_not(model: Model) -> None:
+def test_choices_differ_by_their_noise_and_greedy_ones_do_not(model: Bundle) -> None:
     warm = events(model, "The", n=4, seed=1, max_tokens=8, temperature=1.5)
     greedy = events(model, "The", n=4, seed=1, max_tokens=8, temperature=0)
     assert len({tuple(tokens(warm, c)) for c in range(4)}) == 4
     assert len({tuple(tokens(greedy, c)) for c in range(4)}) == 1
 
 
-def test_reports_are_the_model_s_whatever_the_request_does_to_the_logits(model: Model) -> None:
+def test_reports_are_the_model_s_whatever_the_request_does_to_the_logits(model: Bundle) -> None:
     found = events(
         model, "The", seed=1, max_tokens=5, logprobs=3, temperature=0.3, repetition_penalty=5
     )
     ids = model.tokenizer.encode("The")
     for event in found:
-        if isinstance(event, Token):
+        if isinstance(event, TokenGenerated):
             x = llama.hidden_states(
                 model.checkpoint.weights, model.checkpoint.config, np.array(ids)
             )
             logits = llama.logits(model.checkpoint.weights, x)[-1]
-            expected = report(logits, event.token, 3)
-            assert event.report is not None
-            np.testing.assert_allclose(event.report.logprob, expected.logprob, atol=1e-3)
+            expected = token_logprobs(logits, event.token, 3)
+            assert event.logprobs is not None
+            np.testing.assert_allclose(event.logprobs.logprob, expected.logprob, atol=1e-3)
             ids.append(event.token)
 
 
-def test_echo_reports_equal_those_of_generating_the_same_tokens(model: Model) -> None:
+def test_echo_reports_equal_those_of_generating_the_same_tokens(model: Bundle) -> None:
     whole = events(model, "Once upon a time", temperature=0, max_tokens=6, logprobs=1)
     ids = model.tokenizer.encode("Once upon a time") + tokens(whole)
     params = CompletionParams(max_tokens=1, logprobs=1, echo=True)
     prompt = next(iter(generate(model, Request.of(ids, params))))
-    assert isinstance(prompt, Prompt) and prompt.reports is not None
-    generated = [e.report for e in whole if isinstance(e, Token)]
-    for echoed, drawn in zip(prompt.reports[-len(generated) :], generated, strict=True):
+    assert isinstance(prompt, PromptProcessed) and prompt.prompt_logprobs is not None
+    generated = [e.logprobs for e in whole if isinstance(e, TokenGenerated)]
+    for echoed, drawn in zip(prompt.prompt_logprobs[-len(generated) :], generated, strict=True):
         assert echoed is not None and drawn is not None and echoed.token == drawn.token
         np.testing.assert_allclose(echoed.logprob, drawn.logprob, atol=1e-3)
-    assert prompt.reports[0] is None and len(prompt.reports) == len(ids)
+    assert prompt.prompt_logprobs[0] is None and len(prompt.prompt_logprobs) == len(ids)
 
 
-def test_a_prompt_that_fills_the_context_is_refused_and_one_token_less_is_not(model: Model) -> None:
+def test_a_prompt_that_fills_the_context_is_refused_and_one_token_less_is_not(
+    model: Bundle,
+) -> None:
     params = CompletionParams(max_tokens=5, temperature=0)
     with pytest.raises(ContextLengthExceeded):
         list(generate(model, Request.of([1] * model.context, params)))
@@ -153,7 +157,7 @@ def test_a_prompt_that_fills_the_context_is_refused_and_one_token_less_is_not(mo
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_an_abort_is_seen_at_every_block_of_a_prompt(model: Model, known: bool) -> None:
+def test_an_abort_is_seen_at_every_block_of_a_prompt(model: Bundle, known: bool) -> None:
     """Whether the block is read or known, and once more where its log-probabilities are made."""
     ids = model.tokenizer.encode(STORY)[: 3 * BLOCK]
     request = Request.of(ids, CompletionParams(max_tokens=1, echo=True, logprobs=0))
@@ -166,18 +170,18 @@ def test_an_abort_is_seen_at_every_block_of_a_prompt(model: Model, known: bool) 
 
         if known:
             list(generate(model, request, prefixes))
-        assert list(generate(model, request, prefixes, aborted)) == [End()]
+        assert list(generate(model, request, prefixes, aborted)) == [RequestFinished()]
         assert asked == [None] * (patience + 1)
 
 
-def test_a_special_stop_id_stays_reachable(model: Model) -> None:
+def test_a_special_stop_id_stays_reachable(model: Bundle) -> None:
     """End-of-sequence and stop ids are allowed although they are special; other special ids are
     not.
     """
     bos = model.tokenizer.bos_id
     assert bos is not None
-    plain = first_history(model, Request.of([bos], CompletionParams()))
-    asked = first_history(model, Request.of([bos], CompletionParams(stop_token_ids=(bos,))))
+    plain = initial_history(model, Request.of([bos], CompletionParams()))
+    asked = initial_history(model, Request.of([bos], CompletionParams(stop_token_ids=(bos,))))
     assert not plain.allowed[bos] and asked.allowed[bos]
     assert plain.allowed[list(model.checkpoint.eos_token_ids)].all()
 
@@ -186,7 +190,7 @@ def test_a_special_stop_id_stays_reachable(model: Model) -> None:
 @given(
     seed=st.integers(0, 99), stop=st.lists(st.sampled_from(["a", " the", "e ", "."]), max_size=2)
 )
-def test_complete_is_stream_joined(model: Model, seed: int, stop: list[str]) -> None:
+def test_complete_is_stream_joined(model: Bundle, seed: int, stop: list[str]) -> None:
     params = CompletionParams(
         seed=seed, max_tokens=12, n=2, stop=tuple(stop), logprobs=1, echo=True
     )
@@ -199,7 +203,7 @@ def test_complete_is_stream_joined(model: Model, seed: int, stop: list[str]) -> 
         assert not any(s in output for s in stop)
 
 
-def test_refusals_name_the_field(model: Model) -> None:
+def test_refusals_name_the_field(model: Bundle) -> None:
     for prompt, message in ([], "no tokens"), ([10**6], "prompt: id 1000000"), ([-1], "id -1"):
         with pytest.raises(ValueError, match=message):
             complete(model, prompt, CompletionParams())
@@ -215,10 +219,10 @@ def test_a_format_is_not_lost_on_the_way_to_an_engine() -> None:
     with pytest.raises(ValueError, match="language"):
         Request.of([1], asked)
     with pytest.raises(ValueError, match="language"):
-        Request.of([1], CompletionParams(), language=language_of(asked.response_format))
+        Request.of([1], CompletionParams(), language=compile_format(asked.response_format))
 
 
-def test_a_choice_keeps_to_its_format_and_ends_where_the_format_does(model: Model) -> None:
+def test_a_choice_keeps_to_its_format_and_ends_where_the_format_does(model: Bundle) -> None:
     """Also where it is cut off, stopped by a string, and where its first space does not count."""
     for prompt in "Once upon a time", "":
         regex = CompletionParams(
@@ -232,13 +236,13 @@ def test_a_choice_keeps_to_its_format_and_ends_where_the_format_does(model: Mode
         assert stopped.text.strip() == "a" and stopped.stop_reason == "b"
 
 
-def test_special_tokens_that_stop_come_only_where_the_text_is_whole(model: Model) -> None:
+def test_special_tokens_that_stop_come_only_where_the_text_is_whole(model: Bundle) -> None:
     """A stop token that is text is text here too; end-of-sequence and other special tokens end."""
     bos = model.tokenizer.bos_id
     wanted = CompletionParams(
         response_format={"type": "regex", "regex": "a{3}"}, stop_token_ids=(bos,), temperature=2
     )
-    request = Request.of([1, 5], wanted, language=language_of(wanted.response_format))
+    request = Request.of([1, 5], wanted, language=compile_format(wanted.response_format))
     grammar = grammar_of(model, request)
     assert grammar is not None
     a = next(i for i in range(model.vocab_size) if model.tokenizer.piece(i) == b"a")
@@ -249,11 +253,11 @@ def test_special_tokens_that_stop_come_only_where_the_text_is_whole(model: Model
     assert set(np.flatnonzero(grammar.allowed())) == ends
 
 
-def test_a_vocabulary_that_cannot_go_on_is_an_error(model: Model) -> None:
+def test_a_vocabulary_that_cannot_go_on_is_an_error(model: Bundle) -> None:
     """Only "é" may come, and no token has its bytes."""
     pieces = tuple(p for p in (b"a", b"b", b""))
     grammar = Grammar(
-        language_of({"type": "regex", "regex": "aé"}),
+        compile_format({"type": "regex", "regex": "aé"}),
         Vocabulary(pieces, frozenset({2})),
         frozenset({2}),
         first=False,

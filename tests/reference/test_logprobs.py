@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.logprobs import log_softmax, report
+from reference.logprobs import log_softmax, token_logprobs
 from tests.support import strategies
 
 
@@ -23,7 +23,7 @@ def test_the_token_and_the_likeliest_are_listed(
     x: np.ndarray, top: int, data: st.DataObject
 ) -> None:
     token = data.draw(st.integers(0, len(x) - 1))
-    r = report(x, token, top)
+    r = token_logprobs(x, token, top)
     values = log_softmax(x).tolist()
     ranked = sorted(range(len(x)), key=lambda i: (-values[i], i))[:top]
     assert [i for i, _ in r.top] == ranked + ([] if token in ranked else [token])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from reference.__main__ import main
-from reference.bundle import EMBEDDED, Model
+from reference.bundle import EMBEDDED, Bundle
 
 STORY = "Once upon a time"
 
@@ -41,7 +41,7 @@ def test_every_choice_is_whole_and_has_its_own_rows(capsys: pytest.CaptureFixtur
     assert both == one + one.replace("choice 0", "choice 1")
 
 
-def test_stops(model: Model, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stops(model: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--temperature", "0", "--max-tokens", "8"]
     first = run(capsys, *options, "--max-tokens", "1").splitlines()[0]
     stop = str(model.tokenizer.encode(STORY + first)[-1])
@@ -79,7 +79,7 @@ def test_what_is_wrong_is_named(
     assert named in refused(capsys, *arguments)
 
 
-def test_a_long_prompt(model: Model, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_prompt(model: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["a " * model.context, "--model", str(EMBEDDED / "text")]) == 2
     assert "no room is left" in capsys.readouterr().err
 

@@ -5,9 +5,9 @@ whole.
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.output_text import ChoiceText, Delta, TokenNames, choice_text, echo
+from reference.output_text import StreamedChoice, TextDelta, TokenDisplay, echo, start_choice
 from reference.params import CompletionParams
-from reference.request import Report, Token
+from reference.request import TokenGenerated, TokenLogprobs
 from reference.tokenizer.detokenizer import decode
 from tests.reference.test_stopping import brute_force
 
@@ -33,18 +33,18 @@ LETTERS = st.sampled_from([*b"ab. ", *"é€".encode(), 0xFF, 257, 258])
 STOPS = st.lists(st.sampled_from(["a", "ab", "b.", "aba", "é", "\ufffd", ". a"]), max_size=3)
 
 
-def events(ids: list[int], reason: str) -> list[Token]:
+def events(ids: list[int], reason: str) -> list[TokenGenerated]:
     """The ids as an engine would give them; with "stop", the end comes after them."""
     ids = [*ids, 256] if reason == "stop" else ids
-    reports = [Report(i, -0.5, ((i, -0.5),)) for i in ids]
+    reports = [TokenLogprobs(i, -0.5, ((i, -0.5),)) for i in ids]
     last = len(ids) - 1
     return [
-        Token(choice=0, token=t, report=r, finish_reason=reason if i == last else None)
+        TokenGenerated(choice=0, token=t, logprobs=r, finish_reason=reason if i == last else None)
         for i, (t, r) in enumerate(zip(ids, reports, strict=True))
     ]
 
 
-def run(choice: ChoiceText, tokens: list[Token]) -> list[Delta]:
+def run(choice: StreamedChoice, tokens: list[TokenGenerated]) -> list[TextDelta]:
     deltas = []
     for token in tokens:
         deltas.append(choice.push(token))
@@ -57,7 +57,7 @@ def run(choice: ChoiceText, tokens: list[Token]) -> list[Delta]:
 def test_the_text_is_the_whole_cut_at_the_first_stop(ids, stops, reason) -> None:
     toy = Toy()
     deltas = run(
-        choice_text(toy, CompletionParams(stop=tuple(stops), logprobs=0), [1], "x"),
+        start_choice(toy, CompletionParams(stop=tuple(stops), logprobs=0), [1], "x"),
         events(ids, reason),
     )
     whole = b"".join(map(toy.piece, ids)).decode(errors="replace")
@@ -73,7 +73,7 @@ def test_the_text_is_the_whole_cut_at_the_first_stop(ids, stops, reason) -> None
 def test_every_token_has_one_row_and_offsets_point_into_the_text(ids, stops, echoed) -> None:
     prompt = "prompt"
     params = CompletionParams(stop=tuple(stops), logprobs=0, echo=echoed)
-    choice = choice_text(Toy(), params, [1], prompt)
+    choice = start_choice(Toy(), params, [1], prompt)
     deltas = run(choice, events(ids, "length"))
     rows = [e for d in deltas for e in d.entries]
     assert len(rows) == choice.tokens
@@ -91,8 +91,8 @@ def test_every_token_has_one_row_and_offsets_point_into_the_text(ids, stops, ech
 
 def test_an_output_that_begins_the_text_loses_the_space_that_encode_adds() -> None:
     tokens = events(list(b" a b"), "length")
-    begins = run(choice_text(Toy(), CompletionParams(), [], ""), tokens)
-    goes_on = run(choice_text(Toy(), CompletionParams(), [1], "x"), tokens)
+    begins = run(start_choice(Toy(), CompletionParams(), [], ""), tokens)
+    goes_on = run(start_choice(Toy(), CompletionParams(), [1], "x"), tokens)
     assert "".join(d.text for d in begins) == "a b"
     assert "".join(d.text for d in goes_on) == " a b"
 
@@ -104,13 +104,13 @@ def test_an_id_that_the_tokenizer_does_not_know_has_no_text() -> None:
 
 
 def test_names_never_overwrite_each_other() -> None:
-    names = TokenNames(Toy(), as_ids=False)
-    likelier = Report(258, -2.0, ((257, -1.0), (258, -2.0), (97, float("-inf"))))
+    names = TokenDisplay(Toy(), as_ids=False)
+    likelier = TokenLogprobs(258, -2.0, ((257, -1.0), (258, -2.0), (97, float("-inf"))))
     assert names.top(likelier) == {"token_id:257": -1.0, "ab": -2.0, "a": -9999.0}
-    bystander = Report(97, -0.5, ((97, -0.5), (257, -1.0), (258, -2.0)))
+    bystander = TokenLogprobs(97, -0.5, ((97, -0.5), (257, -1.0), (258, -2.0)))
     assert names.top(bystander) == {"a": -0.5, "ab": -1.0, "token_id:258": -2.0}
     assert names.name(0xE2) == "bytes:\\xe2" and names.name(256) == "</s>"
-    assert TokenNames(Toy(), as_ids=True).top(bystander) == {
+    assert TokenDisplay(Toy(), as_ids=True).top(bystander) == {
         "token_id:97": -0.5,
         "token_id:257": -1.0,
         "token_id:258": -2.0,
@@ -122,7 +122,7 @@ def test_echo_gives_the_prompt_and_a_row_for_each_of_its_tokens() -> None:
     toy = Toy()
     prompt = "aé"
     ids = toy.encode(prompt)
-    reports = [None, *(Report(i, -1.0, ((i, -1.0),)) for i in ids[1:])]
+    reports = [None, *(TokenLogprobs(i, -1.0, ((i, -1.0),)) for i in ids[1:])]
     delta = echo(toy, CompletionParams(), ids, prompt, reports)
     assert delta.text == prompt
     assert [e.offset for e in delta.entries] == [0, 0, 1, 1]

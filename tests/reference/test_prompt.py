@@ -2,7 +2,7 @@
 
 import pytest
 
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.completion import complete
 from reference.params import CompletionParams
 from reference.prompt import EmptyPrompt, UnknownToken, prompt_ids
@@ -48,7 +48,7 @@ def test_a_text_that_no_tokens_can_spell_is_not_tokenised(monkeypatch: pytest.Mo
         prompt_ids(Toy(), "é" * 6 + "a", 259, 6)
 
 
-def test_completion_refuses_alike(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completion_refuses_alike(model: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model.tokenizer, "encode", no_encode)
     with pytest.raises(ContextLengthExceeded):
         complete(model, "once upon a time " * 400, CompletionParams())

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from reference import sampler, threefry
 from reference.logits import probabilities
 from reference.params import CompletionParams
-from reference.sampler import History
+from reference.sampler import SamplingHistory
 from tests.support import strategies
 
 
-def history(size: int, **params: float) -> History:
-    return History(
+def history(size: int, **params: float) -> SamplingHistory:
+    return SamplingHistory(
         params=CompletionParams(**params),
         allowed=np.ones(size, dtype=np.bool_),
         seen=np.zeros(size, dtype=np.bool_),
@@ -27,7 +27,7 @@ def log(*p: float) -> np.ndarray:
     return np.log(np.array(p, dtype=np.float32))
 
 
-def kept(x: np.ndarray, h: History) -> list[int]:
+def kept(x: np.ndarray, h: SamplingHistory) -> list[int]:
     return np.flatnonzero(np.isfinite(sampler.final_logits(x, h))).tolist()
 
 

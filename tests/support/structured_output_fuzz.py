@@ -26,7 +26,7 @@ from conformance.parity.harness.requests import collect
 from reference import sampler
 from reference.grammar.language.derivatives import Derivatives
 from reference.grammar.language.expressions import NOTHING, Language
-from reference.grammar.response_format import UnsupportedFormat, language_of
+from reference.grammar.response_format import UnsupportedFormat, compile_format
 from reference.grammar.schema.keywords import ANNOTATIONS, KEYWORDS
 from reference.grammar.token_mask import Grammar
 from reference.params import CompletionParams
@@ -113,7 +113,7 @@ def one_by_one(question: Question) -> Answer:
     logits, none = np.zeros(SIZE, np.float32), np.zeros(SIZE, np.int64)
     tokens: list[int] = []
     while len(tokens) < BUDGET and not ENDING & set(tokens[-1:]):
-        history = sampler.History(
+        history = sampler.SamplingHistory(
             params=question.request.params,
             allowed=grammar.allowed(),
             seen=none > 0,
@@ -196,7 +196,7 @@ def question(number: int, seed: int) -> Question | None:
     rng = Random(f"{seed} {number}")
     asked, first = response_format(rng), rng.random() < 0.5
     try:
-        language = language_of(asked)
+        language = compile_format(asked)
     except UnsupportedFormat:
         return None
     assert language is not None

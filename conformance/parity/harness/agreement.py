@@ -13,10 +13,10 @@ from conformance.parity.harness.property import Tally
 from conformance.parity.harness.requests import Answer
 from conformance.parity.harness.tolerance import LOGIT
 from reference import sampler
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.generate import Sampler, generate
 from reference.logits import Logits
-from reference.request import Prompt, Report, Request, Token
+from reference.request import PromptProcessed, Request, TokenGenerated, TokenLogprobs
 
 NUDGES = 64
 
@@ -25,20 +25,20 @@ class Disagreement(AssertionError):
     """The reference could not have given this answer."""
 
 
-def compare(model: Model, request: Request, answer: Answer, tally: Tally) -> None:
+def compare(model: Bundle, request: Request, answer: Answer, tally: Tally) -> None:
     """Add one answer to the tally. Raises Disagreement."""
     if answer.error is not None:
         raise Disagreement(f"{request}: {answer.error!r}")
     given = [token for choice in answer.choices for token in choice]
     events = list(generate(model, request, sample=following(request, answer, tally)))
-    tokens = [event for event in events if isinstance(event, Token)]
+    tokens = [event for event in events if isinstance(event, TokenGenerated)]
     ends = [[(t.token, t.finish_reason, t.stop_reason) for t in ts] for ts in (given, tokens)]
     if ends[0] != ends[1]:
         raise Disagreement(f"{request}: {ends[0]}, and not {ends[1]}")
-    [prompt] = [event for event in events if isinstance(event, Prompt)]
-    found = answer.prompt.reports if answer.prompt else None
-    check_reports(request, found or (), prompt.reports or ())
-    check_reports(request, [t.report for t in given], [t.report for t in tokens])
+    [prompt] = [event for event in events if isinstance(event, PromptProcessed)]
+    found = answer.prompt.prompt_logprobs if answer.prompt else None
+    check_reports(request, found or (), prompt.prompt_logprobs or ())
+    check_reports(request, [t.logprobs for t in given], [t.logprobs for t in tokens])
     tally.counts["tokens"] += len(tokens)
 
 
@@ -47,10 +47,10 @@ def following(request: Request, answer: Answer, tally: Tally) -> Sampler:
     where the reference could not have done so.
     """
     choices = iter(answer.choices)
-    tokens: Iterator[Token] = iter(())
-    last: sampler.History | None = None
+    tokens: Iterator[TokenGenerated] = iter(())
+    last: sampler.SamplingHistory | None = None
 
-    def sample(logits: Logits, history: sampler.History, noise: Logits) -> int:
+    def sample(logits: Logits, history: sampler.SamplingHistory, noise: Logits) -> int:
         nonlocal tokens, last
         if history is not last:  # each choice has one of its own
             tokens, last = iter(next(choices)), history
@@ -63,7 +63,7 @@ def following(request: Request, answer: Answer, tally: Tally) -> Sampler:
     return sample
 
 
-def nearly(logits: Logits, history: sampler.History, noise: Logits, token: int) -> bool:
+def nearly(logits: Logits, history: sampler.SamplingHistory, noise: Logits, token: int) -> bool:
     """Whether a token would be the choice if the logits were off by the tolerance.
 
     Truncation may let in a token, or leave one out, that lies so near its line: then the others'
@@ -78,7 +78,9 @@ def nearly(logits: Logits, history: sampler.History, noise: Logits, token: int) 
 
 
 def check_reports(
-    request: Request, given: Sequence[Report | None], expected: Sequence[Report | None]
+    request: Request,
+    given: Sequence[TokenLogprobs | None],
+    expected: Sequence[TokenLogprobs | None],
 ) -> None:
     """Raises Disagreement unless the log-probabilities are within the tolerance."""
     if len(given) != len(expected):
@@ -112,7 +114,7 @@ def alike(mine: Mapping[Any, float], theirs: Mapping[Any, float], top: int) -> b
     return len(shared) >= min(1, len(mine))
 
 
-def ranked(report: Report, top: int) -> bool:
+def ranked(report: TokenLogprobs, top: int) -> bool:
     """Whether a list has `top` entries in the order of its own numbers, the lowest id first on a
     tie, and then the token itself unless it is one of them.
     """

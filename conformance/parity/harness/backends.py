@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conformance.parity.harness.requests import Engine
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.model import checkpoint
 from reference.tokenizer import loader
 from reference.tokenizer.files import TokenizerError
@@ -20,7 +20,7 @@ CONTEXT = 256  # tokens: short, so that it is easily too few for a crowd
 class Backend:
     """preempted: how often a request gave way, in the tight place."""
 
-    model: Model
+    model: Bundle
     roomy: Engine
     tight: Engine
     preempted: Callable[[], int]
@@ -45,14 +45,14 @@ class NoText:
         return CHARACTERS[token % len(CHARACTERS)]
 
 
-def read(directory: Path) -> Model:
+def read(directory: Path) -> Bundle:
     """A checkpoint directory, with or without a tokenizer."""
     weights = checkpoint.load(directory, context=CONTEXT)
     try:
-        words = loader.load(directory)
+        words = loader.load_tokenizer(directory)
     except TokenizerError:
-        return Model(weights, NoText(weights.config.vocab_size))
-    return Model(weights, words)
+        return Bundle(weights, NoText(weights.config.vocab_size))
+    return Bundle(weights, words)
 
 
 def jax(directory: Path) -> Backend:

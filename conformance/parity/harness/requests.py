@@ -15,10 +15,18 @@ from conformance.parity.harness.strategies import (
     REPETITION_PENALTIES,
     SEEDS,
 )
-from reference.grammar.response_format import language_of
+from reference.grammar.response_format import compile_format
 from reference.model.vision_config import VisionConfig
 from reference.params import CompletionParams
-from reference.request import End, Event, Image, Placed, Prompt, Request, Token
+from reference.request import (
+    Event,
+    Image,
+    ImageSpan,
+    PromptProcessed,
+    Request,
+    RequestFinished,
+    TokenGenerated,
+)
 
 # Formats that a model without a tokenizer can keep to as well.
 FORMATS: tuple[dict[str, Any], ...] = (
@@ -46,15 +54,15 @@ PATIENCE = 300.0  # seconds without an event after which an engine counts as stu
 class Engine(Protocol):
     """The verb of an engine that is needed here."""
 
-    def submit(self, request: Request, deliver: Callable[[Event], None]) -> int: ...
+    def submit(self, request: Request, on_event: Callable[[Event], None]) -> int: ...
 
 
 @dataclass(frozen=True)
 class Answer:
     """All events of one request, by kind."""
 
-    prompt: Prompt | None
-    choices: tuple[tuple[Token, ...], ...]
+    prompt: PromptProcessed | None
+    choices: tuple[tuple[TokenGenerated, ...], ...]
     error: Exception | None
 
     @property
@@ -64,7 +72,7 @@ class Answer:
     @property
     def content(self) -> tuple[Any, ...]:
         """What must not depend on anything but the request: all but the cache hit."""
-        reports = self.prompt.reports if self.prompt else None
+        reports = self.prompt.prompt_logprobs if self.prompt else None
         return self.choices, reports, self.error
 
 
@@ -79,19 +87,19 @@ def collect(engine: Engine, requests: Sequence[Request]) -> list[Answer]:
 
 
 def _answer(request: Request, events: "queue.SimpleQueue[Event]") -> Answer:
-    prompt: Prompt | None = None
-    choices: list[list[Token]] = [[] for _ in range(request.params.n)]
+    prompt: PromptProcessed | None = None
+    choices: list[list[TokenGenerated]] = [[] for _ in range(request.params.n)]
     while True:
         match events.get(timeout=PATIENCE):
-            case Prompt() as event:
+            case PromptProcessed() as event:
                 assert prompt is None and not any(choices)
                 prompt = event
-            case Token() as event:
+            case TokenGenerated() as event:
                 tokens = choices[event.choice]
                 assert prompt is not None
                 assert not tokens or tokens[-1].finish_reason is None
                 tokens.append(event)
-            case End(error=error):
+            case RequestFinished(error=error):
                 return Answer(prompt, tuple(map(tuple, choices)), error)
 
 
@@ -109,12 +117,12 @@ class Asked:
     def request(self) -> Request:
         """A request with a seed of its own. shown: (before which token, a number) of each image."""
         prompt: list[int] = []
-        images: list[Placed] = []
+        images: list[ImageSpan] = []
         for i in range(len(self.prompt) + 1):
             for number in (n for place, n in self.shown if place % (len(self.prompt) + 1) == i):
                 assert self.vision is not None
                 start, stop = len(prompt), len(prompt) + self.vision.rows
-                images.append(Placed(image(number, self.vision.image_size), start, stop))
+                images.append(ImageSpan(image(number, self.vision.image_size), start, stop))
                 prompt += [self.vision.image_token_id] * self.vision.rows
             prompt += self.prompt[i : i + 1]
         return Request(
@@ -122,7 +130,7 @@ class Asked:
             params=CompletionParams(**self.params),
             seed=self.params["seed"],
             principal=self.principal,
-            language=language_of(self.params.get("response_format")),
+            language=compile_format(self.params.get("response_format")),
             images=tuple(images),
         )
 

@@ -235,7 +235,7 @@ def edges(state: Expression) -> set[int]:
             return set()
 
 
-def without_dead_ends(language: Language) -> Language:
+def prune_unproductive(language: Language) -> Language:
     """The same texts, from rules and parts of which each is in some text. Raises TooComplex."""
     rules = {"": language.start, **language.reachable}
     search = Derivatives(language)

@@ -5,7 +5,7 @@ every reader takes: a date is a day that was or will be, and no minute has 61 se
 from functools import cache
 
 from reference.grammar.language.expressions import Expression, both
-from reference.grammar.language.regex import matching
+from reference.grammar.language.regex import compile_regex
 
 MONTHS = (
     "(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
@@ -57,5 +57,5 @@ LIMITS = {"email": "[^@]{1,64}@[^@]{1,255}"}
 @cache
 def of_format(name: str) -> Expression:
     """The texts of a format. Raises KeyError for one that is not known."""
-    found = matching(FORMATS[name])
-    return both(found, matching(LIMITS[name])) if name in LIMITS else found
+    found = compile_regex(FORMATS[name])
+    return both(found, compile_regex(LIMITS[name])) if name in LIMITS else found

@@ -62,7 +62,7 @@ NEGATED = {
 
 
 @lru_cache(1024)
-def matching(pattern: str, *, anywhere: bool = False, wide: bool = False) -> Expression:
+def compile_regex(pattern: str, *, anywhere: bool = False, wide: bool = False) -> Expression:
     """The texts that a pattern matches as a whole or, if `anywhere`, in some part (as `re.search`).
 
     wide: all that match in some dialect, instead of those that match in all. Raises RegexError.

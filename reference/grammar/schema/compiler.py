@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any
 
 from reference.grammar.language import numbers
-from reference.grammar.language.derivatives import without_dead_ends
+from reference.grammar.language.derivatives import prune_unproductive
 from reference.grammar.language.errors import SchemaError
 from reference.grammar.language.expressions import (
     EMPTY,
@@ -52,7 +52,7 @@ MOST_RULES = 5_000
 MOST_NESTED = 60
 
 
-def instances(schema: Mapping[str, Any] | bool) -> Language:
+def compile_schema(schema: Mapping[str, Any] | bool) -> Language:
     """The texts of a schema's instances, white space before them included. Raises SchemaError,
     naming the place and the keyword; TooComplex past the bounds.
     """
@@ -62,7 +62,7 @@ def instances(schema: Mapping[str, Any] | bool) -> Language:
     compiler = Compiler(document)
     start = compiler.value(("",))
     check_apart(document)
-    language = without_dead_ends(Language(whole_text(start), compiler.rules))
+    language = prune_unproductive(Language(whole_text(start), compiler.rules))
     if language.start is NOTHING:
         raise SchemaError("", "no text is an instance of it")
     return language

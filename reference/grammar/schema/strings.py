@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from functools import reduce
 
-from reference.grammar.language.derivatives import Derivatives, without_dead_ends
+from reference.grammar.language.derivatives import Derivatives, prune_unproductive
 from reference.grammar.language.errors import RegexError, SchemaError
 from reference.grammar.language.expressions import (
     ANY,
@@ -16,7 +16,7 @@ from reference.grammar.language.expressions import (
 )
 from reference.grammar.language.formats import of_format
 from reference.grammar.language.json_grammar import free_string, string_of
-from reference.grammar.language.regex import matching
+from reference.grammar.language.regex import compile_regex
 from reference.grammar.schema.constraints import Own
 
 
@@ -52,12 +52,12 @@ def none_may_fit(own: Own) -> bool:
     """Whether surely no string does."""
     length = repeat(ANY, own.least("minLength"), own.most("maxLength"))
     whole = reduce(both, patterns(own, wide=True), length)
-    return without_dead_ends(Language(whole)).start is NOTHING
+    return prune_unproductive(Language(whole)).start is NOTHING
 
 
 def patterns(own: Own, *, wide: bool = False) -> Iterator[Expression]:
     for place, pattern in own.get("pattern"):
         try:
-            yield matching(pattern, anywhere=True, wide=wide)
+            yield compile_regex(pattern, anywhere=True, wide=wide)
         except RegexError as error:
             raise SchemaError(f"{place}/pattern", str(error)) from error

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from conformance.__main__ import main
 from conformance.harness.result import Report
 from conformance.verdicts import Verdict
-from reference.bundle import Model
+from reference.bundle import Bundle
 from tests.api.conftest import listening, until
 from tests.conformance.factories import report, result
 from tests.conformance.mutations import asking, rewriting, whole
@@ -45,13 +45,13 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def good(tiny_model: Model) -> Iterator[str]:
+def good(tiny_model: Bundle) -> Iterator[str]:
     with listening(whole(tiny_model)) as address:  # type: ignore[arg-type]
         yield address
 
 
 @pytest.fixture(scope="module")
-def bad(tiny_model: Model) -> Iterator[str]:
+def bad(tiny_model: Bundle) -> Iterator[str]:
     with listening(clamping(whole(tiny_model, keys=[KEY]))) as address:  # type: ignore[arg-type]
         yield address
 
@@ -185,7 +185,7 @@ def test_where_nobody_answers(url: str, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_where_it_is_no_completions_server(
-    good: str, tiny_model: Model, capsys: pytest.CaptureFixture[str]
+    good: str, tiny_model: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(good.replace("http:", "https:"), *TINY, *CHEAP, "--timeout", 10) == 2
     with listening(rewriting(whole(tiny_model), lambda text, kind: "<html>\n")) as address:  # type: ignore[arg-type]
@@ -329,7 +329,7 @@ class Slow:
         await self.app(scope, receive, send)
 
 
-def test_ctrl_c_ends_with_what_there_is(tiny_model: Model, tmp_path: Path) -> None:
+def test_ctrl_c_ends_with_what_there_is(tiny_model: Bundle, tmp_path: Path) -> None:
     app, data = Slow(whole(tiny_model)), tmp_path / "a.json"
     only = ("--only", "top_p/zero-keeps-the-likeliest", "--only", "user", "--json", data)
     with listening(app) as address:  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from conformance.harness.registry import Check, Function, selected
 from conformance.harness.result import Report
 from conformance.http.client import Budget, Server, Target
 from conformance.verdicts import Depth, Evidence, Failed, Level, Verdict
-from reference.bundle import Model
+from reference.bundle import Bundle
 from tests.conformance.conftest import target
 from tests.conformance.factories import report
 from tests.conformance.mutations import asking, whole
@@ -48,7 +48,7 @@ def well(request: httpx.Request) -> httpx.Response:
     return httpx.Response(200, json={"choices": [{"index": 0, "text": "a"}]})
 
 
-def sent_by_a_run(model: Model, seed: int) -> list[str]:
+def sent_by_a_run(model: Bundle, seed: int) -> list[str]:
     """The bodies, but for the order in which requests on several threads arrive."""
     bodies: list[str] = []
 
@@ -61,14 +61,14 @@ def sent_by_a_run(model: Model, seed: int) -> list[str]:
     return sorted(bodies)
 
 
-def test_a_seed_asks_the_same_again(tiny_model: Model) -> None:
+def test_a_seed_asks_the_same_again(tiny_model: Bundle) -> None:
     one = sent_by_a_run(tiny_model, 7)
     assert one == sent_by_a_run(tiny_model, 7) and len(one) > 40
     assert one != sent_by_a_run(tiny_model, 8)
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
-def test_no_more_is_sent_than_is_allowed(tiny_model: Model, concurrency: int) -> None:
+def test_no_more_is_sent_than_is_allowed(tiny_model: Bundle, concurrency: int) -> None:
     arrived: list[object] = []
     app = asking(whole(tiny_model), lambda body: arrived.append(1) or body)
     with target(app, tiny_model) as recorded:

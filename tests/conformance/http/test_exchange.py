@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from conformance.http.client import Server, Target
 from conformance.http.exchange import LONGEST, clean, redacted, sent, shortened
-from reference.bundle import Model
+from reference.bundle import Bundle
 from tests.conformance.conftest import target
 from tests.conformance.factories import exchange
 from tests.conformance.mutations import read, whole
@@ -42,12 +42,12 @@ class Recorder:
 
 
 @pytest.fixture(scope="module")
-def recorder(tiny_model: Model) -> Recorder:
+def recorder(tiny_model: Bundle) -> Recorder:
     return Recorder(whole(tiny_model, keys=[KEY]))
 
 
 @pytest.fixture(scope="module")
-def guarded(tiny_model: Model, recorder: Recorder) -> Iterator[Target]:
+def guarded(tiny_model: Bundle, recorder: Recorder) -> Iterator[Target]:
     with target(recorder, tiny_model, (KEY,)) as guarded:
         yield guarded
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp
 
-from reference.bundle import Model
+from reference.bundle import Bundle
 
-Maker = Callable[[Model], ASGIApp]
+Maker = Callable[[Bundle], ASGIApp]
 
 _MUTANTS: dict[str, "Mutant"] = {}
 

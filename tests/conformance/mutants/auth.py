@@ -2,7 +2,7 @@
 
 from starlette.types import ASGIApp, Scope
 
-from reference.bundle import Model
+from reference.bundle import Bundle
 from tests.conformance.mutants import mutant
 from tests.conformance.mutations import Said, hearing, replying, whole
 
@@ -10,18 +10,18 @@ KEY = "one-key"
 RIGHT = {"authorization": f"Bearer {KEY}"}
 
 
-def closed(model: Model) -> ASGIApp:
+def closed(model: Bundle) -> ASGIApp:
     return whole(model, keys=[KEY])
 
 
 @mutant("auth/without-a-token-nobody-gets-in", keys=(KEY,))
-def only_wrong_tokens(model: Model) -> ASGIApp:
+def only_wrong_tokens(model: Bundle) -> ASGIApp:
     """Whoever brings no token is let in."""
     return hearing(closed(model), lambda h: h if "authorization" in h else h | RIGHT)
 
 
 @mutant("auth/a-wrong-token-is-none", keys=(KEY,))
-def a_beginning(model: Model) -> ASGIApp:
+def a_beginning(model: Bundle) -> ASGIApp:
     """The beginning of a key opens what the key opens."""
 
     def whole_key(headers: dict[str, str]) -> dict[str, str]:
@@ -33,7 +33,7 @@ def a_beginning(model: Model) -> ASGIApp:
 
 
 @mutant("auth/a-401-names-the-scheme", keys=(KEY,))
-def no_challenge(model: Model) -> ASGIApp:
+def no_challenge(model: Bundle) -> ASGIApp:
     """A 401 has no WWW-Authenticate."""
 
     def drop(scope: Scope, said: Said) -> Said:
@@ -44,7 +44,7 @@ def no_challenge(model: Model) -> ASGIApp:
 
 
 @mutant("auth/a-401-says-why", keys=(KEY,))
-def another_shape(model: Model) -> ASGIApp:
+def another_shape(model: Bundle) -> ASGIApp:
     """A 401 has `error`, not `detail`."""
 
     def reshape(scope: Scope, said: Said) -> Said:
@@ -55,13 +55,13 @@ def another_shape(model: Model) -> ASGIApp:
 
 
 @mutant("auth/xi-api-key-is-an-alias", keys=(KEY,))
-def any_alias(model: Model) -> ASGIApp:
+def any_alias(model: Bundle) -> ASGIApp:
     """Whatever is in xi-api-key opens everything."""
     return hearing(closed(model), lambda h: h | (RIGHT if "xi-api-key" in h else {}))
 
 
 @mutant("auth/a-401-comes-first", keys=(KEY,))
-def after_validation(model: Model) -> ASGIApp:
+def after_validation(model: Bundle) -> ASGIApp:
     """The token is looked at after the body."""
 
     def late(scope: Scope, said: Said) -> Said:
@@ -75,7 +75,7 @@ def after_validation(model: Model) -> ASGIApp:
 
 
 @mutant("auth/a-scheme-has-no-case", keys=(KEY,))
-def case_matters(model: Model) -> ASGIApp:
+def case_matters(model: Bundle) -> ASGIApp:
     """The scheme is `Bearer` to the letter."""
 
     def drop(headers: dict[str, str]) -> dict[str, str]:
@@ -86,7 +86,7 @@ def case_matters(model: Model) -> ASGIApp:
 
 
 @mutant("auth/the-source-is-ignored")
-def a_source_is_refused(model: Model) -> ASGIApp:
+def a_source_is_refused(model: Bundle) -> ASGIApp:
     """A header that is not known is refused."""
 
     def refuse(scope: Scope, said: Said) -> Said:

@@ -14,12 +14,12 @@ from starlette.types import ASGIApp
 from api.app import create_app
 from conformance.fixtures.images import PLACEHOLDER, png
 from reference import sampler
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.images import decoding
-from reference.images.decoding import ImageError, Limits
-from reference.images.placement import Sight
+from reference.images.decoding import ImageError, ImageLimits
+from reference.images.placement import ImageProcessor
 from reference.logits import Logits
-from reference.request import Event, Image, Prompt, Request, Token
+from reference.request import Event, Image, PromptProcessed, Request, TokenGenerated
 from tests.conformance.mutants import mutant
 from tests.conformance.mutations import (
     Json,
@@ -55,7 +55,7 @@ def sending(body: Json, uris: Iterable[str]) -> Json:
     return body | {"data": {"image": list(uris)}}
 
 
-def renewing(model: Model, change: Callable[[str], str]) -> ASGIApp:
+def renewing(model: Bundle, change: Callable[[str], str]) -> ASGIApp:
     """Each image is changed before anybody looks at it."""
 
     def changed(body: Json) -> Json:
@@ -64,7 +64,7 @@ def renewing(model: Model, change: Callable[[str], str]) -> ASGIApp:
     return asking(whole(model), changed)
 
 
-def redrawing(model: Model, change: Callable[[Pictures.Image], Pictures.Image]) -> ASGIApp:
+def redrawing(model: Bundle, change: Callable[[Pictures.Image], Pictures.Image]) -> ASGIApp:
     """Each picture that can be opened is drawn anew."""
 
     def drawn(uri: str) -> str:
@@ -79,7 +79,7 @@ def redrawing(model: Model, change: Callable[[Pictures.Image], Pictures.Image]) 
     return renewing(model, drawn)
 
 
-def looking(model: Model, change: Callable[[Request], Sequence[Image]]) -> ASGIApp:
+def looking(model: Bundle, change: Callable[[Request], Sequence[Image]]) -> ASGIApp:
     """The model sees other images, in the same places."""
 
     def told(request: Request) -> Request:
@@ -94,7 +94,7 @@ def placeholders(body: Json) -> int:
     return sum(p.count(PLACEHOLDER) for p in prompts if isinstance(p, str))
 
 
-def with_images(model: Model, change: Callable[[Json, Json], None]) -> ASGIApp:
+def with_images(model: Bundle, change: Callable[[Json, Json], None]) -> ASGIApp:
     """Whole answers to requests with images are changed in place, given the request too."""
 
     def chosen(body: bytes) -> ASGIApp:
@@ -115,7 +115,7 @@ def with_images(model: Model, change: Callable[[Json, Json], None]) -> ASGIApp:
     return by_body(chosen)
 
 
-def with_rows(model: Model, change: Callable[[Json, list[int]], None]) -> ASGIApp:
+def with_rows(model: Bundle, change: Callable[[Json, list[int]], None]) -> ASGIApp:
     """The rows of echoed prompts with images are changed, given where the images are."""
 
     def changed(answer: Json, asked: Json) -> None:
@@ -128,7 +128,7 @@ def with_rows(model: Model, change: Callable[[Json, list[int]], None]) -> ASGIAp
 
 
 @mutant("data/wrong-shapes-are-refused")
-def one_image(model: Model) -> ASGIApp:
+def one_image(model: Bundle) -> ASGIApp:
     """One image need not be in a list."""
 
     def listed(body: Json) -> Json:
@@ -139,7 +139,7 @@ def one_image(model: Model) -> ASGIApp:
 
 
 @mutant("data/no-images-are-fine")
-def any_data(model: Model) -> ASGIApp:
+def any_data(model: Bundle) -> ASGIApp:
     """The field itself is refused by a model that does not see."""
 
     def refused(body: Json) -> Json:
@@ -158,14 +158,14 @@ def any_data(model: Model) -> ASGIApp:
     "data/every-image-is-read",
     "data/is-read-at-any-size",
 )
-def ignored(model: Model) -> ASGIApp:
+def ignored(model: Bundle) -> ASGIApp:
     """It is accepted and dropped."""
     blind = replace(served(model), sight=None)
     return without(create_app([blind]), "data")
 
 
 @mutant("data/no-url-is-fetched")
-def fetched(model: Model) -> ASGIApp:
+def fetched(model: Bundle) -> ASGIApp:
     """A URL is fetched before anybody asks what it is for."""
 
     def fetch(body: Json) -> Json:
@@ -180,19 +180,19 @@ def fetched(model: Model) -> ASGIApp:
 
 
 @mutant("data/every-format-is-taken")
-def no_webp(model: Model) -> ASGIApp:
+def no_webp(model: Bundle) -> ASGIApp:
     """WebP is refused."""
     return renewing(model, lambda uri: "webp" if "image/webp" in uri else uri)
 
 
 @mutant("data/every-format-is-taken")
-def no_upper_case(model: Model) -> ASGIApp:
+def no_upper_case(model: Bundle) -> ASGIApp:
     """A media type counts only in lower case."""
     return renewing(model, lambda uri: uri if uri.startswith("data:image") else "another type")
 
 
 @mutant("data/there-are-as-many-as-placeholders", "data/an-image-without-a-place-is-refused")
-def not_counted(model: Model) -> ASGIApp:
+def not_counted(model: Bundle) -> ASGIApp:
     """Images too many are left out, and the last one is taken again where there are too few."""
 
     def fitted(body: Json) -> Json:
@@ -204,19 +204,19 @@ def not_counted(model: Model) -> ASGIApp:
 
 
 @mutant("data/there-are-as-many-as-placeholders")
-def none_is_fine(model: Model) -> ASGIApp:
+def none_is_fine(model: Bundle) -> ASGIApp:
     """A placeholder without any image is read as the text it is."""
     blind = create_app([replace(served(model), sight=None)])
     return sometimes(model, lambda body: not images(body), blind)
 
 
 @mutant("data/what-is-no-image-is-refused", "data/the-broken-one-is-named")
-def black_instead(model: Model) -> ASGIApp:
+def black_instead(model: Bundle) -> ASGIApp:
     """What cannot be read is a black image."""
 
     def readable(uri: str) -> str:
         try:
-            decoding.read(uri, Limits())
+            decoding.decode_image(uri, ImageLimits())
         except ImageError as error:
             return uri if "exceeds limit" in str(error) else BLACK
         return uri
@@ -225,12 +225,12 @@ def black_instead(model: Model) -> ASGIApp:
 
 
 @mutant("data/what-is-no-image-is-refused")
-def half_is_enough(model: Model) -> ASGIApp:
+def half_is_enough(model: Bundle) -> ASGIApp:
     """What there is of a picture that is cut off is taken."""
 
     def completed(uri: str) -> str:
         try:
-            decoding.read(uri, Limits())
+            decoding.decode_image(uri, ImageLimits())
         except ImageError as error:
             return BLACK if "runcated" in str(error) else uri
         return uri
@@ -239,7 +239,7 @@ def half_is_enough(model: Model) -> ASGIApp:
 
 
 @mutant("data/the-broken-one-is-named")
-def counted_from_one(model: Model) -> ASGIApp:
+def counted_from_one(model: Bundle) -> ASGIApp:
     """The message counts images from 1."""
 
     def moved(text: str, _: str) -> str:
@@ -251,18 +251,18 @@ def counted_from_one(model: Model) -> ASGIApp:
 
 
 @mutant("data/what-is-no-image-is-refused", "data/too-many-pixels-are-refused")
-def another_code(model: Model) -> ASGIApp:
+def another_code(model: Bundle) -> ASGIApp:
     """What is no image is an error of another code."""
     return rewriting(whole(model), lambda text, _: text.replace("invalid_image", "error"), (400,))
 
 
 @mutant("data/too-many-pixels-are-refused")
-def as_large_as_it_likes(model: Model) -> ASGIApp:
+def as_large_as_it_likes(model: Bundle) -> ASGIApp:
     """What a picture says of its size frightens nobody: what is missing is black."""
 
     def filled(uri: str) -> str:
         try:
-            decoding.read(uri, Limits())
+            decoding.decode_image(uri, ImageLimits())
         except ImageError as error:
             return BLACK if "more pixels than" in str(error) else uri
         return uri
@@ -271,7 +271,7 @@ def as_large_as_it_likes(model: Model) -> ASGIApp:
 
 
 @mutant("data/fill-the-context")
-def cut_to_fit(model: Model) -> ASGIApp:
+def cut_to_fit(model: Bundle) -> ASGIApp:
     """The end of a prompt that is too long because of its images is cut off."""
 
     def cut(body: Json) -> Json:
@@ -287,7 +287,7 @@ def cut_to_fit(model: Model) -> ASGIApp:
 
 
 @mutant("data/text-alone-is-answered-as-before")
-def remembered(model: Model) -> ASGIApp:
+def remembered(model: Bundle) -> ASGIApp:
     """The last image is there for a prompt without one, too."""
     last: list[str] = []
 
@@ -302,7 +302,7 @@ def remembered(model: Model) -> ASGIApp:
 
 
 @mutant("data/text-alone-is-answered-as-before")
-def always_an_image(model: Model) -> ASGIApp:
+def always_an_image(model: Bundle) -> ASGIApp:
     """A model that sees refuses a prompt without an image."""
 
     def refused(body: Json) -> Json:
@@ -312,7 +312,7 @@ def always_an_image(model: Model) -> ASGIApp:
 
 
 @mutant("data/places-count-in-usage", "data/takes-the-places-of-the-model")
-def one_token_each(model: Model) -> ASGIApp:
+def one_token_each(model: Bundle) -> ASGIApp:
     """A placeholder counts as one token in usage."""
 
     def change(answer: Json, asked: Json) -> None:
@@ -324,11 +324,11 @@ def one_token_each(model: Model) -> ASGIApp:
 
 
 @mutant("data/places-count-in-usage")
-def larger_costs_more(model: Model) -> ASGIApp:
+def larger_costs_more(model: Bundle) -> ASGIApp:
     """A large image counts twice in usage."""
 
     def change(answer: Json, asked: Json) -> None:
-        large = sum(decoding.read(uri, Limits()).width > 300 for uri in images(asked))
+        large = sum(decoding.decode_image(uri, ImageLimits()).width > 300 for uri in images(asked))
         for name in "prompt_tokens", "total_tokens":
             answer["usage"][name] += 9 * large
 
@@ -336,7 +336,7 @@ def larger_costs_more(model: Model) -> ASGIApp:
 
 
 @mutant("data/takes-the-places-of-the-model", "data/places-count-in-usage")
-def one_more_each(model: Model) -> ASGIApp:
+def one_more_each(model: Bundle) -> ASGIApp:
     """An image counts for a token more than it takes."""
 
     def change(answer: Json, asked: Json) -> None:
@@ -347,7 +347,7 @@ def one_more_each(model: Model) -> ASGIApp:
 
 
 @mutant("data/an-echo-has-the-placeholder-once")
-def expanded(model: Model) -> ASGIApp:
+def expanded(model: Bundle) -> ASGIApp:
     """An echo has a placeholder for each place."""
 
     def change(answer: Json, asked: Json) -> None:
@@ -359,7 +359,7 @@ def expanded(model: Model) -> ASGIApp:
 
 
 @mutant("data/an-echo-has-the-placeholder-once")
-def left_out(model: Model) -> ASGIApp:
+def left_out(model: Bundle) -> ASGIApp:
     """An echo has no placeholders: they are special tokens."""
 
     def change(answer: Json, asked: Json) -> None:
@@ -370,7 +370,7 @@ def left_out(model: Model) -> ASGIApp:
 
 
 @mutant("data/places-have-no-numbers")
-def numbers_everywhere(model: Model) -> ASGIApp:
+def numbers_everywhere(model: Bundle) -> ASGIApp:
     """The places of an image have the log-probability of the placeholder."""
 
     def change(rows: Json, places: list[int]) -> None:
@@ -382,7 +382,7 @@ def numbers_everywhere(model: Model) -> ASGIApp:
 
 
 @mutant("data/places-have-no-numbers")
-def the_first_place_has_one(model: Model) -> ASGIApp:
+def the_first_place_has_one(model: Bundle) -> ASGIApp:
     """The first place of an image has a log-probability."""
 
     def change(rows: Json, places: list[int]) -> None:
@@ -395,7 +395,7 @@ def the_first_place_has_one(model: Model) -> ASGIApp:
 
 
 @mutant("data/places-have-no-numbers", "data/text-after-an-image-is-scored-by-the-model")
-def silent_after_an_image(model: Model) -> ASGIApp:
+def silent_after_an_image(model: Bundle) -> ASGIApp:
     """The token after an image has no log-probability either."""
 
     def change(rows: Json, places: list[int]) -> None:
@@ -407,7 +407,7 @@ def silent_after_an_image(model: Model) -> ASGIApp:
 
 
 @mutant("data/places-have-no-numbers", "data/places-count-in-usage")
-def one_row(model: Model) -> ASGIApp:
+def one_row(model: Bundle) -> ASGIApp:
     """An image has one row in an echo."""
 
     def change(rows: Json, places: list[int]) -> None:
@@ -419,7 +419,7 @@ def one_row(model: Model) -> ASGIApp:
 
 
 @mutant("data/places-are-at-their-placeholder")
-def one_after_another(model: Model) -> ASGIApp:
+def one_after_another(model: Bundle) -> ASGIApp:
     """Each place of an image has an offset of its own, as if its placeholder came again."""
 
     def change(rows: Json, places: list[int]) -> None:
@@ -436,7 +436,7 @@ def one_after_another(model: Model) -> ASGIApp:
     "data/every-image-is-read",
     "data/several-are-read-in-their-places",
 )
-def unseen(model: Model) -> ASGIApp:
+def unseen(model: Bundle) -> ASGIApp:
     """No pixel matters: all images are grey."""
 
     def grey(request: Request) -> list[Image]:
@@ -446,7 +446,7 @@ def unseen(model: Model) -> ASGIApp:
 
 
 @mutant("data/every-image-is-read", "data/several-are-read-in-their-places")
-def the_first_for_all(model: Model) -> ASGIApp:
+def the_first_for_all(model: Bundle) -> ASGIApp:
     """Every placeholder of a prompt has the first image."""
     return looking(model, lambda r: [r.images[0].image for _ in r.images])
 
@@ -456,7 +456,7 @@ def the_first_for_all(model: Model) -> ASGIApp:
     "data/each-prompt-of-a-list-has-its-own",
     "data/several-are-read-in-their-places",
 )
-def from_the_end(model: Model) -> ASGIApp:
+def from_the_end(model: Bundle) -> ASGIApp:
     """Images are given out from the last to the first."""
 
     def turned(body: Json) -> Json:
@@ -466,7 +466,7 @@ def from_the_end(model: Model) -> ASGIApp:
 
 
 @mutant("data/each-prompt-of-a-list-has-its-own")
-def from_the_first_again(model: Model) -> ASGIApp:
+def from_the_first_again(model: Bundle) -> ASGIApp:
     """Each prompt of a list begins with the first image."""
 
     def again(body: Json) -> Json:
@@ -479,7 +479,7 @@ def from_the_first_again(model: Model) -> ASGIApp:
 
 
 @mutant("data/a-prompt-of-ids-takes-images-too")
-def unseen_among_ids(model: Model) -> ASGIApp:
+def unseen_among_ids(model: Bundle) -> ASGIApp:
     """The images of a prompt of token ids are all black."""
 
     def black(body: Json) -> Json:
@@ -490,7 +490,7 @@ def unseen_among_ids(model: Model) -> ASGIApp:
 
 
 @mutant("data/only-pixels-count", "data/is-read-in-any-format")
-def palettes_are_grey(model: Model) -> ASGIApp:
+def palettes_are_grey(model: Bundle) -> ASGIApp:
     """The numbers of a palette's colours are taken for shades of grey."""
 
     def grey(picture: Pictures.Image) -> Pictures.Image:
@@ -502,7 +502,7 @@ def palettes_are_grey(model: Model) -> ASGIApp:
 
 
 @mutant("data/an-alpha-channel-is-dropped", "data/is-read-in-any-format")
-def on_black(model: Model) -> ASGIApp:
+def on_black(model: Bundle) -> ASGIApp:
     """What is transparent is black."""
 
     def covered(picture: Pictures.Image) -> Pictures.Image:
@@ -515,13 +515,13 @@ def on_black(model: Model) -> ASGIApp:
 
 
 @mutant("data/a-picture-is-turned-as-it-says", "data/is-read-in-any-format")
-def not_turned(model: Model) -> ASGIApp:
+def not_turned(model: Bundle) -> ASGIApp:
     """EXIF is not read."""
     return redrawing(model, lambda picture: picture.convert("RGB"))
 
 
 @mutant("data/an-animation-is-its-first-frame")
-def the_last_frame(model: Model) -> ASGIApp:
+def the_last_frame(model: Bundle) -> ASGIApp:
     """Of an animation the last frame is taken."""
 
     def last(picture: Pictures.Image) -> Pictures.Image:
@@ -532,29 +532,29 @@ def the_last_frame(model: Model) -> ASGIApp:
 
 
 @mutant("data/the-same-image-again-changes-nothing")
-def another_way_to_round(model: Model) -> ASGIApp:
+def another_way_to_round(model: Bundle) -> ASGIApp:
     """After a hit of a prompt with images the last digits are others."""
     hits: list[int] = []
 
     def change(request: Request, event: Event) -> Event:
-        if isinstance(event, Prompt):
+        if isinstance(event, PromptProcessed):
             hits.append(event.cached_tokens if request.images else 0)
-        if not isinstance(event, Token) or not hits[-1] or event.report is None:
+        if not isinstance(event, TokenGenerated) or not hits[-1] or event.logprobs is None:
             return event
-        logprob = event.report.logprob * (1 + 2**-23)
-        return replace(event, report=replace(event.report, logprob=logprob))
+        logprob = event.logprobs.logprob * (1 + 2**-23)
+        return replace(event, logprobs=replace(event.logprobs, logprob=logprob))
 
     return delivering(model, change)
 
 
 @mutant("data/another-image-is-another-prompt", "data/only-text-before-an-image-is-shared")
-def keyed_by_text(model: Model) -> ASGIApp:
+def keyed_by_text(model: Bundle) -> ASGIApp:
     """The prefix cache takes prompts of one text for one, whatever their images."""
     return looking(model, lambda r: [Image(p.image.pixels, b"") for p in r.images])
 
 
 @mutant("data/an-image-is-cached-with-its-text")
-def never_cached(model: Model) -> ASGIApp:
+def never_cached(model: Bundle) -> ASGIApp:
     """Prompts with images are not kept."""
     count = 0
 
@@ -567,7 +567,7 @@ def never_cached(model: Model) -> ASGIApp:
 
 
 @mutant("data/a-stream-says-what-the-whole-says")
-def unseen_in_a_stream(model: Model) -> ASGIApp:
+def unseen_in_a_stream(model: Bundle) -> ASGIApp:
     """With a stream all images are black."""
 
     def black(body: Json) -> Json:
@@ -578,10 +578,10 @@ def unseen_in_a_stream(model: Model) -> ASGIApp:
 
 
 @mutant("data/a-placeholder-is-never-drawn", "data/the-likeliest-placeholder-is-not-drawn")
-def draws_placeholders(model: Model) -> ASGIApp:
+def draws_placeholders(model: Bundle) -> ASGIApp:
     """A placeholder is a token like others."""
 
-    def sample(logits: Logits, history: sampler.History, noise: Logits) -> int:
+    def sample(logits: Logits, history: sampler.SamplingHistory, noise: Logits) -> int:
         allowed = history.allowed.copy()
         allowed[model.sight.token if model.sight else 0] = True
         return sampler.sample(logits, replace(history, allowed=allowed), noise)
@@ -590,27 +590,27 @@ def draws_placeholders(model: Model) -> ASGIApp:
 
 
 @mutant("data/is-read-at-any-size")
-def nearest(model: Model) -> ASGIApp:
+def nearest(model: Bundle) -> ASGIApp:
     """A picture is resized to the nearest pixels."""
     return preparing(model, resample=int(Pictures.Resampling.NEAREST))
 
 
 @mutant("data/is-read-at-any-size")
-def squeezed(model: Model) -> ASGIApp:
+def squeezed(model: Bundle) -> ASGIApp:
     """A picture is squeezed into a square, not cut."""
     return preparing(model, shortest_edge=None, size=(12, 12))
 
 
-def preparing(model: Model, **changed: Any) -> ASGIApp:
+def preparing(model: Bundle, **changed: Any) -> ASGIApp:
     """Pictures are prepared in another way."""
     sight = model.sight
-    if isinstance(sight, Sight):
+    if isinstance(sight, ImageProcessor):
         sight = replace(sight, preprocessor=replace(sight.preprocessor, **changed))
     return create_app([replace(served(model), sight=sight)])
 
 
 @mutant("data/text-after-an-image-is-scored-by-the-model")
-def one_row_late(model: Model) -> ASGIApp:
+def one_row_late(model: Bundle) -> ASGIApp:
     """A token after an image has the log-probability of the one after it."""
 
     def change(rows: Json, places: list[int]) -> None:
@@ -622,7 +622,7 @@ def one_row_late(model: Model) -> ASGIApp:
 
 
 @mutant("data/a-stream-says-what-the-whole-says", "data/an-echo-has-the-placeholder-once")
-def text_of_the_reader(model: Model) -> ASGIApp:
+def text_of_the_reader(model: Bundle) -> ASGIApp:
     """A whole echo is spelled from its tokens, which lose the line break after an image."""
 
     def change(answer: Json, asked: Json) -> None:
@@ -633,7 +633,7 @@ def text_of_the_reader(model: Model) -> ASGIApp:
 
 
 @mutant("data/what-is-no-image-is-refused", "data/the-broken-one-is-named")
-def a_422(model: Model) -> ASGIApp:
+def a_422(model: Bundle) -> ASGIApp:
     """What is no image is a 422."""
 
     def change(

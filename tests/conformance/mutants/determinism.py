@@ -7,7 +7,7 @@ from dataclasses import replace
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.app import create_app
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.engine import ReferenceEngine
 from reference.request import Request
 from tests.conformance.mutants import mutant
@@ -33,14 +33,14 @@ def shifted(app: ASGIApp, by: Callable[[], float]) -> ASGIApp:
 
 
 @mutant("determinism/a-greedy-request-twice", "determinism/a-seeded-request-twice")
-def the_last_bit(model: Model) -> ASGIApp:
+def the_last_bit(model: Bundle) -> ASGIApp:
     """Sums are added up in another order each time, so that the last bits differ."""
     count = itertools.count()
     return shifted(whole(model), lambda: next(count) * 1e-7)
 
 
 @mutant("determinism/a-greedy-request-in-a-crowd", "determinism/a-seeded-request-in-a-crowd")
-def the_crowd_is_heard(model: Model) -> ASGIApp:
+def the_crowd_is_heard(model: Bundle) -> ASGIApp:
     """Among others a row is computed by another kernel, that rounds in another way."""
     inside, busy = whole(model), 0
     other = shifted(inside, lambda: 1e-6)
@@ -57,7 +57,7 @@ def the_crowd_is_heard(model: Model) -> ASGIApp:
 
 
 @mutant("determinism/a-seeded-request-in-a-crowd")
-def one_generator(model: Model) -> ASGIApp:
+def one_generator(model: Bundle) -> ASGIApp:
     """Chance depends on how many requests have come since the last was answered."""
     engine = ReferenceEngine(model)
 
@@ -69,7 +69,7 @@ def one_generator(model: Model) -> ASGIApp:
 
 
 @mutant("determinism/a-prompt-in-a-list")
-def padded(model: Model) -> ASGIApp:
+def padded(model: Bundle) -> ASGIApp:
     """Prompts of a list are padded to one length, which moves their log-probabilities a little."""
     listed = shifted(whole(model), lambda: 1e-6)
     return sometimes(model, lambda body: isinstance(body.get("prompt"), list), listed)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from starlette.types import ASGIApp
 
 from conformance.http.client import PROMPT
-from reference.bundle import Model
+from reference.bundle import Bundle
 from tests.conformance.mutants import mutant
 from tests.conformance.mutations import (
     Json,
@@ -19,12 +19,12 @@ from tests.conformance.mutations import (
 )
 
 
-def with_echo(model: Model, change: Callable[[Json], Json]) -> ASGIApp:
+def with_echo(model: Bundle, change: Callable[[Json], Json]) -> ASGIApp:
     """Whole answers with an echo are changed."""
     return sometimes(model, lambda body: body.get("echo"), answering(whole(model), change))
 
 
-def with_rows(model: Model, change: Callable[[Json, int], None]) -> ASGIApp:
+def with_rows(model: Bundle, change: Callable[[Json, int], None]) -> ASGIApp:
     """The rows of answers with an echo are changed, given how many are of the prompt."""
 
     def changed(answer: Json) -> Json:
@@ -37,19 +37,19 @@ def with_rows(model: Model, change: Callable[[Json, int], None]) -> ASGIApp:
 
 
 @mutant("echo/wrong-type-is-refused")
-def any_type(model: Model) -> ASGIApp:
+def any_type(model: Bundle) -> ASGIApp:
     """What is no boolean is dropped."""
     return forgiving(whole(model), "echo", lambda v: v in (None, True, False))
 
 
 @mutant("echo/null-and-false-are-off")
-def null_is_on(model: Model) -> ASGIApp:
+def null_is_on(model: Bundle) -> ASGIApp:
     """Null is true."""
     return asking(whole(model), lambda b: b | {"echo": b.get("echo") is not False})
 
 
 @mutant("echo/the-prompt-comes-back-as-it-was-sent")
-def stripped(model: Model) -> ASGIApp:
+def stripped(model: Bundle) -> ASGIApp:
     """The prompt loses its leading spaces, as if it were spelled from its tokens."""
 
     def change(choice: Json) -> None:
@@ -59,7 +59,7 @@ def stripped(model: Model) -> ASGIApp:
 
 
 @mutant("echo/each-choice-has-the-prompt")
-def only_the_first(model: Model) -> ASGIApp:
+def only_the_first(model: Bundle) -> ASGIApp:
     """Only the first choice has the prompt."""
 
     def change(choice: Json) -> None:
@@ -70,7 +70,7 @@ def only_the_first(model: Model) -> ASGIApp:
 
 
 @mutant("echo/a-prompt-of-ids-comes-back-as-text")
-def begins_with_bos(model: Model) -> ASGIApp:
+def begins_with_bos(model: Bundle) -> ASGIApp:
     """A prompt of ids comes back with the special token that it begins with."""
 
     def change(choice: Json) -> None:
@@ -81,13 +81,13 @@ def begins_with_bos(model: Model) -> ASGIApp:
 
 
 @mutant("echo/has-rows-for-the-prompt-too")
-def first_row_missing(model: Model) -> ASGIApp:
+def first_row_missing(model: Bundle) -> ASGIApp:
     """The token before everything, which has no log-probability, has no row."""
     return with_rows(model, lambda rows, _: [column.pop(0) for column in rows.values()])
 
 
 @mutant("echo/has-rows-for-the-prompt-too")
-def rows_of_the_output(model: Model) -> ASGIApp:
+def rows_of_the_output(model: Bundle) -> ASGIApp:
     """The prompt has no rows."""
 
     def change(rows: Json, start: int) -> None:
@@ -97,7 +97,7 @@ def rows_of_the_output(model: Model) -> ASGIApp:
 
 
 @mutant("echo/rows-of-the-output-are-the-same", "echo/offsets-count-characters-of-the-text")
-def offsets_begin_again(model: Model) -> ASGIApp:
+def offsets_begin_again(model: Bundle) -> ASGIApp:
     """The offsets of the output count from its own beginning."""
 
     def change(rows: Json, start: int) -> None:
@@ -108,7 +108,7 @@ def offsets_begin_again(model: Model) -> ASGIApp:
 
 
 @mutant("echo/offsets-count-characters-of-the-text")
-def offsets_in_bytes(model: Model) -> ASGIApp:
+def offsets_in_bytes(model: Bundle) -> ASGIApp:
     """Offsets count bytes."""
 
     def change(choice: Json) -> None:
@@ -123,7 +123,7 @@ def offsets_in_bytes(model: Model) -> ASGIApp:
     "echo/tells-whether-a-text-is-greedy",
     "echo/values-of-the-prompt-are-the-models",
 )
-def one_row_late(model: Model) -> ASGIApp:
+def one_row_late(model: Bundle) -> ASGIApp:
     """A token of the prompt has the log-probability of the next one."""
 
     def change(rows: Json, start: int) -> None:
@@ -134,7 +134,7 @@ def one_row_late(model: Model) -> ASGIApp:
 
 
 @mutant("echo/tells-whether-a-text-is-greedy")
-def rounded(model: Model) -> ASGIApp:
+def rounded(model: Bundle) -> ASGIApp:
     """`token_logprobs` of the prompt is rounded, `top_logprobs` is not."""
 
     def change(rows: Json, _: int) -> None:
@@ -144,7 +144,7 @@ def rounded(model: Model) -> ASGIApp:
 
 
 @mutant("echo/values-of-the-prompt-are-the-models")
-def without_the_beginning(model: Model) -> ASGIApp:
+def without_the_beginning(model: Bundle) -> ASGIApp:
     """The special token before the text is not read."""
     ids = model.tokenizer.encode
 
@@ -156,7 +156,7 @@ def without_the_beginning(model: Model) -> ASGIApp:
 
 
 @mutant("echo/stop-strings-are-not-sought-in-the-prompt")
-def stopped_by_the_prompt(model: Model) -> ASGIApp:
+def stopped_by_the_prompt(model: Bundle) -> ASGIApp:
     """Stop strings are sought in the whole text, and the prompt is in it."""
 
     def cut(text: str, stops: list[str]) -> tuple[int, str] | None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from reference.bundle import Model
+from reference.bundle import Bundle
 from tests.conformance.mutants import mutant
 from tests.conformance.mutations import (
     Json,
@@ -18,7 +18,7 @@ from tests.conformance.mutations import (
 
 
 @mutant("max_tokens/out-of-range-is-refused")
-def clamped(model: Model) -> ASGIApp:
+def clamped(model: Bundle) -> ASGIApp:
     """A value below 1 is 1."""
 
     def clamp(body: Json) -> Json:
@@ -29,7 +29,7 @@ def clamped(model: Model) -> ASGIApp:
 
 
 @mutant("max_tokens/wrong-types-are-refused")
-def rounded(model: Model) -> ASGIApp:
+def rounded(model: Bundle) -> ASGIApp:
     """A fraction is rounded."""
 
     def whole_number(body: Json) -> Json:
@@ -40,13 +40,13 @@ def rounded(model: Model) -> ASGIApp:
 
 
 @mutant("max_tokens/so-many-and-no-more")
-def one_more(model: Model) -> ASGIApp:
+def one_more(model: Bundle) -> ASGIApp:
     """The token of the prompt's own step is not counted."""
     return telling(model, lambda r: params(r, max_tokens=(r.params.max_tokens or 100) + 1))
 
 
 @mutant("max_tokens/fewer-are-the-beginning-of-more")
-def dots(model: Model) -> ASGIApp:
+def dots(model: Bundle) -> ASGIApp:
     """A text that is cut off ends in dots."""
 
     def mark(choice: Json) -> None:
@@ -56,7 +56,7 @@ def dots(model: Model) -> ASGIApp:
 
 
 @mutant("max_tokens/fewer-draw-what-more-draw")
-def enters_the_draws(model: Model) -> ASGIApp:
+def enters_the_draws(model: Bundle) -> ASGIApp:
     """All noise is drawn at once, in a shape that has the limit in it."""
 
     def shape(body: Json) -> Json:
@@ -67,7 +67,7 @@ def enters_the_draws(model: Model) -> ASGIApp:
 
 
 @mutant("max_tokens/the-context-limits-it")
-def refused(model: Model) -> ASGIApp:
+def refused(model: Bundle) -> ASGIApp:
     """Prompt and max_tokens together must not exceed the context."""
 
     def refuse(body: Json) -> Json:
@@ -79,6 +79,6 @@ def refused(model: Model) -> ASGIApp:
 
 
 @mutant("max_tokens/null-is-what-is-left")
-def sixteen(model: Model) -> ASGIApp:
+def sixteen(model: Bundle) -> ASGIApp:
     """Without a limit it is 16."""
     return asking(whole(model), lambda b: b | {"max_tokens": b.get("max_tokens") or 16})

@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Scope
 
-from reference.bundle import Model
+from reference.bundle import Bundle
 from tests.conformance.mutants import mutant
 from tests.conformance.mutations import Json, Said, replying, whole
 
 
-def listing(model: Model, change: Callable[[Json], Json], path: str = "/models") -> ASGIApp:
+def listing(model: Bundle, change: Callable[[Json], Json], path: str = "/models") -> ASGIApp:
     """The list at some paths, changed."""
 
     def changed(scope: Scope, said: Said) -> Said:
@@ -27,18 +27,18 @@ def each(**fields: object) -> Callable[[Json], Json]:
 
 
 @mutant("models/lists-what-is-served")
-def paths(model: Model) -> ASGIApp:
+def paths(model: Bundle) -> ASGIApp:
     """A model is listed by the path of its files."""
     return listing(model, each(id="/models/tiny"))
 
 
 @mutant("models/entries-say-what-they-are")
-def dates(model: Model) -> ASGIApp:
+def dates(model: Bundle) -> ASGIApp:
     """`created` is a date."""
     return listing(model, each(created="2025-01-01T00:00:00Z"))
 
 
 @mutant("models/both-paths-list-the-same")
-def an_empty_alias(model: Model) -> ASGIApp:
+def an_empty_alias(model: Bundle) -> ASGIApp:
     """One of the two paths lists nothing."""
     return listing(model, lambda listed: listed | {"data": []}, "/v1/openai/models")

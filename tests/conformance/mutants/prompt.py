@@ -7,12 +7,12 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from reference.bundle import Model
+from reference.bundle import Bundle
 from tests.conformance.mutants import mutant
 from tests.conformance.mutations import Json, answering, asking, telling, whole
 
 
-def prompting(model: Model, kind: type, change: Callable[[Any], Any]) -> ASGIApp:
+def prompting(model: Bundle, kind: type, change: Callable[[Any], Any]) -> ASGIApp:
     """The prompts of one kind are changed."""
 
     def changed(body: Json) -> Json:
@@ -27,44 +27,44 @@ def is_ids(prompt: list[Any]) -> bool:
 
 
 @mutant("prompt/missing-is-refused")
-def default(model: Model) -> ASGIApp:
+def default(model: Bundle) -> ASGIApp:
     """Without a prompt it is empty."""
     return asking(whole(model), lambda body: {"prompt": ""} | body)
 
 
 @mutant("prompt/wrong-types-are-refused")
-def null(model: Model) -> ASGIApp:
+def null(model: Bundle) -> ASGIApp:
     """null is the beginning of a text."""
     return prompting(model, type(None), lambda prompt: "")
 
 
 @mutant("prompt/unknown-ids-are-refused")
-def modulo(model: Model) -> ASGIApp:
+def modulo(model: Bundle) -> ASGIApp:
     """Ids are taken modulo the size of the vocabulary."""
     size = model.vocab_size
     return prompting(model, list, lambda p: [t % size for t in p] if is_ids(p) else p)
 
 
 @mutant("prompt/too-long-a-text-is-refused")
-def cut(model: Model) -> ASGIApp:
+def cut(model: Bundle) -> ASGIApp:
     """Of a long text the end is read."""
     return prompting(model, str, lambda prompt: prompt[-50:])
 
 
 @mutant("prompt/a-full-context-is-refused")
-def shifted(model: Model) -> ASGIApp:
+def shifted(model: Bundle) -> ASGIApp:
     """A prompt that fills the context loses its first token."""
     return prompting(model, list, lambda p: p[1:] if len(p) == model.context else p)
 
 
 @mutant("prompt/all-of-it-is-read")
-def a_window(model: Model) -> ASGIApp:
+def a_window(model: Bundle) -> ASGIApp:
     """The model sees the last 32 tokens."""
     return telling(model, lambda r: replace(r, prompt=r.prompt[-32:]))
 
 
 @mutant("prompt/a-list-is-answered-one-by-one", "prompt/a-list-of-ids-is-answered-one-by-one")
-def as_they_finish(model: Model) -> ASGIApp:
+def as_they_finish(model: Bundle) -> ASGIApp:
     """Choices have their texts in another order."""
 
     def turned(answer: Json) -> Json:
@@ -77,7 +77,7 @@ def as_they_finish(model: Model) -> ASGIApp:
 
 
 @mutant("prompt/choices-of-a-list-are-in-order")
-def interleaved(model: Model) -> ASGIApp:
+def interleaved(model: Bundle) -> ASGIApp:
     """Of three prompts the first choices come first: the index is i · prompts + p."""
 
     def interleave(answer: Json) -> Json:
@@ -92,38 +92,38 @@ def interleaved(model: Model) -> ASGIApp:
 
 
 @mutant("prompt/ids-of-a-text-are-the-text")
-def first_token_never(model: Model) -> ASGIApp:
+def first_token_never(model: Bundle) -> ASGIApp:
     """The token that begins a text is taken away from ids."""
     first = model.tokenizer.bos_id
     return prompting(model, list, lambda p: p[1:] if is_ids(p) and p[0] == first else p)
 
 
 @mutant("prompt/ids-are-taken-as-they-are")
-def first_token_always(model: Model) -> ASGIApp:
+def first_token_always(model: Bundle) -> ASGIApp:
     """The token that begins a text is put before ids, too."""
     first = [model.tokenizer.bos_id]
     return prompting(model, list, lambda p: first + p if is_ids(p) else p)
 
 
 @mutant("prompt/no-character-is-lost")
-def composed(model: Model) -> ASGIApp:
+def composed(model: Bundle) -> ASGIApp:
     """Marks are joined with their letters."""
     return prompting(model, str, lambda p: unicodedata.normalize("NFC", p))
 
 
 @mutant("prompt/is-tokenised-as-it-is")
-def trimmed(model: Model) -> ASGIApp:
+def trimmed(model: Bundle) -> ASGIApp:
     """White space at the end of a prompt is taken away."""
     return prompting(model, str, str.rstrip)
 
 
 @mutant("prompt/special-tokens-may-be-written-out")
-def escaped(model: Model) -> ASGIApp:
+def escaped(model: Bundle) -> ASGIApp:
     """The text of a special token stays text."""
     return prompting(model, str, lambda p: p.replace("<", "<\u200b"))
 
 
 @mutant("prompt/no-text-is-the-first-token-alone")
-def a_space(model: Model) -> ASGIApp:
+def a_space(model: Bundle) -> ASGIApp:
     """An empty text is a space."""
     return prompting(model, str, lambda p: p or " ")

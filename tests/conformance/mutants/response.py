@@ -4,7 +4,7 @@ import itertools
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from reference.bundle import Model
+from reference.bundle import Bundle
 from tests.conformance.mutants import mutant
 from tests.conformance.mutations import (
     Json,
@@ -19,19 +19,19 @@ from tests.conformance.mutations import (
 
 
 @mutant("response/says-what-it-is")
-def milliseconds(model: Model) -> ASGIApp:
+def milliseconds(model: Bundle) -> ASGIApp:
     """`created` is in milliseconds."""
     return answering(whole(model), lambda a: a | {"created": a["created"] * 1000})
 
 
 @mutant("response/has-a-fingerprint")
-def a_fingerprint_of_each(model: Model) -> ASGIApp:
+def a_fingerprint_of_each(model: Bundle) -> ASGIApp:
     """The fingerprint is that of the answer."""
     return answering(whole(model), lambda a: a | {"system_fingerprint": f"fp_{a['id']}"})
 
 
 @mutant("response/choices-have-their-fields")
-def another_reason(model: Model) -> ASGIApp:
+def another_reason(model: Bundle) -> ASGIApp:
     """The reason of the limit is called `max_tokens`."""
 
     def rename(choice: Json) -> None:
@@ -42,13 +42,13 @@ def another_reason(model: Model) -> ASGIApp:
 
 
 @mutant("response/choices-have-a-stop-reason")
-def no_stop_reason(model: Model) -> ASGIApp:
+def no_stop_reason(model: Bundle) -> ASGIApp:
     """What ended a choice is not said."""
     return answering(whole(model), each_choice(lambda c: c.pop("stop_reason")))
 
 
 @mutant("response/logprobs-are-null-unless-asked-for")
-def rows_of_nothing(model: Model) -> ASGIApp:
+def rows_of_nothing(model: Bundle) -> ASGIApp:
     """Where no log-probabilities are asked for there are rows without any."""
 
     def fill(choice: Json) -> None:
@@ -59,14 +59,14 @@ def rows_of_nothing(model: Model) -> ASGIApp:
 
 
 @mutant("response/ids-differ")
-def ids_wrap(model: Model) -> ASGIApp:
+def ids_wrap(model: Bundle) -> ASGIApp:
     """Ids are those of two slots."""
     slots = itertools.cycle(("cmpl-0", "cmpl-1"))
     return answering(whole(model), lambda a: a | {"id": next(slots)})
 
 
 @mutant("response/is-called-json")
-def called_text(model: Model) -> ASGIApp:
+def called_text(model: Bundle) -> ASGIApp:
     """The content type is that of plain text."""
 
     def rename(scope: Scope, said: Said) -> Said:
@@ -77,14 +77,14 @@ def called_text(model: Model) -> ASGIApp:
 
 
 @mutant("response/has-no-infinite-number")
-def nan_for_null(model: Model) -> ASGIApp:
+def nan_for_null(model: Bundle) -> ASGIApp:
     """The log-probability of the first token of an echo is NaN."""
     before, after = '"token_logprobs":[null', '"token_logprobs":[NaN'
     return rewriting(whole(model), lambda text, kind: text.replace(before, after))
 
 
 @mutant("response/both-paths-answer-alike")
-def an_alias_drops(model: Model) -> ASGIApp:
+def an_alias_drops(model: Bundle) -> ASGIApp:
     """One of the two paths drops the temperature."""
     app, alias = whole(model), without(whole(model), "temperature")
 

@@ -10,9 +10,9 @@ from starlette.types import ASGIApp
 
 from conformance.checks.response_format import late
 from reference import logits as l
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.logits import Logits
-from reference.sampler import History, choose, final_logits, sample
+from reference.sampler import SamplingHistory, choose, final_logits, sample
 from tests.conformance.mutants import mutant
 from tests.conformance.mutations import (
     Json,
@@ -35,7 +35,7 @@ TYPES = ("text", "json_object", "json_schema", "regex")
 UNKNOWN = ("multipleOf", "not", "if", "then", "uniqueItems", "contains", "patternProperties")
 
 
-def saying(model: Model, text: str, reason: str = "stop") -> ASGIApp:
+def saying(model: Bundle, text: str, reason: str = "stop") -> ASGIApp:
     """Every format is accepted, and the text is always the same."""
     said = {"text": text, "finish_reason": reason}
     app = without(whole(model), "response_format")
@@ -47,17 +47,17 @@ def kind(body: Json) -> Any:
     return found.get("type") if isinstance(found, dict) else None
 
 
-def with_format(model: Model, broken: ASGIApp) -> ASGIApp:
+def with_format(model: Bundle, broken: ASGIApp) -> ASGIApp:
     """It is broken only where there is a format, and not `text`."""
     return sometimes(model, lambda body: kind(body) not in (None, "text"), broken)
 
 
-def dropping(model: Model, when: Callable[[Json], Any]) -> ASGIApp:
+def dropping(model: Bundle, when: Callable[[Json], Any]) -> ASGIApp:
     """A format is accepted and dropped where the rest of the request is such."""
     return sometimes(model, when, without(whole(model), "response_format"))
 
 
-def schemas(model: Model, change: Callable[[Json], Json]) -> ASGIApp:
+def schemas(model: Bundle, change: Callable[[Json], Json]) -> ASGIApp:
     """Each schema, and each part of one, is another."""
 
     def everywhere(part: Any) -> Any:
@@ -76,12 +76,12 @@ def schemas(model: Model, change: Callable[[Json], Json]) -> ASGIApp:
     return asking(whole(model), other)
 
 
-def leaving_out(model: Model, *names: str) -> ASGIApp:
+def leaving_out(model: Bundle, *names: str) -> ASGIApp:
     """Keywords are ignored."""
     return schemas(model, lambda s: {k: v for k, v in s.items() if k not in names})
 
 
-def regexes(model: Model, change: Callable[[str], str]) -> ASGIApp:
+def regexes(model: Bundle, change: Callable[[str], str]) -> ASGIApp:
     """Each regular expression is another."""
 
     def other(body: Json) -> Json:
@@ -93,13 +93,13 @@ def regexes(model: Model, change: Callable[[str], str]) -> ASGIApp:
     return asking(whole(model), other)
 
 
-def ending(model: Model, change: Callable[[Json], None]) -> ASGIApp:
+def ending(model: Bundle, change: Callable[[Json], None]) -> ASGIApp:
     """With a format, choices are changed."""
     return with_format(model, answering(whole(model), each_choice(change), each_choice(change)))
 
 
 @mutant("response_format/wrong-shapes-are-refused")
-def unknown_is_text(model: Model) -> ASGIApp:
+def unknown_is_text(model: Bundle) -> ASGIApp:
     """A type that is not known is text."""
 
     def text(body: Json) -> Json:
@@ -110,14 +110,14 @@ def unknown_is_text(model: Model) -> ASGIApp:
 
 
 @mutant("response_format/what-cannot-be-used-is-refused")
-def unusable_is_none(model: Model) -> ASGIApp:
+def unusable_is_none(model: Bundle) -> ASGIApp:
     """A regular expression that does not compile is left out."""
     drop = {"response_format": None}
     return asking(whole(model), lambda b: b | (drop if kind(b) == "regex" else {}))
 
 
 @mutant("response_format/what-no-text-can-be-is-refused")
-def bounds_in_any_order(model: Model) -> ASGIApp:
+def bounds_in_any_order(model: Bundle) -> ASGIApp:
     """Where the minimum is above the maximum, the one is taken for the other."""
 
     def ordered(schema: Json) -> Json:
@@ -129,7 +129,7 @@ def bounds_in_any_order(model: Model) -> ASGIApp:
 
 
 @mutant("response_format/what-is-hard-is-answered")
-def gives_up(model: Model) -> ASGIApp:
+def gives_up(model: Bundle) -> ASGIApp:
     """What cannot be followed is a 500."""
     text = '{"error": "too complex"}'
     return with_format(
@@ -138,7 +138,7 @@ def gives_up(model: Model) -> ASGIApp:
 
 
 @mutant("response_format/text-is-any-text")
-def a_chat(model: Model) -> ASGIApp:
+def a_chat(model: Bundle) -> ASGIApp:
     """With a format the prompt is put into a template."""
 
     def chat(body: Json) -> Json:
@@ -148,7 +148,7 @@ def a_chat(model: Model) -> ASGIApp:
 
 
 @mutant("response_format/text-does-not-enter-the-draws")
-def another_sampler(model: Model) -> ASGIApp:
+def another_sampler(model: Bundle) -> ASGIApp:
     """With a format the draws are another sampler's."""
 
     def other(body: Json) -> Json:
@@ -163,66 +163,66 @@ def another_sampler(model: Model) -> ASGIApp:
     "response_format/regex-is-matched",
     "response_format/greedy-texts-are-those-of-the-reference",
 )
-def ignored(model: Model) -> ASGIApp:
+def ignored(model: Bundle) -> ASGIApp:
     """It is accepted and dropped."""
     return without(whole(model), "response_format")
 
 
 @mutant("response_format/regex-is-matched")
-def ignored_now_and_then(model: Model) -> ASGIApp:
+def ignored_now_and_then(model: Bundle) -> ASGIApp:
     """One request of three is answered as if it had none."""
     return dropping(model, lambda body: body.get("seed", 1) % 3 == 0)
 
 
 @mutant("response_format/json-schema-is-an-instance")
-def the_end_at_any_time(model: Model) -> ASGIApp:
+def the_end_at_any_time(model: Bundle) -> ASGIApp:
     """The text may end before it is complete."""
     [end, *_] = model.checkpoint.eos_token_ids
 
-    def soon(logits: Logits, history: History, noise: Logits) -> int:
+    def soon(logits: Logits, history: SamplingHistory, noise: Logits) -> int:
         return end if history.counts.sum() == 3 else sample(logits, history, noise)
 
     return with_format(model, drawing(model, soon))
 
 
 @mutant("response_format/json-object-is-an-object")
-def talk_before_it(model: Model) -> ASGIApp:
+def talk_before_it(model: Bundle) -> ASGIApp:
     """The text begins with something else, and is cut off."""
     return saying(model, 'Here it is: {"colour": "red", "count": 2}', "length")
 
 
 @mutant("response_format/json-object-is-an-object")
-def a_list(model: Model) -> ASGIApp:
+def a_list(model: Bundle) -> ASGIApp:
     """The text is JSON, and no object."""
     return saying(model, '[{"colour": "red"}]')
 
 
 @mutant("response_format/white-space-is-bounded")
-def much_space(model: Model) -> ASGIApp:
+def much_space(model: Bundle) -> ASGIApp:
     """White space may be of any length."""
     return saying(model, '{"a": "b",' + 20 * " " + '"c": 1}')
 
 
 @mutant("response_format/json-schema-is-an-instance")
-def no_enum(model: Model) -> ASGIApp:
+def no_enum(model: Bundle) -> ASGIApp:
     """Types are seen to, and enumerations are not."""
     return saying(model, '{"colour": "blue", "count": 2}')
 
 
 @mutant("response_format/each-part-of-a-schema-holds")
-def too_large(model: Model) -> ASGIApp:
+def too_large(model: Bundle) -> ASGIApp:
     """Numbers may be a hundred times too large."""
     return schemas(model, lambda s: s | ({"maximum": 100 * s["maximum"]} if "maximum" in s else {}))
 
 
 @mutant("response_format/each-part-of-a-schema-holds")
-def wide_classes(model: Model) -> ASGIApp:
+def wide_classes(model: Bundle) -> ASGIApp:
     """Strings may have two letters that the pattern does not have."""
     return schemas(model, lambda s: s | ({"pattern": "^[a-e]{1,8}$"} if "pattern" in s else {}))
 
 
 @mutant("response_format/each-part-of-a-schema-holds")
-def too_long(model: Model) -> ASGIApp:
+def too_long(model: Bundle) -> ASGIApp:
     """Strings may be twice as long."""
     return schemas(
         model, lambda s: s | ({"maxLength": 2 * s["maxLength"]} if "maxLength" in s else {})
@@ -230,56 +230,56 @@ def too_long(model: Model) -> ASGIApp:
 
 
 @mutant("response_format/each-part-of-a-schema-holds")
-def one_item_less(model: Model) -> ASGIApp:
+def one_item_less(model: Bundle) -> ASGIApp:
     """Arrays may have one item less than they must."""
     return schemas(model, lambda s: s | ({"minItems": 1, "maxItems": 1} if "minItems" in s else {}))
 
 
 @mutant("response_format/each-part-of-a-schema-holds")
-def references_are_anything(model: Model) -> ASGIApp:
+def references_are_anything(model: Bundle) -> ASGIApp:
     """What is referred to is not looked at."""
     return leaving_out(model, "$ref")
 
 
 @mutant("response_format/no-keyword-is-ignored")
-def unknown_keywords_are_ignored(model: Model) -> ASGIApp:
+def unknown_keywords_are_ignored(model: Bundle) -> ASGIApp:
     """What is not known of a schema is left out of it."""
     return leaving_out(model, *UNKNOWN)
 
 
 @mutant("response_format/no-keyword-is-ignored")
-def one_of_is_any_of(model: Model) -> ASGIApp:
+def one_of_is_any_of(model: Bundle) -> ASGIApp:
     """Of oneOf, several may hold."""
     return schemas(model, lambda s: {"anyOf" if k == "oneOf" else k: v for k, v in s.items()})
 
 
 @mutant("response_format/no-keyword-is-ignored")
-def a_bad_schema(model: Model) -> ASGIApp:
+def a_bad_schema(model: Bundle) -> ASGIApp:
     """The error does not say what it is about."""
     said = '{"error": {"message": "bad schema", "type": "", "param": null, "code": null}}'
     return rewriting(whole(model), lambda text, kind: said, statuses=(400,))
 
 
 @mutant("response_format/properties-come-in-order")
-def in_alphabetical_order(model: Model) -> ASGIApp:
+def in_alphabetical_order(model: Bundle) -> ASGIApp:
     """Properties are sorted."""
     return schemas(model, lambda s: {name: s[name] for name in sorted(s)})
 
 
 @mutant("response_format/regex-is-matched", "response_format/what-is-whole-ends")
-def in_the_beginning(model: Model) -> ASGIApp:
+def in_the_beginning(model: Bundle) -> ASGIApp:
     """The beginning of the text matches, and it goes on."""
     return regexes(model, lambda regex: f"({regex}).{{20}}")
 
 
 @mutant("response_format/what-is-whole-ends")
-def full(model: Model) -> ASGIApp:
+def full(model: Bundle) -> ASGIApp:
     """The end of a text counts as having no more room."""
     return ending(model, lambda choice: choice.update(finish_reason="length"))
 
 
 @mutant("response_format/cut-off-it-is-a-beginning")
-def repaired(model: Model) -> ASGIApp:
+def repaired(model: Bundle) -> ASGIApp:
     """What is cut off is closed."""
 
     def close(choice: Json) -> None:
@@ -290,58 +290,58 @@ def repaired(model: Model) -> ASGIApp:
 
 
 @mutant("response_format/cut-off-it-is-a-beginning")
-def as_if_whole(model: Model) -> ASGIApp:
+def as_if_whole(model: Bundle) -> ASGIApp:
     """What is cut off has ended by itself."""
     return ending(model, lambda choice: choice.update(finish_reason="stop"))
 
 
 @mutant("response_format/a-stop-string-ends-it")
-def only_when_whole(model: Model) -> ASGIApp:
+def only_when_whole(model: Bundle) -> ASGIApp:
     """With a format, stop strings are ignored."""
     return with_format(model, without(whole(model), "stop"))
 
 
 @mutant("response_format/every-choice-keeps-to-it")
-def only_alone(model: Model) -> ASGIApp:
+def only_alone(model: Bundle) -> ASGIApp:
     """Of several choices none keeps to it."""
     return dropping(model, lambda body: body.get("n", 1) > 1)
 
 
 @mutant("response_format/every-choice-keeps-to-it")
-def only_one_prompt(model: Model) -> ASGIApp:
+def only_one_prompt(model: Bundle) -> ASGIApp:
     """Of a list of prompts none keeps to it."""
     return dropping(model, lambda body: isinstance(body["prompt"], list))
 
 
 @mutant("response_format/every-choice-keeps-to-it", "response_format/a-seed-draws-one-text")
-def only_as_a_whole(model: Model) -> ASGIApp:
+def only_as_a_whole(model: Bundle) -> ASGIApp:
     """What is streamed does not keep to it."""
     return dropping(model, lambda body: body.get("stream"))
 
 
 @mutant("response_format/every-choice-keeps-to-it")
-def only_without_a_prompt(model: Model) -> ASGIApp:
+def only_without_a_prompt(model: Bundle) -> ASGIApp:
     """What follows an echoed prompt does not keep to it."""
     return dropping(model, lambda body: body.get("echo"))
 
 
 @mutant("response_format/a-seed-draws-one-text")
-def chance_of_its_own(model: Model) -> ASGIApp:
+def chance_of_its_own(model: Bundle) -> ASGIApp:
     """With a format, seeds are ignored."""
     return with_format(model, without(whole(model), "seed"))
 
 
 @mutant("response_format/a-seed-draws-one-text")
-def no_chance(model: Model) -> ASGIApp:
+def no_chance(model: Bundle) -> ASGIApp:
     """With a format, the likeliest token is taken."""
     return with_format(model, replacing(whole(model), "temperature", lambda _: 0))
 
 
 @mutant("response_format/log-probabilities-are-those-before-it")
-def reported_after_it(model: Model) -> ASGIApp:
+def reported_after_it(model: Bundle) -> ASGIApp:
     """The log-probabilities are those of what may come."""
 
-    def masking(logits: Logits, history: History, noise: Logits) -> int:
+    def masking(logits: Logits, history: SamplingHistory, noise: Logits) -> int:
         logits[:] = l.mask(logits, history.allowed)
         return choose(final_logits(logits, history), noise)
 
@@ -349,13 +349,13 @@ def reported_after_it(model: Model) -> ASGIApp:
 
 
 @mutant("response_format/greedy-texts-are-those-of-the-reference")
-def long_tokens(model: Model) -> ASGIApp:
+def long_tokens(model: Bundle) -> ASGIApp:
     """Where few tokens may come, the longest is taken: the text is cut into tokens as if it had
     been read.
     """
     lengths = np.array([len(piece) for piece in model.vocabulary.pieces])
 
-    def longest(logits: Logits, history: History, noise: Logits) -> int:
+    def longest(logits: Logits, history: SamplingHistory, noise: Logits) -> int:
         if history.allowed.sum() > 20:
             return sample(logits, history, noise)
         return int(np.argmax(np.where(history.allowed, lengths, -1)))
@@ -364,7 +364,7 @@ def long_tokens(model: Model) -> ASGIApp:
 
 
 @mutant("response_format/draws-are-of-what-may-come")
-def masked_late(model: Model) -> ASGIApp:
+def masked_late(model: Bundle) -> ASGIApp:
     """The tokens that may come are looked for among those that truncation leaves, unless it leaves
     none of them.
     """
@@ -372,16 +372,16 @@ def masked_late(model: Model) -> ASGIApp:
 
 
 @mutant("response_format/draws-are-of-what-may-come")
-def not_truncated(model: Model) -> ASGIApp:
+def not_truncated(model: Bundle) -> ASGIApp:
     """With a format, top_p, top_k and min_p are ignored."""
     return with_format(model, telling(model, lambda r: params(r, top_p=1.0, top_k=0, min_p=0.0)))
 
 
 @mutant("response_format/seeded-texts-are-those-of-the-reference")
-def other_noise(model: Model) -> ASGIApp:
+def other_noise(model: Bundle) -> ASGIApp:
     """With a format, noise is drawn for the tokens in another order."""
 
-    def turned(logits: Logits, history: History, noise: Logits) -> int:
+    def turned(logits: Logits, history: SamplingHistory, noise: Logits) -> int:
         return sample(logits, history, noise[::-1])
 
     return with_format(model, drawing(model, turned))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp
 
-from reference.bundle import Model
+from reference.bundle import Bundle
 from tests.conformance.mutants import mutant
 from tests.conformance.mutations import (
     Json,
@@ -20,7 +20,7 @@ from tests.conformance.mutations import (
 NAME = "return_tokens_as_token_ids"
 
 
-def with_ids(model: Model, change: Callable[[Json], None]) -> ASGIApp:
+def with_ids(model: Bundle, change: Callable[[Json], None]) -> ASGIApp:
     """The rows of answers are changed in which tokens are called by their ids."""
 
     def changed(choice: Json) -> None:
@@ -32,19 +32,19 @@ def with_ids(model: Model, change: Callable[[Json], None]) -> ASGIApp:
 
 
 @mutant("return_tokens_as_token_ids/wrong-type-is-refused")
-def any_type(model: Model) -> ASGIApp:
+def any_type(model: Bundle) -> ASGIApp:
     """What is no boolean is dropped."""
     return forgiving(whole(model), NAME, lambda v: v in (None, True, False))
 
 
 @mutant("return_tokens_as_token_ids/every-name-is-an-id")
-def ignored(model: Model) -> ASGIApp:
+def ignored(model: Bundle) -> ASGIApp:
     """It is accepted and dropped."""
     return without(whole(model), NAME)
 
 
 @mutant("return_tokens_as_token_ids/every-name-is-an-id")
-def only_the_chosen(model: Model) -> ASGIApp:
+def only_the_chosen(model: Bundle) -> ASGIApp:
     """In `top_logprobs` only the chosen token is called by its id."""
 
     def change(rows: Json) -> None:
@@ -57,13 +57,13 @@ def only_the_chosen(model: Model) -> ASGIApp:
 
 
 @mutant("return_tokens_as_token_ids/null-and-false-are-off")
-def null_is_on(model: Model) -> ASGIApp:
+def null_is_on(model: Bundle) -> ASGIApp:
     """Null is true."""
     return asking(whole(model), lambda b: b | {NAME: b.get(NAME) is not False})
 
 
 @mutant("return_tokens_as_token_ids/only-names-change")
-def rounded(model: Model) -> ASGIApp:
+def rounded(model: Bundle) -> ASGIApp:
     """With it values have four digits."""
 
     def change(rows: Json) -> None:
@@ -73,7 +73,7 @@ def rounded(model: Model) -> ASGIApp:
 
 
 @mutant("return_tokens_as_token_ids/offsets-are-those-of-the-text")
-def offsets_of_names(model: Model) -> ASGIApp:
+def offsets_of_names(model: Bundle) -> ASGIApp:
     """Offsets count the characters of the names."""
 
     def change(rows: Json) -> None:
@@ -84,7 +84,7 @@ def offsets_of_names(model: Model) -> ASGIApp:
 
 
 @mutant("return_tokens_as_token_ids/ids-are-the-checkpoints")
-def off_by_one(model: Model) -> ASGIApp:
+def off_by_one(model: Bundle) -> ASGIApp:
     """Ids are counted from 1."""
 
     def change(rows: Json) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.stopping import beginning
 from tests.conformance.mutants import mutant
 from tests.conformance.mutations import (
@@ -26,7 +26,7 @@ def listed(stop: Any) -> list[Any]:
     return stop if isinstance(stop, list) else [] if stop is None else [stop]
 
 
-def told(model: Model, change: Callable[[list[Any]], Any]) -> ASGIApp:
+def told(model: Bundle, change: Callable[[list[Any]], Any]) -> ASGIApp:
     """Other stop strings are sought."""
 
     def changed(body: Json) -> Json:
@@ -48,19 +48,19 @@ def if_stopped(change: Callable[[Json, Json], None]) -> Callable[[Json], Json]:
 
 
 @mutant("stop/more-than-sixteen-are-refused")
-def first_sixteen(model: Model) -> ASGIApp:
+def first_sixteen(model: Bundle) -> ASGIApp:
     """What is too many is dropped."""
     return told(model, lambda stops: stops[:16])
 
 
 @mutant("stop/an-empty-string-is-refused")
-def empty_dropped(model: Model) -> ASGIApp:
+def empty_dropped(model: Bundle) -> ASGIApp:
     """Empty strings are dropped."""
     return told(model, lambda stops: [stop for stop in stops if stop != ""])
 
 
 @mutant("stop/wrong-type-is-refused")
-def any_type(model: Model) -> ASGIApp:
+def any_type(model: Bundle) -> ASGIApp:
     """What is no string is dropped."""
     return forgiving(
         whole(model), "stop", lambda v: v is None or all(isinstance(s, str) for s in listed(v))
@@ -68,19 +68,19 @@ def any_type(model: Model) -> ASGIApp:
 
 
 @mutant("stop/up-to-sixteen-are-accepted")
-def at_most_four(model: Model) -> ASGIApp:
+def at_most_four(model: Bundle) -> ASGIApp:
     """More than four are refused."""
     return told(model, lambda stops: stops if len(stops) <= 4 else 4)
 
 
 @mutant("stop/any-string-of-the-list-ends")
-def first_four(model: Model) -> ASGIApp:
+def first_four(model: Bundle) -> ASGIApp:
     """Only the first four are sought."""
     return told(model, lambda stops: stops[:4])
 
 
 @mutant("stop/one-string-is-a-list-of-one")
-def characters(model: Model) -> ASGIApp:
+def characters(model: Bundle) -> ASGIApp:
     """A string is read as the list of its characters."""
     return asking(
         whole(model),
@@ -89,7 +89,7 @@ def characters(model: Model) -> ASGIApp:
 
 
 @mutant("stop/the-text-ends-before-the-match")
-def match_in_the_text(model: Model) -> ASGIApp:
+def match_in_the_text(model: Bundle) -> ASGIApp:
     """The stop string stays in the text."""
 
     def change(choice: Json, _: Json) -> None:
@@ -99,13 +99,13 @@ def match_in_the_text(model: Model) -> ASGIApp:
 
 
 @mutant("stop/the-reason-is-the-string")
-def no_reason(model: Model) -> ASGIApp:
+def no_reason(model: Bundle) -> ASGIApp:
     """`stop_reason` is always null."""
     return answering(whole(model), each_choice(lambda choice: choice.update(stop_reason=None)))
 
 
 @mutant("stop/the-match-that-completes-first-wins")
-def first_in_the_list(model: Model) -> ASGIApp:
+def first_in_the_list(model: Bundle) -> ASGIApp:
     """The first of the list that is in the text ends it."""
 
     def cut(text: str, stops: list[str]) -> tuple[int, str] | None:
@@ -115,7 +115,7 @@ def first_in_the_list(model: Model) -> ASGIApp:
 
 
 @mutant("stop/the-match-that-completes-first-wins", "stop/the-order-of-the-list-decides-a-tie")
-def first_in_the_text(model: Model) -> ASGIApp:
+def first_in_the_text(model: Bundle) -> ASGIApp:
     """The match that begins first ends the text."""
 
     def cut(text: str, stops: list[str]) -> tuple[int, str] | None:
@@ -125,7 +125,7 @@ def first_in_the_text(model: Model) -> ASGIApp:
 
 
 @mutant("stop/what-does-not-match-changes-nothing", "stop/what-was-held-back-arrives")
-def held_back_for_ever(model: Model) -> ASGIApp:
+def held_back_for_ever(model: Bundle) -> ASGIApp:
     """What was held back at the end of a text is lost."""
 
     def losing(body: bytes) -> ASGIApp:
@@ -148,7 +148,7 @@ def asked(body: bytes) -> Json:
 
 
 @mutant("stop/on-the-last-token-stop-beats-length")
-def length_first(model: Model) -> ASGIApp:
+def length_first(model: Bundle) -> ASGIApp:
     """On the last token the reason is length, whatever the text."""
 
     def short(body: bytes) -> ASGIApp:
@@ -165,7 +165,7 @@ def length_first(model: Model) -> ASGIApp:
 
 
 @mutant("stop/tokens-of-the-match-are-counted")
-def last_token_not_counted(model: Model) -> ASGIApp:
+def last_token_not_counted(model: Bundle) -> ASGIApp:
     """The token that completes the match is not counted."""
 
     def change(_: Json, usage: Json) -> None:
@@ -175,7 +175,7 @@ def last_token_not_counted(model: Model) -> ASGIApp:
 
 
 @mutant("stop/tokens-of-the-match-have-rows")
-def rows_of_the_text(model: Model) -> ASGIApp:
+def rows_of_the_text(model: Bundle) -> ASGIApp:
     """Tokens that are no text have no rows."""
 
     def change(choice: Json, _: Json) -> None:
@@ -187,7 +187,7 @@ def rows_of_the_text(model: Model) -> ASGIApp:
 
 
 @mutant("stop/no-part-of-a-match-is-streamed")
-def leaked(model: Model) -> ASGIApp:
+def leaked(model: Bundle) -> ASGIApp:
     """The first character of a match has been sent when the rest of it comes."""
 
     def change(choice: Json) -> None:
@@ -198,7 +198,7 @@ def leaked(model: Model) -> ASGIApp:
 
 
 @mutant("stop/only-what-could-match-is-held-back")
-def window(model: Model) -> ASGIApp:
+def window(model: Bundle) -> ASGIApp:
     """As many characters are held back as the longest stop string has."""
     held: list[str] = []
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from starlette.types import ASGIApp
 
 from reference import logits as l
-from reference.bundle import Model
-from reference.request import Event, Request, Token
-from reference.sampler import History, final_logits
+from reference.bundle import Bundle
+from reference.request import Event, Request, TokenGenerated
+from reference.sampler import SamplingHistory, final_logits
 from tests.conformance.mutants import mutant
 from tests.conformance.mutations import (
     Json,
@@ -24,7 +24,7 @@ from tests.conformance.mutations import (
 )
 
 
-def if_stopped(model: Model, change: Callable[[Json, Json], None]) -> ASGIApp:
+def if_stopped(model: Bundle, change: Callable[[Json, Json], None]) -> ASGIApp:
     """Each choice of a whole answer that an id ended is changed, given the usage too."""
 
     def changed(answer: Json) -> Json:
@@ -37,7 +37,7 @@ def if_stopped(model: Model, change: Callable[[Json, Json], None]) -> ASGIApp:
 
 
 @mutant("stop_token_ids/outside-the-vocabulary-is-refused")
-def unknown_dropped(model: Model) -> ASGIApp:
+def unknown_dropped(model: Bundle) -> ASGIApp:
     """Ids that the model does not have are dropped."""
 
     def change(body: Json) -> Json:
@@ -48,7 +48,7 @@ def unknown_dropped(model: Model) -> ASGIApp:
 
 
 @mutant("stop_token_ids/wrong-type-is-refused")
-def any_type(model: Model) -> ASGIApp:
+def any_type(model: Bundle) -> ASGIApp:
     """What is no list of integers is dropped."""
     return forgiving(
         whole(model),
@@ -58,7 +58,7 @@ def any_type(model: Model) -> ASGIApp:
 
 
 @mutant("stop_token_ids/a-list-or-null-is-accepted")
-def empty_is_refused(model: Model) -> ASGIApp:
+def empty_is_refused(model: Bundle) -> ASGIApp:
     """An empty list is refused."""
     return asking(
         whole(model),
@@ -67,18 +67,18 @@ def empty_is_refused(model: Model) -> ASGIApp:
 
 
 @mutant("stop_token_ids/the-text-ends-before-the-token")
-def token_in_the_text(model: Model) -> ASGIApp:
+def token_in_the_text(model: Bundle) -> ASGIApp:
     """The stop token is written."""
 
     def change(_: Request, event: Event) -> Event:
-        stopped = isinstance(event, Token) and event.stop_reason is not None
+        stopped = isinstance(event, TokenGenerated) and event.stop_reason is not None
         return replace(event, finish_reason="length") if stopped else event
 
     return delivering(model, change)
 
 
 @mutant("stop_token_ids/the-text-ends-before-the-token")
-def only_the_first(model: Model) -> ASGIApp:
+def only_the_first(model: Bundle) -> ASGIApp:
     """Only the first id of the list ends the text."""
     return asking(
         whole(model),
@@ -89,7 +89,7 @@ def only_the_first(model: Model) -> ASGIApp:
 
 
 @mutant("stop_token_ids/the-reason-is-the-id")
-def reason_as_text(model: Model) -> ASGIApp:
+def reason_as_text(model: Bundle) -> ASGIApp:
     """`stop_reason` is the id's digits, a string."""
 
     def change(choice: Json, _: Json) -> None:
@@ -99,7 +99,7 @@ def reason_as_text(model: Model) -> ASGIApp:
 
 
 @mutant("stop_token_ids/the-token-is-counted")
-def not_counted(model: Model) -> ASGIApp:
+def not_counted(model: Bundle) -> ASGIApp:
     """The stop token is not counted."""
 
     def change(_: Json, usage: Json) -> None:
@@ -109,7 +109,7 @@ def not_counted(model: Model) -> ASGIApp:
 
 
 @mutant("stop_token_ids/the-token-has-a-row")
-def no_row(model: Model) -> ASGIApp:
+def no_row(model: Bundle) -> ASGIApp:
     """The stop token has no row."""
 
     def change(choice: Json, _: Json) -> None:
@@ -120,7 +120,7 @@ def no_row(model: Model) -> ASGIApp:
 
 
 @mutant("stop_token_ids/on-the-last-token-stop-beats-length")
-def length_first(model: Model) -> ASGIApp:
+def length_first(model: Bundle) -> ASGIApp:
     """If fewer tokens were allowed than a text has, the reason is length."""
 
     short = answering(whole(model), each_choice(lambda c: c.update(finish_reason="length")))
@@ -128,17 +128,17 @@ def length_first(model: Model) -> ASGIApp:
 
 
 @mutant("stop_token_ids/an-id-that-does-not-come-changes-nothing")
-def other_chance(model: Model) -> ASGIApp:
+def other_chance(model: Bundle) -> ASGIApp:
     """The ids enter the seed."""
     return telling(model, lambda r: replace(r, seed=r.seed + sum(r.params.stop_token_ids)))
 
 
 @mutant("stop_token_ids/a-special-token-stays-within-reach")
-def special_never_drawn(model: Model) -> ASGIApp:
+def special_never_drawn(model: Bundle) -> ASGIApp:
     """Special tokens are never drawn, though they were asked to stop the text."""
     ends = set(model.checkpoint.eos_token_ids)
 
-    def final(x: l.Logits, h: History) -> l.Logits:
+    def final(x: l.Logits, h: SamplingHistory) -> l.Logits:
         allowed = h.allowed.copy()
         allowed[list(model.never - ends)] = False
         return final_logits(x, replace(h, allowed=allowed))
@@ -147,7 +147,7 @@ def special_never_drawn(model: Model) -> ASGIApp:
 
 
 @mutant("stop_token_ids/end-of-sequence-comes-before-a-stop-token")
-def stop_token_first(model: Model) -> ASGIApp:
+def stop_token_first(model: Bundle) -> ASGIApp:
     """An end-of-sequence that is a stop token, too, is the reason."""
 
     def change(choice: Json) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.types import ASGIApp, Scope
 
 from api.app import create_app
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.tokenizer.protocol import Tokenizer
 from tests.conformance.mutants import mutant
 from tests.conformance.mutations import (
@@ -26,13 +26,13 @@ from tests.conformance.mutations import (
 )
 
 
-def for_streams(model: Model, broken: ASGIApp) -> ASGIApp:
+def for_streams(model: Bundle, broken: ASGIApp) -> ASGIApp:
     """Streams are answered by another app."""
     app = whole(model)
     return by_body(lambda body: broken if b'"stream": true' in body else app)
 
 
-def of_events(model: Model, change: Callable[[list[Json]], list[Json]]) -> ASGIApp:
+def of_events(model: Bundle, change: Callable[[list[Json]], list[Json]]) -> ASGIApp:
     """The events of a stream, changed."""
 
     def changed(text: str, kind: str) -> str:
@@ -46,7 +46,7 @@ def of_events(model: Model, change: Callable[[list[Json]], list[Json]]) -> ASGIA
 
 
 @mutant("stream/wrong-types-are-refused")
-def truthy(model: Model) -> ASGIApp:
+def truthy(model: Bundle) -> ASGIApp:
     """Whatever is not empty is true."""
 
     def flag(body: Json) -> Json:
@@ -56,19 +56,19 @@ def truthy(model: Model) -> ASGIApp:
 
 
 @mutant("stream/false-is-a-whole-answer")
-def by_default(model: Model) -> ASGIApp:
+def by_default(model: Bundle) -> ASGIApp:
     """Without the field the answer is a stream."""
     return asking(whole(model), lambda body: {"stream": True} | body)
 
 
 @mutant("stream/is-framed")
-def no_end(model: Model) -> ASGIApp:
+def no_end(model: Bundle) -> ASGIApp:
     """There is no [DONE]."""
     return rewriting(whole(model), lambda text, kind: text.replace("data: [DONE]\n\n", ""))
 
 
 @mutant("stream/an-event-has-one-choice", "stream/usage-comes-with-the-last-reason")
-def usage_of_its_own(model: Model) -> ASGIApp:
+def usage_of_its_own(model: Bundle) -> ASGIApp:
     """Usage comes in an event without choices, after the last."""
 
     def apart(events: list[Json]) -> list[Json]:
@@ -80,7 +80,7 @@ def usage_of_its_own(model: Model) -> ASGIApp:
 
 
 @mutant("stream/usage-comes-with-the-last-reason")
-def usage_with_each_reason(model: Model) -> ASGIApp:
+def usage_with_each_reason(model: Bundle) -> ASGIApp:
     """Usage comes with the reason of each choice."""
 
     def copied(events: list[Json]) -> list[Json]:
@@ -91,7 +91,7 @@ def usage_with_each_reason(model: Model) -> ASGIApp:
 
 
 @mutant("stream/events-are-of-one-answer")
-def an_id_for_each(model: Model) -> ASGIApp:
+def an_id_for_each(model: Bundle) -> ASGIApp:
     """Each event has an id of its own."""
 
     def numbered(events: list[Json]) -> list[Json]:
@@ -101,7 +101,7 @@ def an_id_for_each(model: Model) -> ASGIApp:
 
 
 @mutant("stream/the-reason-comes-once")
-def reasons_repeated(model: Model) -> ASGIApp:
+def reasons_repeated(model: Bundle) -> ASGIApp:
     """The first event has a reason, too: it is not known yet."""
 
     def repeated(events: list[Json]) -> list[Json]:
@@ -112,7 +112,7 @@ def reasons_repeated(model: Model) -> ASGIApp:
 
 
 @mutant("stream/comes-in-parts")
-def all_at_once(model: Model) -> ASGIApp:
+def all_at_once(model: Bundle) -> ASGIApp:
     """The text is sent with the last event."""
 
     def joined(events: list[Json]) -> list[Json]:
@@ -124,7 +124,7 @@ def all_at_once(model: Model) -> ASGIApp:
 
 
 @mutant("stream/an-error-has-its-status")
-def errors_as_events(model: Model) -> ASGIApp:
+def errors_as_events(model: Bundle) -> ASGIApp:
     """A stream begins before its request is looked at."""
 
     def event(scope: Scope, said: Said) -> Said:
@@ -135,7 +135,7 @@ def errors_as_events(model: Model) -> ASGIApp:
 
 
 @mutant("stream/says-what-the-whole-says")
-def spaces_stripped(model: Model) -> ASGIApp:
+def spaces_stripped(model: Bundle) -> ASGIApp:
     """Each event is detokenised by itself, so that its leading space is lost."""
 
     def strip(choice: Json) -> None:
@@ -145,7 +145,7 @@ def spaces_stripped(model: Model) -> ASGIApp:
 
 
 @mutant("stream/says-what-the-whole-says-before-a-stop")
-def stop_leaks(model: Model) -> ASGIApp:
+def stop_leaks(model: Bundle) -> ASGIApp:
     """The beginning of a stop string has been sent when its end comes."""
 
     def leak(choice: Json) -> None:
@@ -156,13 +156,13 @@ def stop_leaks(model: Model) -> ASGIApp:
 
 
 @mutant("stream/says-what-the-whole-says-of-several")
-def one_index(model: Model) -> ASGIApp:
+def one_index(model: Bundle) -> ASGIApp:
     """Every event is of the first choice."""
     return answering(whole(model), event=each_choice(lambda c: c.update(index=0)))
 
 
 @mutant("stream/says-what-the-whole-says-of-a-list")
-def the_first_prompt(model: Model) -> ASGIApp:
+def the_first_prompt(model: Bundle) -> ASGIApp:
     """Of a list of prompts the first is streamed."""
 
     def first(body: Json) -> Json:
@@ -174,7 +174,7 @@ def the_first_prompt(model: Model) -> ASGIApp:
 
 
 @mutant("stream/says-what-the-whole-says-with-an-echo")
-def no_echo(model: Model) -> ASGIApp:
+def no_echo(model: Bundle) -> ASGIApp:
     """A stream has no echo."""
     return for_streams(model, without(whole(model), "echo"))
 
@@ -193,7 +193,7 @@ class TokenByToken:
 
 
 @mutant("stream/sends-no-half-character")
-def half_characters(model: Model) -> ASGIApp:
+def half_characters(model: Bundle) -> ASGIApp:
     """Each token of a stream is made text by itself."""
     tokenizer: Any = TokenByToken(model.tokenizer)
     broken = replace(served(model), tokenizer=tokenizer)

@@ -4,13 +4,13 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from reference.bundle import Model
+from reference.bundle import Bundle
 from tests.conformance.mutants import mutant
 from tests.conformance.mutations import Json, answering, asking, whole, without
 
 
 @mutant("stream_options/wrong-types-are-refused")
-def no_object_is_none(model: Model) -> ASGIApp:
+def no_object_is_none(model: Bundle) -> ASGIApp:
     """What is no object is taken for null."""
 
     def null(body: Json) -> Json:
@@ -21,7 +21,7 @@ def no_object_is_none(model: Model) -> ASGIApp:
 
 
 @mutant("stream_options/usage-is-there-by-default")
-def off_by_default(model: Model) -> ASGIApp:
+def off_by_default(model: Bundle) -> ASGIApp:
     """include_usage is false unless it is true."""
 
     def off(body: Json) -> Json:
@@ -32,13 +32,13 @@ def off_by_default(model: Model) -> ASGIApp:
 
 
 @mutant("stream_options/include-usage-may-be-false")
-def ignored(model: Model) -> ASGIApp:
+def ignored(model: Bundle) -> ASGIApp:
     """They are accepted and dropped."""
     return without(whole(model), "stream_options")
 
 
 @mutant("stream_options/usage-may-run-along")
-def total_of_the_prompt(model: Model) -> ASGIApp:
+def total_of_the_prompt(model: Bundle) -> ASGIApp:
     """The running total is that of the prompt until the end."""
 
     def change(event: Json) -> Json:
@@ -51,7 +51,7 @@ def total_of_the_prompt(model: Model) -> ASGIApp:
 
 
 @mutant("stream_options/usage-may-run-along")
-def of_the_whole(model: Model) -> ASGIApp:
+def of_the_whole(model: Bundle) -> ASGIApp:
     """Every event has the usage of the whole answer: it was generated before it was sent."""
     known: Json = {}
 

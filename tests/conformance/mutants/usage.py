@@ -5,12 +5,12 @@ from collections.abc import Callable
 from starlette.types import ASGIApp
 
 from conformance.http.client import PROMPT
-from reference.bundle import Model
+from reference.bundle import Bundle
 from tests.conformance.mutants import mutant
 from tests.conformance.mutations import Json, answering, whole
 
 
-def counting(model: Model, count: Callable[[Json, list[Json]], Json]) -> ASGIApp:
+def counting(model: Bundle, count: Callable[[Json, list[Json]], Json]) -> ASGIApp:
     """The usage of an answer, changed, given its choices; the total is right again."""
 
     def changed(answer: Json) -> Json:
@@ -22,7 +22,7 @@ def counting(model: Model, count: Callable[[Json, list[Json]], Json]) -> ASGIApp
 
 
 @mutant("usage/total-is-the-sum")
-def one_token_less(model: Model) -> ASGIApp:
+def one_token_less(model: Bundle) -> ASGIApp:
     """prompt_tokens leaves out the first token, and the total counts it."""
 
     def changed(answer: Json) -> Json:
@@ -33,13 +33,13 @@ def one_token_less(model: Model) -> ASGIApp:
 
 
 @mutant("usage/says-what-was-cached")
-def whole_blocks(model: Model) -> ASGIApp:
+def whole_blocks(model: Bundle) -> ASGIApp:
     """What is cached is counted in whole blocks, rounded up."""
     return counting(model, lambda u, c: {"prompt_tokens_details": {"cached_tokens": 32}})
 
 
 @mutant("usage/a-cached-prompt-counts-in-full")
-def only_what_was_read(model: Model) -> ASGIApp:
+def only_what_was_read(model: Bundle) -> ASGIApp:
     """prompt_tokens leaves out what was cached."""
 
     def read(usage: Json, choices: list[Json]) -> Json:
@@ -50,19 +50,19 @@ def only_what_was_read(model: Model) -> ASGIApp:
 
 
 @mutant("usage/a-prompt-counts-once")
-def once_for_each_choice(model: Model) -> ASGIApp:
+def once_for_each_choice(model: Bundle) -> ASGIApp:
     """The prompt counts once for each choice."""
     return counting(model, lambda u, c: {"prompt_tokens": u["prompt_tokens"] * len(c)})
 
 
 @mutant("usage/choices-are-summed")
-def one_choice(model: Model) -> ASGIApp:
+def one_choice(model: Bundle) -> ASGIApp:
     """The completion is one choice's."""
     return counting(model, lambda u, c: {"completion_tokens": u["completion_tokens"] // len(c)})
 
 
 @mutant("usage/counts-each-row")
-def without_the_stop(model: Model) -> ASGIApp:
+def without_the_stop(model: Bundle) -> ASGIApp:
     """The last token does not count if a stop ended the text."""
 
     def count(usage: Json, choices: list[Json]) -> Json:
@@ -73,7 +73,7 @@ def without_the_stop(model: Model) -> ASGIApp:
 
 
 @mutant("usage/prompts-are-summed")
-def one_prompt(model: Model) -> ASGIApp:
+def one_prompt(model: Bundle) -> ASGIApp:
     """Of a list each prompt after the first counts two tokens less."""
 
     def count(usage: Json, choices: list[Json]) -> Json:
@@ -83,7 +83,7 @@ def one_prompt(model: Model) -> ASGIApp:
 
 
 @mutant("usage/an-echo-costs-nothing")
-def an_echo_costs(model: Model) -> ASGIApp:
+def an_echo_costs(model: Bundle) -> ASGIApp:
     """An echoed prompt counts as completion, too."""
 
     def count(usage: Json, choices: list[Json]) -> Json:

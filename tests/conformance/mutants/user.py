@@ -4,19 +4,19 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from reference.bundle import Model
+from reference.bundle import Bundle
 from tests.conformance.mutants import mutant
 from tests.conformance.mutations import Json, asking, whole
 
 
 @mutant("user/wrong-types-are-refused")
-def anything(model: Model) -> ASGIApp:
+def anything(model: Bundle) -> ASGIApp:
     """Whatever it is, it is not read."""
     return asking(whole(model), lambda b: b | ({"user": str(b["user"])} if "user" in b else {}))
 
 
 @mutant("user/any-string-is-accepted")
-def short(model: Model) -> ASGIApp:
+def short(model: Bundle) -> ASGIApp:
     """It may have 64 characters."""
 
     def refuse(body: Json) -> Json:
@@ -26,7 +26,7 @@ def short(model: Model) -> ASGIApp:
 
 
 @mutant("user/changes-nothing")
-def named_in_the_prompt(model: Model) -> ASGIApp:
+def named_in_the_prompt(model: Bundle) -> ASGIApp:
     """The prompt begins with the user's name, as in a chat."""
 
     def named(body: Json) -> Json:
@@ -37,7 +37,7 @@ def named_in_the_prompt(model: Model) -> ASGIApp:
 
 
 @mutant("user/does-not-enter-the-draws")
-def chance_of_its_own(model: Model) -> ASGIApp:
+def chance_of_its_own(model: Bundle) -> ASGIApp:
     """Each user has chance of its own."""
 
     def mixed(body: Json) -> Json:

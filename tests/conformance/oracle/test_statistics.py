@@ -27,7 +27,7 @@ from conformance.oracle.statistics import (
 )
 from conformance.oracle.truth import Step, Truth
 from conformance.verdicts import Inconclusive
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.sampler import final_logits
 
 RUNS, LENGTH, LOOK = 2000, 200, 40
@@ -111,7 +111,7 @@ def test_the_likelihood() -> None:
 
 
 @pytest.fixture(scope="module")
-def truth(tiny_model: Model) -> Truth:
+def truth(tiny_model: Bundle) -> Truth:
     return Truth(tiny_model)
 
 

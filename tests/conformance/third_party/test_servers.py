@@ -8,14 +8,14 @@ import pytest
 from conformance.oracle.sampling import PROMPTS
 from conformance.oracle.truth import Truth
 from conformance.third_party import compare, random_checkpoint
-from reference.bundle import load
+from reference.bundle import load_bundle
 
 
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory: pytest.TempPathFactory) -> Truth:
     out = tmp_path_factory.mktemp("random")
     random_checkpoint.write(out, seed=1)
-    return Truth(load(out))
+    return Truth(load_bundle(out))
 
 
 def test_the_random_model_is_in_doubt(truth: Truth) -> None:
@@ -32,7 +32,7 @@ def test_it_has_ties_and_steps_without_a_logit_above_zero(truth: Truth) -> None:
 def test_a_seed_is_one_model(truth: Truth, tmp_path: Path) -> None:
     for seed, same in (1, True), (2, False):
         random_checkpoint.write(tmp_path, seed)
-        other = Truth(load(tmp_path)).logits("The")
+        other = Truth(load_bundle(tmp_path)).logits("The")
         assert np.array_equal(other, truth.logits("The")) is same
 
 

@@ -21,11 +21,11 @@ from jax_backend.model.checkpoint import load
 from jax_backend.serving.engine import JaxEngine
 from jax_backend.serving.executor import Settings
 from reference import bundle as models
-from reference.bundle import EMBEDDED, Model
+from reference.bundle import EMBEDDED, Bundle
 from reference.completion import complete
 from reference.grammar.language.errors import TooComplex, UnsupportedFormat
 from reference.params import CompletionParams
-from reference.request import End, Event, Request
+from reference.request import Event, Request, RequestFinished
 from reference.tokenizer.vocabulary import Vocabulary
 from tests.support import constant_logits
 
@@ -34,7 +34,7 @@ OBJECT = {"type": "json_object"}
 
 
 @pytest.fixture(scope="module")
-def spaces(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Path:
+def spaces(tmp_path_factory: pytest.TempPathFactory, model: Bundle) -> Path:
     """The checkpoint of a model that wants white space, then to close what is open, and then what
     comes first in the vocabulary. It never wants to end the text.
     """
@@ -56,7 +56,7 @@ BOUND = [OBJECT, {"type": "json_schema", "json_schema": {"schema": SCHEMA}}]
 
 def test_a_model_that_wants_only_white_space_comes_to_an_end(spaces: Path) -> None:
     """On either backend, greedy, and with the same text."""
-    spec = models.load(spaces)
+    spec = models.load_bundle(spaces)
     engine = JaxEngine(load(spaces), (2,), spec.vocabulary, SETTINGS)
     try:
         for format in BOUND:
@@ -122,11 +122,11 @@ def test_nobody_waits_for_a_grammar_that_is_being_compiled(
 
     monkeypatch.setattr(engine.device.grammars, "begin", slow)
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    ticket = engine.submit(request(OBJECT), events.put)
+    request_id = engine.submit(request(OBJECT), events.put)
     [other] = collect(engine, [request({"type": "text"})])
     assert other.error is None and events.empty()
-    engine.abort(ticket)
-    assert events.get(timeout=60) == End()
+    engine.abort(request_id)
+    assert events.get(timeout=60) == RequestFinished()
     go_on.set()
     [after] = collect(engine, [request(OBJECT)])
     assert after.error is None and events.empty()

@@ -27,7 +27,7 @@ from jax_backend.numerics.branches import Told
 from jax_backend.serving import step
 from jax_backend.serving.engine import JaxEngine
 from jax_backend.serving.executor import Device, Settings
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.model import checkpoint, llama, vision
 from reference.model.config import ConfigError
 from tests.goldens import GOLDENS
@@ -75,18 +75,18 @@ def test_images_are_seen_as_by_the_reference(tp: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def spec() -> Model:
+def spec() -> Bundle:
     """Two heads of keys for eight of queries: fewer than there are devices."""
-    return Model(checkpoint.load(GOLDENS / "gqa"), NoText(48, frozenset({0, 1, 2})))
+    return Bundle(checkpoint.load(GOLDENS / "gqa"), NoText(48, frozenset({0, 1, 2})))
 
 
-def engine(spec: Model, settings: Settings, tp: int) -> JaxEngine:
+def engine(spec: Bundle, settings: Settings, tp: int) -> JaxEngine:
     model = load(spec.checkpoint.directory, context=256, mesh=mesh_of(tp))
     return JaxEngine(model, spec.checkpoint.eos_token_ids, spec.vocabulary, settings)
 
 
 @pytest.fixture(scope="module")
-def backend(spec: Model) -> Iterator[Backend]:
+def backend(spec: Bundle) -> Iterator[Backend]:
     roomy, tight = engine(spec, ROOMY, 4), engine(spec, TIGHT, 4)
     yield Backend(spec, roomy, tight, lambda: tight.scheduler.preempted, lambda: None)
     roomy.close()
@@ -137,7 +137,7 @@ def test_devices_tell_each_other_no_more_than_they_must(name: str, tp: int) -> N
     Drawing needs nothing.
     """
     found = checkpoint.load(GOLDENS / name)
-    spec = Model(found, NoText(found.config.vocab_size))
+    spec = Bundle(found, NoText(found.config.vocab_size))
     model = load(GOLDENS / name, context=64, mesh=mesh_of(tp))
     settings = Settings(widths=(4,), pages=4, page_size=32, chunks=(16,))
     device = Device(model, frozenset(), spec.vocabulary, settings)

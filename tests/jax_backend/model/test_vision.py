@@ -17,7 +17,7 @@ from jax_backend.model.checkpoint import load
 from jax_backend.serving import step
 from jax_backend.serving.engine import JaxEngine
 from jax_backend.serving.executor import Settings
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.model import checkpoint
 from reference.request import Request
 from tests.goldens import GOLDENS, THAT_SEE
@@ -34,13 +34,15 @@ def test_features_are_those_of_transformers(directory: Path) -> None:
     assert np.abs(found - golden["features"]).max() <= NEAR * np.abs(golden["features"]).max()
 
 
-def asked(seeing: Model, prompt: list[int], shown: list[tuple[int, int]], **params: Any) -> Request:
+def asked(
+    seeing: Bundle, prompt: list[int], shown: list[tuple[int, int]], **params: Any
+) -> Request:
     """shown: (before which token, a number) of each image."""
     fields = {"seed": 7, "max_tokens": 6, "logprobs": 2, **params}
     return Asked(prompt, fields, "me", seeing.checkpoint.config.vision, shown).request
 
 
-def test_a_prompt_may_be_an_image_alone(seeing: Model, seeing_engine: JaxEngine) -> None:
+def test_a_prompt_may_be_an_image_alone(seeing: Bundle, seeing_engine: JaxEngine) -> None:
     """Its last row is then fed as the prompt's last token is."""
     one, other = (asked(seeing, [], [(0, number)], n=2) for number in (1, 2))
     first, second = collect(seeing_engine, [one, other])
@@ -48,7 +50,7 @@ def test_a_prompt_may_be_an_image_alone(seeing: Model, seeing_engine: JaxEngine)
     assert collect(seeing_engine, [one])[0].content == first.content
 
 
-def test_a_cache_hit_takes_the_same_images(seeing: Model, seeing_engine: JaxEngine) -> None:
+def test_a_cache_hit_takes_the_same_images(seeing: Bundle, seeing_engine: JaxEngine) -> None:
     """Only as far as they are the same: the pages of another image are others."""
     prompt = list(range(40, 0, -1))
     same = asked(seeing, prompt, [(10, 1), (12, 2), (40, 3)], prompt_cache_key="hits")
@@ -61,17 +63,17 @@ def test_a_cache_hit_takes_the_same_images(seeing: Model, seeing_engine: JaxEngi
 
 
 def test_nothing_of_an_image_is_a_number_in_a_report(
-    seeing: Model, seeing_engine: JaxEngine
+    seeing: Bundle, seeing_engine: JaxEngine
 ) -> None:
     request = asked(seeing, [5, 6, 7, 8], [(2, 1)], echo=True)
     (answer,) = collect(seeing_engine, [request])
-    assert answer.prompt is not None and answer.prompt.reports is not None
-    nothing = [i for i, report in enumerate(answer.prompt.reports) if report is None]
+    assert answer.prompt is not None and answer.prompt.prompt_logprobs is not None
+    nothing = [i for i, report in enumerate(answer.prompt.prompt_logprobs) if report is None]
     [placed] = request.images
     assert nothing == [0, *range(placed.start, placed.stop)]
 
 
-def test_an_image_for_a_model_without_eyes_is_an_error(engine: JaxEngine, seeing: Model) -> None:
+def test_an_image_for_a_model_without_eyes_is_an_error(engine: JaxEngine, seeing: Bundle) -> None:
     (answer,) = collect(engine, [asked(seeing, [5], [(0, 1)])])
     assert isinstance(answer.error, ValueError) and "text only" in str(answer.error)
 
@@ -94,7 +96,7 @@ def test_batches_of_images_that_round_differently_are_dropped(
 
 
 def test_nothing_is_compiled_for_an_image_after_the_start(
-    seeing: Model, seeing_engine: JaxEngine
+    seeing: Bundle, seeing_engine: JaxEngine
 ) -> None:
     program = seeing_engine.device.program
     functions = program.look, program.read, program.feed, step.draw, step.give
@@ -116,7 +118,7 @@ def test_images_longer_than_a_chunk_in_batches(tmp_path: Path) -> None:
     tower = TOWER | {"image_size": 56}
     text = SMALL | {"max_position_embeddings": 1024}
     with saved(3, SEEING | {"text_config": text, "vision_config": tower}) as directory:
-        spec = Model(checkpoint.load(directory), NoText(37))
+        spec = Bundle(checkpoint.load(directory), NoText(37))
         settings = Settings(
             widths=(2,), pages=40, page_size=64, chunks=(32, 128), images=(1, 2, 4), invariant=False
         )
@@ -137,7 +139,7 @@ def test_images_longer_than_a_chunk_in_batches(tmp_path: Path) -> None:
 
 
 def test_a_prompt_that_ends_with_an_image_is_looked_at_once(
-    seeing: Model, seeing_engine: JaxEngine, monkeypatch: pytest.MonkeyPatch
+    seeing: Bundle, seeing_engine: JaxEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For all of its choices."""
     device = seeing_engine.device

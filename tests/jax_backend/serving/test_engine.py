@@ -18,8 +18,8 @@ from jax_backend.model.checkpoint import load
 from jax_backend.serving import step
 from jax_backend.serving.engine import JaxEngine
 from jax_backend.serving.executor import Device, Settings
-from reference.bundle import Model
-from reference.request import End, Request, Token
+from reference.bundle import Bundle
+from reference.request import Request, RequestFinished, TokenGenerated
 from tests.jax_backend.conftest import TIGHT, TIGHT_CONTEXT, engine_of
 
 V = 48
@@ -37,7 +37,7 @@ def test_a_cache_hit_is_reported_and_changes_nothing_else(engine: JaxEngine) -> 
     assert cold.content == warm.content
 
 
-def test_a_request_that_gives_way_answers_as_if_it_had_not(spec: Model) -> None:
+def test_a_request_that_gives_way_answers_as_if_it_had_not(spec: Bundle) -> None:
     """Four choices that need nearly all the pages there are, each: the younger ones are put back,
     again and again.
     """
@@ -76,8 +76,8 @@ def test_nothing_is_compiled_after_the_start(engine: JaxEngine) -> None:
     answered = 0
     for hour in range(24):
         for _ in range(int(rng.integers(0, 4))):
-            ticket = engine.submit(any_request(rng), lambda event: None)
-            engine.abort(ticket)
+            request_id = engine.submit(any_request(rng), lambda event: None)
+            engine.abort(request_id)
         answers = collect(engine, [any_request(rng) for _ in range(1 + hour % 12)])
         assert all(answer.error is None for answer in answers)
         answered += len(answers)
@@ -117,28 +117,28 @@ def test_abort_ends_a_request_within_a_step(engine: JaxEngine) -> None:
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     started = threading.Event()
 
-    def deliver(event: Any) -> None:
+    def on_event(event: Any) -> None:
         events.put(event)
-        if isinstance(event, Token):
+        if isinstance(event, TokenGenerated):
             started.set()
 
     def rest() -> list[Any]:
         found = []
-        while not isinstance(event := events.get(timeout=20), End):
+        while not isinstance(event := events.get(timeout=20), RequestFinished):
             found.append(event)
         assert event.error is None
         return found
 
     long = request([1, 2, 3], max_tokens=3000, n=2)
     [whole] = collect(engine, [long])
-    ticket = engine.submit(long, deliver)
+    request_id = engine.submit(long, on_event)
     assert started.wait(20)
-    engine.abort(ticket, 0)
-    engine.abort(ticket)
+    engine.abort(request_id, 0)
+    engine.abort(request_id)
     before = events.qsize()
     seen = rest()
     assert len(seen) <= before + 2 * 2 and len(seen) < sum(map(len, whole.choices))
-    engine.abort(ticket)
+    engine.abort(request_id)
     assert collect(engine, [request([1])])[0].error is None
     assert engine.scheduler.pool.available == engine.scheduler.pool.count
 
@@ -147,12 +147,12 @@ def test_nothing_follows_the_end(engine: JaxEngine) -> None:
     """However early or late the abort comes."""
     for pause in range(12):
         events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        ticket = engine.submit(request(list(range(40)) * 3, max_tokens=40), events.put)
+        request_id = engine.submit(request(list(range(40)) * 3, max_tokens=40), events.put)
         threading.Event().wait(pause / 2000)
-        engine.abort(ticket)
+        engine.abort(request_id)
         collect(engine, [request([1], max_tokens=1)])
         seen = [events.get_nowait() for _ in range(events.qsize())]
-        assert [type(event) for event in seen].index(End) == len(seen) - 1
+        assert [type(event) for event in seen].index(RequestFinished) == len(seen) - 1
 
 
 def test_a_prompt_that_fills_the_context_ends_with_an_error(engine: JaxEngine) -> None:
@@ -168,7 +168,7 @@ def test_an_id_out_of_the_vocabulary_fails_its_request_alone(engine: JaxEngine, 
 
 
 def test_an_engine_that_fails_says_so_and_ends_everything(
-    spec: Model, monkeypatch: pytest.MonkeyPatch
+    spec: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = engine_of(spec, Settings(widths=(1,), pages=64, page_size=64, chunks=(8,)))
     monkeypatch.setattr(engine.device, "_feed", lambda *_: 1 / 0)
@@ -179,7 +179,7 @@ def test_an_engine_that_fails_says_so_and_ends_everything(
     engine.close()
 
 
-def test_logits_that_are_not_finite_fail_their_request_alone(spec: Model) -> None:
+def test_logits_that_are_not_finite_fail_their_request_alone(spec: Bundle) -> None:
     model = load(spec.checkpoint.directory)
     model.embed_tokens[...] = model.embed_tokens[...].at[0].set(jnp.nan)
     settings = Settings(widths=(2,), pages=64, page_size=64, chunks=(8,))
@@ -190,7 +190,7 @@ def test_logits_that_are_not_finite_fail_their_request_alone(spec: Model) -> Non
     engine.close()
 
 
-def test_a_width_that_rounds_otherwise_far_on_in_a_text_is_not_used(spec: Model) -> None:
+def test_a_width_that_rounds_otherwise_far_on_in_a_text_is_not_used(spec: Bundle) -> None:
     here = for_platform(jax.default_backend())
 
     def attend(q: jax.Array, pages: Any, tables: Any, positions: jax.Array, *rest: Any) -> Any:

@@ -11,7 +11,7 @@ from api.engine import Served
 from jax_backend.model.checkpoint import load
 from jax_backend.serving.engine import JaxEngine
 from jax_backend.serving.executor import Settings
-from reference.bundle import EMBEDDED, Model
+from reference.bundle import EMBEDDED, Bundle
 from tests.api.conftest import until
 from tests.api.sending import PATH
 
@@ -20,14 +20,14 @@ ASKED = {"model": "tiny", "prompt": "Once upon a time", "temperature": 0, "max_t
 
 
 @pytest.fixture
-def engine(model: Model) -> Iterator[JaxEngine]:
+def engine(model: Bundle) -> Iterator[JaxEngine]:
     engine = JaxEngine(load(EMBEDDED / "text"), (2,), model.vocabulary, SETTINGS)
     yield engine
     engine.close()
 
 
 @pytest.fixture
-def client(model: Model, engine: JaxEngine) -> Iterator[TestClient]:
+def client(model: Bundle, engine: JaxEngine) -> Iterator[TestClient]:
     served = Served(
         name="tiny",
         engine=engine,

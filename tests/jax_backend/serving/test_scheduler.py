@@ -138,7 +138,7 @@ class Scheduling(RuleBasedStateMachine):
             assert pool.holders[page] == 1 and page not in pool.name_of, "a row writes on its own"
             assert 0 <= row.position < self.context
         if plan.announced:
-            self.announced.append(plan.announced.job.ticket)
+            self.announced.append(plan.announced.job.request_id)
 
     def see(self, plan: Plan, drawn: list[int]) -> None:
         for row, token in zip(plan.rows, drawn, strict=True):
@@ -240,9 +240,9 @@ def test_a_prompt_that_was_read_is_found_by_its_own_principal_only() -> None:
         Device(20, 4, (16,)),
     )
     cached = []
-    for ticket, (who, key) in enumerate([("a", None), ("a", None), ("b", None), ("a", "k")]):
+    for request_id, (who, key) in enumerate([("a", None), ("a", None), ("b", None), ("a", "k")]):
         params = CompletionParams(max_tokens=1, prompt_cache_key=key)
-        s.add(ticket, Request.of(list(range(10)), params, who), print)
+        s.add(request_id, Request.of(list(range(10)), params, who), print)
         plans = run(s, device)
         cached += [p.announced.job.cached for p in plans if p.announced]
     assert cached == [0, 8, 0, 0]

@@ -22,7 +22,7 @@ from jax_backend.training.text.model import Shape, forward, initial
 from jax_backend.training.text.tokenizer import train_tokenizer
 from jax_backend.training.text.train import Recipe, train
 from reference.model import checkpoint, llama
-from reference.tokenizer.loader import load
+from reference.tokenizer.loader import load_tokenizer
 
 SMALL = Shape(
     vocab_size=420, model=16, ffn=24, heads=4, kv_heads=2, head_dim=4, layers=2, context=32
@@ -109,7 +109,7 @@ def test_the_directory_is_read_by_the_reference_and_means_the_same(
     weights = initial(SMALL, seed=1)
     export(tmp_path, SMALL, weights, tokenizer)
     model = checkpoint.load(tmp_path)
-    assert load(tmp_path).vocab_size == SMALL.vocab_size == model.config.vocab_size
+    assert load_tokenizer(tmp_path).vocab_size == SMALL.vocab_size == model.config.vocab_size
     assert model.eos_token_ids == (2,)
     rounded = {k: np.asarray(v.astype("bfloat16").astype("float32")) for k, v in weights.items()}
     tokens = np.arange(3, 23)

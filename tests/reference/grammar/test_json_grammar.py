@@ -13,7 +13,7 @@ from conformance.parity.format_strategies import chance, schema, schemas
 from reference.grammar.language.derivatives import Derivatives
 from reference.grammar.language.expressions import NOTHING, Language
 from reference.grammar.language.json_grammar import JSON_OBJECT, MOST_SPACE, canonical
-from reference.grammar.response_format import UnsupportedFormat, language_of
+from reference.grammar.response_format import UnsupportedFormat, compile_format
 from tests.support.hypothesis_budget import share
 from tests.support.jsonschema_oracle import is_instance, loads
 
@@ -32,7 +32,7 @@ VALUES = st.recursive(
 
 
 def accepting(schema: Any) -> Derivatives:
-    language = language_of(format_corpus.of_schema(schema))
+    language = compile_format(format_corpus.of_schema(schema))
     assert language is not None
     return Derivatives(language)
 

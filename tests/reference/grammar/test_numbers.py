@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reference.grammar.language.derivatives import Derivatives
 from reference.grammar.language.errors import UnsupportedFormat
 from reference.grammar.language.json_grammar import MOST_DIGITS
-from reference.grammar.response_format import language_of
+from reference.grammar.response_format import compile_format
 from tests.support.hypothesis_budget import share
 from tests.support.jsonschema_oracle import is_instance
 
@@ -73,7 +73,7 @@ def between(asked: Bounds, value: Decimal) -> bool:
 def accepting(schema: dict[str, Any]) -> Callable[[str], bool]:
     """Nothing, if it is refused because nothing is an instance."""
     try:
-        language = language_of({"type": "json_schema", "json_schema": {"schema": schema}})
+        language = compile_format({"type": "json_schema", "json_schema": {"schema": schema}})
     except UnsupportedFormat as error:
         assert "no text is an instance" in str(error)
         return lambda text: False

@@ -18,8 +18,8 @@ from reference.grammar.language.errors import RegexError, UnsupportedFormat
 from reference.grammar.language.expressions import NOTHING, Language
 from reference.grammar.language.formats import of_format
 from reference.grammar.language.json_grammar import string_of
-from reference.grammar.language.regex import LONGEST, matching
-from reference.grammar.response_format import language_of
+from reference.grammar.language.regex import LONGEST, compile_regex
+from reference.grammar.response_format import compile_format
 from tests.support.hypothesis_budget import share
 from tests.support.jsonschema_oracle import is_date_time, is_time
 
@@ -29,7 +29,7 @@ AB = ["a", "b", "[ab]"]
 
 
 def derivatives(pattern: str, *, anywhere: bool = False) -> Derivatives:
-    return Derivatives(Language(matching(pattern, anywhere=anywhere)))
+    return Derivatives(Language(compile_regex(pattern, anywhere=anywhere)))
 
 
 def everywhere(found: Callable[[re.RegexFlag], object]) -> bool:
@@ -151,9 +151,9 @@ def test_a_pattern_and_a_length(rng: Random, least: int, more: int) -> None:
     asked = {"type": "json_schema", "json_schema": {"schema": schema}}
     if not texts:
         with pytest.raises(UnsupportedFormat, match="no text is an instance"):
-            language_of(asked)
+            compile_format(asked)
         return
-    language = language_of(asked)
+    language = compile_format(asked)
     assert language is not None
     found = Derivatives(language)
     for length in range(least + more + 2):
@@ -169,9 +169,9 @@ def pattern_of(rng: Random) -> str:
 
 def test_patterns_that_are_too_much() -> None:
     with pytest.raises(RegexError, match=f"{LONGEST + 1} characters are more than {LONGEST}"):
-        matching("a" * (LONGEST + 1))
+        compile_regex("a" * (LONGEST + 1))
     with pytest.raises(RegexError, match="nested too deeply"):
-        matching("(" * 3000 + "a" + ")" * 3000)
+        compile_regex("(" * 3000 + "a" + ")" * 3000)
     assert derivatives("a" * LONGEST).accepts(b"a" * LONGEST)
 
 

@@ -12,7 +12,7 @@ from conformance.fixtures.format_corpus import Case, Refused
 from reference.grammar.language.derivatives import Derivatives
 from reference.grammar.language.expressions import NOTHING
 from reference.grammar.language.formats import FORMATS
-from reference.grammar.response_format import UnsupportedFormat, language_of
+from reference.grammar.response_format import UnsupportedFormat, compile_format
 from reference.grammar.schema.keywords import ANNOTATIONS, KEYWORDS
 from tests.support.jsonschema_oracle import is_instance
 
@@ -28,7 +28,7 @@ def named(case: Case | Refused) -> str:
 
 
 def derivatives(case: Case) -> Derivatives:
-    language = language_of(case.response_format)
+    language = compile_format(case.response_format)
     assert language is not None
     return Derivatives(language)
 
@@ -79,7 +79,7 @@ def test_what_an_accepted_text_begins_with_can_be_gone_on_with(case: Case) -> No
 @pytest.mark.parametrize("case", REFUSED, ids=named)
 def test_what_is_refused(case: Refused) -> None:
     with pytest.raises(UnsupportedFormat, match=re.escape(case.message)):
-        language_of(case.response_format)
+        compile_format(case.response_format)
 
 
 def keywords(schema: Any) -> set[str]:
@@ -106,10 +106,10 @@ def test_the_corpus_names_each_case_once() -> None:
 
 
 def test_formats_of_no_schema() -> None:
-    assert language_of(None) is None
-    assert language_of({"type": "text"}) is None
+    assert compile_format(None) is None
+    assert compile_format({"type": "text"}) is None
     with pytest.raises(UnsupportedFormat, match="the type 'xml' is not known"):
-        language_of({"type": "xml"})
+        compile_format({"type": "xml"})
 
 
 OVERLAP: list[tuple[Any, str]] = [
@@ -130,7 +130,7 @@ def test_branches_that_overlap_outside_of_what_is_accepted(branch: Any, value: s
     schema = {"oneOf": [branch, {"const": value}]}
     text = json.dumps(value, ensure_ascii=False)
     try:
-        language = language_of(format_corpus.of_schema(schema))
+        language = compile_format(format_corpus.of_schema(schema))
     except UnsupportedFormat as error:
         assert "/oneOf: branches 0 and 1 may hold together" in str(error)
         return
@@ -154,7 +154,7 @@ def test_branches_that_overlap_outside_of_what_is_accepted(branch: Any, value: s
 def test_what_json_cannot_say_is_refused(schema: Any) -> None:
     """A number like 1e400, and half of a pair: readers of JSON let both through."""
     with pytest.raises(UnsupportedFormat):
-        language_of(format_corpus.of_schema(schema))
+        compile_format(format_corpus.of_schema(schema))
 
 
 @pytest.mark.parametrize("depth", [50, 500, 5000])
@@ -165,9 +165,9 @@ def test_nested_schemas(depth: int) -> None:
         schema = {"type": "array", "items": schema}
     if depth > 60:
         with pytest.raises(UnsupportedFormat, match="nested"):
-            language_of(format_corpus.of_schema(schema))
+            compile_format(format_corpus.of_schema(schema))
     else:
-        language = language_of(format_corpus.of_schema(schema))
+        language = compile_format(format_corpus.of_schema(schema))
         assert language is not None
         text = b"[" * depth + b"null" + b"]" * depth
         assert Derivatives(language).accepts(text)

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from reference.grammar.response_format import language_of
+from reference.grammar.response_format import compile_format
 from reference.grammar.schema.keywords import KEYWORDS
 from tests.support.structured_output_fuzz import (
     Answer,
@@ -36,7 +36,7 @@ def test_answers_that_nothing_forbids_are_wrong() -> None:
 
 def test_what_is_wrong() -> None:
     asked = {"type": "regex", "regex": "(ab)+"}
-    language = language_of(asked)
+    language = compile_format(asked)
     assert language is not None
     for text, ended, fine in [(b"ab", True, True), (b"aba", True, False), (b"aba", False, True)]:
         assert (what_is_wrong(asked, language, Answer(text, ended)) is None) == fine

@@ -17,7 +17,7 @@ from conformance.parity.format_strategies import (
 )
 from reference.grammar.language.derivatives import Derivatives
 from reference.grammar.language.expressions import NOTHING, Language
-from reference.grammar.response_format import UnsupportedFormat, language_of
+from reference.grammar.response_format import UnsupportedFormat, compile_format
 from reference.grammar.token_mask import Grammar
 from reference.tokenizer.vocabulary import Vocabulary
 from tests.support.hypothesis_budget import share
@@ -69,7 +69,7 @@ def follow(rng: Random, language: Language, words: Vocabulary, ends: frozenset[i
 def test_masks_are_what_they_mean(rng: Random, seed: int) -> None:
     asked: Any = rng.choice(CASES) if rng.random() < 0.5 else response_format(rng)
     try:
-        language = language_of(asked)
+        language = compile_format(asked)
     except UnsupportedFormat:
         return
     assert language is not None
@@ -79,7 +79,7 @@ def test_masks_are_what_they_mean(rng: Random, seed: int) -> None:
 
 
 def of_regex(pattern: str) -> Language:
-    language = language_of({"type": "regex", "regex": pattern})
+    language = compile_format({"type": "regex", "regex": pattern})
     assert language is not None
     return language
 
@@ -159,7 +159,7 @@ def test_a_vocabulary_without_a_way_on() -> None:
 def test_with_every_byte_there_is_always_a_way_on(rng: Random) -> None:
     """What has been begun can be gone on with, or is whole."""
     try:
-        language = language_of(response_format(rng))
+        language = compile_format(response_format(rng))
     except UnsupportedFormat:
         return
     assert language is not None

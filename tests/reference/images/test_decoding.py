@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from reference.images import decoding
-from reference.images.decoding import ImageError, Limits
+from reference.images.decoding import ImageError, ImageLimits
 
 FOLDER = Path(__file__).parents[2] / "goldens" / "pictures"
 FILES = sorted(path for path in FOLDER.iterdir() if path.suffix != ".json")
-FEW = Limits(pixels=10_000)
+FEW = ImageLimits(pixels=10_000)
 
 
 def uri(data: bytes, kind: str = "image/png") -> str:
@@ -40,14 +40,14 @@ def png(width: int, height: int, rows: bytes = b"\0\0\0\0", *more: tuple[bytes, 
 
 
 def test_a_small_picture_is_read() -> None:
-    found = decoding.read(uri(png(1, 1, b"\0\x01\x02\x03")), FEW)
+    found = decoding.decode_image(uri(png(1, 1, b"\0\x01\x02\x03")), FEW)
     assert np.asarray(found).tolist() == [[[1, 2, 3]]]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_every_format_is_read_under_any_of_their_names(path: Path) -> None:
     for kind in "image/png", "IMAGE/JPEG", "image/jpg", "image/webp;x=y", "image/gif":
-        assert decoding.read(uri(path.read_bytes(), kind), Limits()).mode == "RGB"
+        assert decoding.decode_image(uri(path.read_bytes(), kind), ImageLimits()).mode == "RGB"
 
 
 NO_PICTURES = {
@@ -77,7 +77,7 @@ NO_PICTURES = {
 @pytest.mark.parametrize("name", NO_PICTURES)
 def test_what_is_no_picture_is_refused(name: str) -> None:
     with pytest.raises(ImageError) as error:
-        decoding.read(NO_PICTURES[name], Limits())
+        decoding.decode_image(NO_PICTURES[name], ImageLimits())
     assert 0 < len(str(error.value)) < 200 and "0x" not in str(error.value)
 
 
@@ -85,12 +85,12 @@ def test_what_is_no_picture_is_refused(name: str) -> None:
 def test_a_picture_that_is_cut_off_is_refused_or_whole(path: Path) -> None:
     """Some formats end with bytes that nobody needs."""
     data = path.read_bytes()
-    whole = np.asarray(decoding.decoded(data, Limits()))
+    whole = np.asarray(decoding.decoded(data, ImageLimits()))
     with pytest.raises(ImageError):
-        decoding.decoded(data[: len(data) // 2], Limits())
+        decoding.decoded(data[: len(data) // 2], ImageLimits())
     for missing in 1, 2, 5, 12, 13:
         try:
-            found = np.asarray(decoding.decoded(data[:-missing], Limits()))
+            found = np.asarray(decoding.decoded(data[:-missing], ImageLimits()))
         except ImageError:
             continue
         np.testing.assert_array_equal(found, whole)
@@ -123,7 +123,7 @@ def test_damage_is_refused_or_shown_and_nothing_else(path: Path, data: st.DataOb
 @given(st.text(max_size=60) | st.binary(max_size=60).map(uri))
 def test_any_text_is_refused(text: str) -> None:
     with pytest.raises(ImageError):
-        decoding.read(text, FEW)
+        decoding.decode_image(text, FEW)
 
 
 def test_the_limit_of_pixels_is_the_last_that_is_taken() -> None:
@@ -192,7 +192,7 @@ def test_a_few_bytes_do_not_fill_the_memory() -> None:
 
 def test_more_pixels_than_pillow_takes_cannot_be_asked_for() -> None:
     with pytest.raises(ValueError, match="pixels of an image: 1000000000 are more than"):
-        Limits(pixels=10**9)
+        ImageLimits(pixels=10**9)
 
 
 def test_what_pillow_itself_will_not_open_has_too_many_pixels() -> None:

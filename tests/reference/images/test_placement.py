@@ -8,19 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.images import placement
-from reference.images.decoding import ImageError, Limits
-from reference.images.placement import ImageCount, Sight, TextOnly, TooManyImages
+from reference.images.decoding import ImageError, ImageLimits
+from reference.images.placement import (
+    ImageCountMismatch,
+    ImageProcessor,
+    ImagesUnsupported,
+    TooManyImages,
+)
 from reference.images.preprocessor import Preprocessor
-from reference.request import Placed
+from reference.request import ImageSpan
 from reference.stopping import ContextLengthExceeded
 from tests.reference.images.test_decoding import png, uri
 
 TOKEN, ROWS = 9, 3
-SIGHT = Sight(
+SIGHT = ImageProcessor(
     preprocessor=Preprocessor.from_json({"size": 4, "crop_size": 4}),
     token=TOKEN,
     rows=ROWS,
-    limits=Limits(images=5, pixels=2000),
+    limits=ImageLimits(images=5, pixels=2000),
 )
 
 
@@ -30,7 +35,7 @@ def colour(value: int) -> str:
 
 def placed(prompts: list[list[int]], count: int, context: int = 100) -> list[Any]:
     data = {"image": [colour(i) for i in range(count)]}
-    return placement.place(prompts, data, SIGHT, context)
+    return placement.expand_placeholders(prompts, data, SIGHT, context)
 
 
 @given(st.lists(st.lists(st.integers(0, TOKEN), max_size=6), min_size=1, max_size=3))
@@ -60,19 +65,19 @@ def test_more_images_than_are_taken_are_refused() -> None:
     ("count", "words"), [(0, "0 images"), (1, "1 image, and"), (3, "3 images")]
 )
 def test_another_number_of_images_is_refused(count: int, words: str) -> None:
-    with pytest.raises(ImageCount, match=words):
+    with pytest.raises(ImageCountMismatch, match=words):
         placed([[TOKEN, 1], [TOKEN]], count)
 
 
 def test_no_images_for_no_placeholders_is_fine() -> None:
     for data in None, {}, {"image": []}:
-        assert placement.place([[1, 2]], data, SIGHT, 3) == [([1, 2], ())]
-        assert placement.place([[1, TOKEN]], data, None, 3) == [([1, TOKEN], ())]
+        assert placement.expand_placeholders([[1, 2]], data, SIGHT, 3) == [([1, 2], ())]
+        assert placement.expand_placeholders([[1, TOKEN]], data, None, 3) == [([1, TOKEN], ())]
 
 
 def test_a_model_that_reads_text_only_refuses_images() -> None:
-    with pytest.raises(TextOnly):
-        placement.place([[1, TOKEN]], {"image": [colour(1)]}, None, 100)
+    with pytest.raises(ImagesUnsupported):
+        placement.expand_placeholders([[1, TOKEN]], {"image": [colour(1)]}, None, 100)
 
 
 def test_an_image_counts_as_its_places_in_the_context() -> None:
@@ -84,7 +89,7 @@ def test_an_image_counts_as_its_places_in_the_context() -> None:
 def test_an_error_says_which_image() -> None:
     data = {"image": [colour(1), "data:image/png;base64,AAAA"]}
     with pytest.raises(ImageError, match=r"^data\.image\[1\]: not a whole"):
-        placement.place([[TOKEN, TOKEN]], data, SIGHT, 100)
+        placement.expand_placeholders([[TOKEN, TOKEN]], data, SIGHT, 100)
 
 
 def test_a_picture_that_would_grow_without_end_is_refused() -> None:
@@ -99,4 +104,4 @@ def test_images_are_told_apart_by_what_the_model_sees() -> None:
     one, same, other = map(SIGHT.image, (colour(7), larger, colour(8)))
     assert one.digest == same.digest != other.digest
     np.testing.assert_array_equal(one.pixels, same.pixels)
-    assert Placed(one, 0, ROWS).image is one
+    assert ImageSpan(one, 0, ROWS).image is one

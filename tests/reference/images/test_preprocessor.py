@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from reference.images import decoding
-from reference.images.decoding import Limits
+from reference.images.decoding import ImageLimits
 from reference.images.preprocessor import Preprocessor
 from reference.model.config_fields import ConfigError
 
@@ -31,7 +31,7 @@ def uri(path: Path) -> str:
 @pytest.mark.parametrize("name", GOLDENS)
 def test_pixels_are_those_of_transformers(name: str) -> None:
     config, picture = name.split("/")
-    found = decoding.read(uri(FOLDER / picture), Limits())
+    found = decoding.decode_image(uri(FOLDER / picture), ImageLimits())
     pixels = Preprocessor.from_json(CONFIGS[config]).pixels(found)
     assert pixels.shape == GOLDENS[name].shape
     np.testing.assert_allclose(pixels, GOLDENS[name], rtol=0, atol=1e-6)

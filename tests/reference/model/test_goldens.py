@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from reference import logits as l
-from reference.bundle import Model
+from reference.bundle import Bundle
 from reference.generate import generate
 from reference.logits import probabilities
 from reference.params import CompletionParams
-from reference.request import Request, Token
+from reference.request import Request, TokenGenerated
 
 GOLDENS = Path(__file__).parents[2] / "goldens"
 
@@ -41,16 +41,16 @@ def test_a_step_does_what_transformers_processor_does(name: str) -> None:
         np.testing.assert_allclose(probabilities(ours), probabilities(after), rtol=1e-5, atol=1e-12)
 
 
-def test_the_tokenizer_reads_the_hard_texts_as_transformers_does(model: Model) -> None:
+def test_the_tokenizer_reads_the_hard_texts_as_transformers_does(model: Bundle) -> None:
     goldens = json.loads((GOLDENS / "tokenizer.json").read_text())
     assert {text: model.tokenizer.encode(text) for text in goldens} == goldens
 
 
-def test_greedy_texts_are_those_of_transformers(model: Model) -> None:
+def test_greedy_texts_are_those_of_transformers(model: Bundle) -> None:
     goldens = json.loads((GOLDENS / "greedy.json").read_text())
     assert len(goldens) == 20
     for prompt, expected in goldens.items():
         ids = model.tokenizer.encode(prompt)
         params = CompletionParams(temperature=0, max_tokens=64)
         events = generate(model, Request.of(ids, params))
-        assert [e.token for e in events if isinstance(e, Token)] == expected, prompt
+        assert [e.token for e in events if isinstance(e, TokenGenerated)] == expected, prompt

@@ -18,12 +18,12 @@ from tokenizers import (
     trainers,
 )
 
-from reference.bundle import EMBEDDED, Model
+from reference.bundle import EMBEDDED, Bundle
 from reference.tokenizer.detokenizer import Detokenizer, decode, without_bos
 from reference.tokenizer.files import TokenizerError, longest
 from reference.tokenizer.hf_json import JsonTokenizer
-from reference.tokenizer.loader import load
-from reference.tokenizer.protocol import Bounded, Tokenizer
+from reference.tokenizer.loader import load_tokenizer
+from reference.tokenizer.protocol import HasMaxTokenBytes, Tokenizer
 from reference.tokenizer.sentencepiece import SentencePieceTokenizer
 from tests.support.strategies import TEXTS
 from tests.support.texts import HARD_TEXTS
@@ -85,7 +85,11 @@ def metaspace() -> JsonTokenizer:
     return JsonTokenizer(metaspace_file(), config)
 
 
-KINDS = {"embedded": lambda: load(EMBEDDED / "text"), "byte": byte_level, "metaspace": metaspace}
+KINDS = {
+    "embedded": lambda: load_tokenizer(EMBEDDED / "text"),
+    "byte": byte_level,
+    "metaspace": metaspace,
+}
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -128,7 +132,7 @@ def test_a_character_is_withheld_until_it_is_whole(tokenizer: Tokenizer) -> None
 
 
 def test_the_text_of_a_special_token_becomes_that_token() -> None:
-    t = load(EMBEDDED / "text")
+    t = load_tokenizer(EMBEDDED / "text")
     end, begin = t.encode("</s>")[1], t.bos_id
     assert end in t.special_ids and t.piece(end) == b"</s>"
     assert t.encode("a</s>b")[2] == end
@@ -138,7 +142,7 @@ def test_the_text_of_a_special_token_becomes_that_token() -> None:
     assert b.encode("x<|end|>")[-1] in b.special_ids
 
 
-def test_spaces_survive_the_border_between_prompt_and_output(model: Model) -> None:
+def test_spaces_survive_the_border_between_prompt_and_output(model: Bundle) -> None:
     t = model.tokenizer
     whole = t.encode("Once upon a time")
     for cut in range(2, len(whole)):
@@ -148,11 +152,11 @@ def test_spaces_survive_the_border_between_prompt_and_output(model: Model) -> No
 
 @given(text=TEXTS | st.text("▁ ab\u3000é", max_size=40))
 def test_no_token_stands_for_more_bytes_than_it_says(tokenizer: Tokenizer, text: str) -> None:
-    assert isinstance(tokenizer, Bounded) and tokenizer.most_bytes is not None
+    assert isinstance(tokenizer, HasMaxTokenBytes) and tokenizer.max_token_bytes is not None
     ids = without_bos(tokenizer, tokenizer.encode(text))
-    assert len(text.encode()) <= tokenizer.most_bytes * len(ids)
+    assert len(text.encode()) <= tokenizer.max_token_bytes * len(ids)
     pieces = map(tokenizer.piece, range(tokenizer.vocab_size))
-    assert tokenizer.most_bytes <= 3 * max(map(len, pieces))
+    assert tokenizer.max_token_bytes <= 3 * max(map(len, pieces))
 
 
 def test_a_space_of_a_piece_may_have_been_three_bytes() -> None:
@@ -200,24 +204,24 @@ LOSSY: dict[str, tuple[str, dict[str, Any]]] = {
 def test_a_tokenizer_that_shortens_texts_says_nothing(case: str) -> None:
     kind, change = LOSSY[case]
     spec = json.loads(byte_level_file() if kind == "byte" else metaspace_file())
-    assert JsonTokenizer(json.dumps(spec), {}).most_bytes is not None
-    assert JsonTokenizer(json.dumps(spec | change), {}).most_bytes is None
+    assert JsonTokenizer(json.dumps(spec), {}).max_token_bytes is not None
+    assert JsonTokenizer(json.dumps(spec | change), {}).max_token_bytes is None
 
 
 @pytest.mark.parametrize("path", ["byte", "metaspace"])
 def test_a_token_that_takes_the_spaces_beside_it_says_nothing(path: str) -> None:
     spec = json.loads(byte_level_file() if path == "byte" else metaspace_file())
     spec["added_tokens"][0]["rstrip"] = True
-    assert JsonTokenizer(json.dumps(spec), {}).most_bytes is None
+    assert JsonTokenizer(json.dumps(spec), {}).max_token_bytes is None
 
 
 def test_one_unknown_token_may_stand_for_any_text() -> None:
     spec = json.loads(metaspace_file())
     spec["model"]["byte_fallback"] = False
-    assert JsonTokenizer(json.dumps(spec), {}).most_bytes is None
+    assert JsonTokenizer(json.dumps(spec), {}).max_token_bytes is None
     spec = json.loads(metaspace_file())
     spec["model"]["vocab"]["no byte"] = spec["model"]["vocab"].pop("<0x41>")
-    assert JsonTokenizer(json.dumps(spec), {}).most_bytes is None
+    assert JsonTokenizer(json.dumps(spec), {}).max_token_bytes is None
     proto = sentencepiece_model.ModelProto.FromString(
         (EMBEDDED / "text" / "tokenizer.model").read_bytes()
     )
@@ -226,7 +230,7 @@ def test_one_unknown_token_may_stand_for_any_text() -> None:
         if piece.type == piece.BYTE:
             piece.type = piece.UNUSED
     unknown = SentencePieceTokenizer(proto.SerializeToString(), {})
-    assert unknown.most_bytes is None and len(unknown.encode("你好，世界" * 9)) <= 3
+    assert unknown.max_token_bytes is None and len(unknown.encode("你好，世界" * 9)) <= 3
 
 
 def write(directory: Path, name: str, content: bytes) -> Path:
@@ -251,7 +255,7 @@ def test_a_broken_file_is_refused_by_name(case: str, tmp_path: Path) -> None:
     name, content, message = BROKEN[case]
     directory = write(tmp_path, name, content) if name else tmp_path
     with pytest.raises(TokenizerError, match=message):
-        load(directory)
+        load_tokenizer(directory)
 
 
 BROKEN_CONFIGS = [
@@ -271,7 +275,7 @@ BROKEN_CONFIGS = [
 def test_a_broken_config_is_refused_by_name(text: str, name: str, tmp_path: Path) -> None:
     model = (EMBEDDED / "text" / "tokenizer.model").read_bytes()
     write(tmp_path, name, model if name == "tokenizer.model" else byte_level_file().encode())
-    load(tmp_path)
+    load_tokenizer(tmp_path)
     write(tmp_path, "tokenizer_config.json", text.encode("latin-1"))
     with pytest.raises(TokenizerError, match="tokenizer_config.json: "):
-        load(tmp_path)
+        load_tokenizer(tmp_path)
