@@ -41,8 +41,8 @@ PHRASES = {
     r"as (?:it|they) comes?": "as received; eager",
     r"but for (?:the|a|its|their|one)\b": "except for",
     r"g[ia]ves? way|giv(?:es|en|ing) way": "is preempted",
-    r"(?:is|are|was|were) no (?!longer\b|more\b|larger\b|smaller\b|greater\b|\w+er\b)\w+": "is not a",
-    r"rounds? (?:alike|differently|otherwise)": "is bitwise identical across batch sizes",
+    r"(?<!there )(?<!There )(?:is|are|was|were) no (?!longer\b|more\b|larger\b|smaller\b|greater\b|\w+er\b)\w+": "is not a",
+    r"rounds? (?:alike|otherwise)": "is bitwise identical across batch sizes",
     r"stands? (?:in|at|for|next|there|here|before|after|on)\b": "is in, is at, denotes",
     r"(?:holds?|held) \w+ against": "checks, tests",
     r"on purpose": "mutant, deliberately wrong",
@@ -119,7 +119,7 @@ def python_files(*rooms: str) -> list[str]:
 
 def vocabulary_violations(name: str) -> Iterator[str]:
     words = re.compile(r"(?<![A-Za-z])(" + "|".join(WORDS) + r")(?![A-Za-z])", re.I)
-    phrases = re.compile("|".join(rf"\b(?:{p})" for p in PHRASES), re.I)
+    phrases = re.compile("|".join(rf"(?<![A-Za-z])(?:{p})" for p in PHRASES), re.I)
     for number, line in enumerate((ROOT / name).read_text("utf-8").splitlines(), 1):
         text = ALLOWED.sub("", line)
         text = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text)  # the words of a CamelCase name
