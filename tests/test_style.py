@@ -41,12 +41,13 @@ PHRASES = {
     r"as (?:it|they) comes?": "as received; eager",
     r"but for (?:the|a|its|their|one)\b": "except for",
     r"g[ia]ves? way|giv(?:es|en|ing) way": "is preempted",
-    r"(?<!there )(?<!There )(?:is|are|was|were) no (?!longer\b|more\b|larger\b|smaller\b|greater\b|\w+er\b)\w+": "is not a",
+    r"(?<!there )(?:is|are|was|were) no (?!longer\b|more\b|\w+er\b)\w+": "is not a",
     r"rounds? (?:alike|otherwise)": "is bitwise identical across batch sizes",
     r"stands? (?:in|at|for|next|there|here|before|after|on)\b": "is in, is at, denotes",
     r"(?:holds?|held) \w+ against": "checks, tests",
     r"on purpose": "mutant, deliberately wrong",
-    r"colour|behaviour|honour|normalis|tokenis|initialis|penalis|serialis|optimis|centred": "American spelling",
+    r"colour|behaviour|honour|centred": "American spelling",
+    r"(?:normal|token|initial|penal|serial|optim)is(?:e|ing|ation)": "American spelling",
 }
 ALLOWED = re.compile(r"not[ _-]found|NotFound|FileNotFound|PackageNotFound|ModuleNotFound", re.I)
 OPENINGS = re.compile(r"(Of|What|Whether|How|Those|Where|Who|Why|Nothing|Nobody)\b")
@@ -158,14 +159,14 @@ def size_violations(name: str) -> Iterator[str]:
 
 
 def imports(name: str, modules: dict[str, str]) -> set[str]:
-    """The files that a file imports when it is loaded; TYPE_CHECKING and lazy imports are left out."""
-    found: set[str] = set()
+    """Files that a file imports when it is loaded, without TYPE_CHECKING and lazy imports."""
+    targets: set[str] = set()
     for node in tree(name).body:
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 target = modules.get(f"{node.module}.{alias.name}") or modules.get(node.module)
-                found |= {target} if target else set()
-    return found - {name}
+                targets |= {target} if target else set()
+    return targets - {name}
 
 
 def cycles(room: str) -> list[str]:
