@@ -1,7 +1,22 @@
-"""The endpoint: JSON in, JSON or server-sent events out, around any engine.
+"""The HTTP endpoint: JSON in, JSON or server-sent events out, around any engine.
 
-How a request flows: `auth` (who asks) → `body` (bytes to an object) → `wire` (an object to prompts
-and parameters, or every error at once) → `order` (token ids; what the model cannot do) → `engine`
-(token events) → `answer` (text, rows, usage) → one JSON body, or `sse`. `completions` is that
-sentence in code; `app` puts the rest around it; `__main__` alone knows which backend there is.
+A request is authenticated (`auth`), parsed and validated (`schema`, `service`), turned into token
+ids (`prepare`) and submitted to the engine (`stream`). The engine's events become text and usage
+(`response`), which is sent as one JSON body or as events (`sse`). Files, in reading order:
+
+    completions  the handler of POST /completions: every step above, in order
+    auth         API keys
+    service      the served models, admission limits, parsing of a body
+    schema       JSON bodies as pydantic models: parsing, validation, OpenAPI
+    engine       the interface of an engine; a served model
+    stream       the events of an engine as an asynchronous stream
+    prepare      from a validated body to the requests for the engine
+    response     from the engine's events to response bodies
+    sse          server-sent events
+    errors       every error as a status and a body
+    openapi      the OpenAPI document, made from the models of `schema`
+    app          the Starlette app: routes, models, health
+    server       uvicorn with a graceful shutdown
+    arguments    command-line arguments
+    __main__     the command line; the only file that knows the backends
 """

@@ -1,4 +1,4 @@
-"""The endpoint on a socket: python -m api --model DIR --served-model-name NAME"""
+"""Serve the endpoint on a socket: python -m api --model DIR --served-model-name NAME"""
 
 import argparse
 import hashlib
@@ -8,53 +8,49 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
 from api.app import create_app
-from api.arguments import check_bind, keys_of, parser
-from api.engine import Served
+from api.arguments import api_keys, build_parser, check_bind
+from api.engine import ServedModel
 from api.server import Server, listen
-from reference.bundle import load_bundle, vocabulary
-from reference.images import placement
+from reference.bundle import load_bundle, load_processor
 from reference.images.decoding import ImageLimits
-from reference.model import checkpoint
-from reference.tokenizer import loader
 
-EDGE = 2**16  # bytes
+DIGEST_BYTES = 2**16  # bytes at both ends of a file that `checkpoint_digest` reads
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0, or 2 after one line that says why nothing is served."""
-    options = parser(BACKENDS).parse_args(arguments)
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # one for each oddity of a client's picture
-    keys = keys_of(options)
+    """Run the server. Return exit status 0, or 2 after a line on stderr if it cannot start."""
+    options = build_parser(BACKENDS).parse_args(arguments)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # about oddities of the clients' images
+    keys = api_keys(options)
     try:
         check_bind(options.host, keys, options.allow_open)
-        served = BACKENDS[options.backend](options)
+        served_model = BACKENDS[options.backend](options)
     except (ValueError, OSError, ImportError) as error:
-        return refused(error)
+        return fail(error)
     try:
-        serve(options, served, keys)
+        serve(options, served_model, keys)
     except OSError as error:
-        return refused(error)
+        return fail(error)
     finally:
-        served.engine.close()
+        served_model.engine.close()
     return 0
 
 
-def refused(error: Exception) -> int:
+def fail(error: Exception) -> int:
     print(f"error: {error}", file=sys.stderr)
     return 2
 
 
-def serve(options: argparse.Namespace, served: Served, keys: list[str]) -> None:
-    """Until a signal ends it. Raises OSError if there is nothing to listen on."""
+def serve(options: argparse.Namespace, served_model: ServedModel, keys: list[str]) -> None:
+    """Serve until a signal arrives. Raises OSError if the address cannot be bound."""
     app = create_app(
-        [served],
+        [served_model],
         keys,
         max_concurrency=options.max_concurrency,
         max_logprobs=options.max_logprobs,
@@ -62,72 +58,77 @@ def serve(options: argparse.Namespace, served: Served, keys: list[str]) -> None:
         strict=options.strict,
     )
 
-    def ready(port: int) -> None:
-        print(announcement(options.host, port, served.name, options, bool(keys)), flush=True)
+    def on_ready(port: int) -> None:
+        message = startup_message(options.host, port, served_model.name, options, bool(keys))
+        print(message, flush=True)
 
-    Server(app, ready).run(listen(options.host, options.port))
+    Server(app, on_ready).run(listen(options.host, options.port))
 
 
-def reference(options: argparse.Namespace) -> Served:
-    """The executable specification. Raises ValueError or OSError for what cannot be loaded."""
+def load_reference(options: argparse.Namespace) -> ServedModel:
+    """Load a model on the executable specification. Raises ValueError or OSError."""
     from reference.engine import ReferenceEngine
 
-    model = load_bundle(options.model, options.context, limits(options))
-    return Served(
+    bundle = load_bundle(options.model, options.context, image_limits(options))
+    return ServedModel(
         name=options.served_model_name,
-        engine=ReferenceEngine(model),
-        tokenizer=model.tokenizer,
-        vocab_size=model.vocab_size,
-        context=model.context,
-        sight=model.sight,
-        build=f"reference {contents(options.model)}",
+        engine=ReferenceEngine(bundle),
+        tokenizer=bundle.tokenizer,
+        vocab_size=bundle.vocab_size,
+        context=bundle.context,
+        image_processor=bundle.image_processor,
+        build=f"reference {checkpoint_digest(options.model)}",
     )
 
 
-def jax(options: argparse.Namespace) -> Served:
-    """The same, batched and compiled. Raises ImportError too, if JAX is not installed."""
-    try:
-        from jax_backend.launch import start
-    except ImportError as error:
-        raise ImportError(f"--backend jax: {error} (it is in the extra 'jax')") from error
+def load_jax(options: argparse.Namespace) -> ServedModel:
+    """Load and compile a model on the JAX engine.
 
-    words = loader.load_tokenizer(options.model)
-    eyes = checkpoint.read_config(options.model).vision
-    sight = placement.load_image_processor(options.model, eyes, words, limits(options))
+    Raises ValueError or OSError, and ImportError if JAX is not installed.
+    """
+    try:
+        from jax_backend.launch import launch
+    except ImportError as error:
+        raise ImportError(f"--backend jax: {error} (install the extra 'jax')") from error
+
+    processor = load_processor(options.model, image_limits(options))
     with progress_bar("compiling") as progress:
-        started = start(
+        launched = launch(
             options.model,
-            partial(vocabulary, words),
+            processor.vocabulary,
             dtype=options.dtype,
             context=options.context,
             tp=options.mesh,
             slots=options.slots,
             cache_tokens=options.cache_tokens,
-            invariant=options.batch_invariant,
-            top=options.max_logprobs,
+            batch_invariant=options.batch_invariant,
+            max_logprobs=options.max_logprobs,
             progress=progress,
         )
-    return Served(
+    return ServedModel(
         name=options.served_model_name,
-        engine=started.engine,
-        tokenizer=words,
-        vocab_size=started.config.vocab_size,
-        context=started.config.max_position_embeddings,
-        sight=sight,
-        build=f"{started.build} {contents(options.model)}",
+        engine=launched.engine,
+        tokenizer=processor.tokenizer,
+        vocab_size=launched.config.vocab_size,
+        context=launched.config.max_position_embeddings,
+        image_processor=processor.image_processor,
+        build=f"{launched.build} {checkpoint_digest(options.model)}",
     )
 
 
-def limits(options: argparse.Namespace) -> ImageLimits:
+def image_limits(options: argparse.Namespace) -> ImageLimits:
     return ImageLimits(images=options.max_images, pixels=options.max_image_pixels)
 
 
-BACKENDS: dict[str, Callable[[argparse.Namespace], Served]] = {"jax": jax, "reference": reference}
+BACKENDS: dict[str, Callable[[argparse.Namespace], ServedModel]] = {
+    "jax": load_jax,
+    "reference": load_reference,
+}
 
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
-    """On the terminal, if there is one, while the block runs: a function of (what, done, total)."""
+    """Show a progress bar on a terminal. Yields the function (what, done, total) to update it."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None)
@@ -136,26 +137,29 @@ def progress_bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
         )
 
 
-def contents(directory: Path) -> str:
-    """A digest of a directory's files: of each its name, its size, and its first and last 64 KiB.
-    All of a large model would take minutes to read.
+def checkpoint_digest(directory: Path) -> str:
+    """Hash the name, the size, and the first and last 64 KiB of each file of a directory.
+
+    Hashing a whole large checkpoint would take minutes.
     """
     digest = hashlib.sha256()
     for path in sorted(p for p in directory.iterdir() if p.is_file()):
         size = path.stat().st_size
         with path.open("rb") as file:
-            first = file.read(EDGE)
-            file.seek(max(0, size - EDGE))
-            digest.update(repr((path.name, size, first, file.read(EDGE))).encode())
+            first = file.read(DIGEST_BYTES)
+            file.seek(max(0, size - DIGEST_BYTES))
+            digest.update(repr((path.name, size, first, file.read(DIGEST_BYTES))).encode())
     return digest.hexdigest()
 
 
-def announcement(host: str, port: int, name: str, options: argparse.Namespace, closed: bool) -> str:
-    """What is served where, and a command to paste."""
-    reach = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
-    base = f"http://{f'[{reach}]' if ':' in reach else reach}:{port}/v1/openai"
+def startup_message(
+    host: str, port: int, name: str, options: argparse.Namespace, needs_key: bool
+) -> str:
+    """Return the address of the endpoint, and a curl command to paste."""
+    display_host = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
+    base = f"http://{f'[{display_host}]' if ':' in display_host else display_host}:{port}/v1/openai"
     body = json.dumps({"model": name, "prompt": "Once upon a time", "max_tokens": 40})
-    key = ' -H "Authorization: Bearer $API_KEY"' if closed else ""
+    key = ' -H "Authorization: Bearer $API_KEY"' if needs_key else ""
     return (
         f"serving {name} ({options.backend}, {options.model}) at {base}/completions\n"
         f"  curl {base}/completions{key} -d {shlex.quote(body)}"

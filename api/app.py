@@ -1,4 +1,4 @@
-"""The endpoint as a Starlette app."""
+"""The endpoint as a Starlette app: routes, the list of models, and the health check."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,9 +9,9 @@ from starlette.routing import Route
 
 from api.auth import Keys
 from api.completions import Completions
-from api.engine import Served
+from api.engine import ServedModel
 from api.errors import HANDLERS, unknown_model
-from api.schema.openapi import document
+from api.openapi import document
 from api.schema.response import Health, Model, ModelList
 from api.service import Service
 
@@ -19,7 +19,7 @@ PREFIXES = ("/v1/openai", "/v1")
 
 
 def create_app(
-    served: Sequence[Served],
+    served_models: Sequence[ServedModel],
     keys: Iterable[str] = (),
     *,
     max_concurrency: int = 200,
@@ -27,22 +27,22 @@ def create_app(
     max_body_bytes: int = 16 * 2**20,
     strict: bool = False,
 ) -> Starlette:
-    """The app that serves these models to whoever has one of the keys; to everybody without keys.
+    """Create the app that serves these models to clients with one of the keys.
 
-    max_concurrency: requests in flight for each model. strict: whether unknown fields are refused.
-    `app.state.service.draining = True` turns new requests away. Raises ValueError for two models of
-    one name.
+    Without keys, no key is required. max_concurrency: requests in flight per model.
+    strict: whether unknown fields are a 422. Setting `app.state.service.draining` refuses new
+    requests. Raises ValueError if two models have the same name.
     """
     service = Service(
-        served=served,
-        keys=Keys.of(keys),
+        served_models=served_models,
+        keys=Keys.from_strings(keys),
         max_concurrency=max_concurrency,
         max_logprobs=max_logprobs,
         max_body_bytes=max_body_bytes,
         strict=strict,
     )
-    if len(service.lanes) < len(served):
-        raise ValueError("served: two models have the same name")
+    if len(service.handles) < len(served_models):
+        raise ValueError("served_models: two models have the same name")
     app = Starlette(routes=routes(service), exception_handlers=HANDLERS)
     app.router.redirect_slashes = False
     app.state.service = service
@@ -50,16 +50,16 @@ def create_app(
 
 
 def routes(service: Service) -> list[Route]:
-    """Every path. Under both prefixes the same handlers answer."""
+    """Return every route. Both prefixes have the same handlers."""
     completions = Completions(service)
-    found = [Route("/health", service_health), Route("/openapi.json", openapi)]
+    result = [Route("/health", get_health), Route("/openapi.json", get_openapi)]
     for prefix in PREFIXES:
-        found += [
+        result += [
             Route(f"{prefix}/completions", completions, methods=["POST"]),
-            Route(f"{prefix}/models", models),
-            Route(f"{prefix}/models/{{name:path}}", model),
+            Route(f"{prefix}/models", list_models),
+            Route(f"{prefix}/models/{{name:path}}", get_model),
         ]
-    return found
+    return result
 
 
 def service_of(request: Request) -> Service:
@@ -67,39 +67,39 @@ def service_of(request: Request) -> Service:
     return service
 
 
-async def models(request: Request) -> Response:
-    """GET …/models: what is served."""
+async def list_models(request: Request) -> Response:
+    """Handle GET …/models."""
     service = service_of(request)
     service.keys.principal(request.headers)
-    listed = ModelList(data=[entry(served) for served in service.served])
-    return JSONResponse(listed.model_dump())
+    cards = ModelList(data=[model_card(model) for model in service.served_models])
+    return JSONResponse(cards.model_dump())
 
 
-async def model(request: Request) -> Response:
-    """GET …/models/{name}, where a name may have slashes."""
+async def get_model(request: Request) -> Response:
+    """Handle GET …/models/{name}. A name may contain slashes."""
     service, name = service_of(request), request.path_params["name"]
     service.keys.principal(request.headers)
-    if name not in service.lanes:
+    if name not in service.handles:
         raise unknown_model(name)
-    return JSONResponse(entry(service.lanes[name].served).model_dump())
+    return JSONResponse(model_card(service.handles[name].served_model).model_dump())
 
 
-def entry(served: Served) -> Model:
-    return Model(id=served.name, created=served.created, max_model_len=served.context)
+def model_card(model: ServedModel) -> Model:
+    return Model(id=model.name, created=model.created, max_model_len=model.context)
 
 
-async def service_health(request: Request) -> Response:
-    """GET /health: 200 if new requests will be answered, else 503."""
+async def get_health(request: Request) -> Response:
+    """Handle GET /health: 200 if the server accepts requests for every model, else 503."""
     health = health_of(service_of(request))
     return JSONResponse(health.model_dump(), 200 if health.status == "ok" else 503)
 
 
 def health_of(service: Service) -> Health:
-    models = {name: "ok" if lane.healthy else "down" for name, lane in service.lanes.items()}
+    models = {name: "ok" if handle.healthy else "down" for name, handle in service.handles.items()}
     status = "draining" if service.draining else "down" if "down" in models.values() else "ok"
     return Health.model_validate({"status": status, "models": models})
 
 
-async def openapi(request: Request) -> Response:
-    """GET /openapi.json."""
+async def get_openapi(request: Request) -> Response:
+    """Handle GET /openapi.json."""
     return JSONResponse(document(service_of(request)))

@@ -1,4 +1,4 @@
-"""The command line of the endpoint."""
+"""The command-line arguments of the endpoint."""
 
 import argparse
 import ipaddress
@@ -12,91 +12,133 @@ from reference.images.decoding import ImageLimits
 DESCRIPTION = "Serve a checkpoint directory at /v1/openai/completions and /v1/completions."
 
 
-def parser(backends: Iterable[str]) -> argparse.ArgumentParser:
-    """HOST and PORT are read from the environment, and API_KEYS by `keys_of`."""
+def build_parser(backends: Iterable[str]) -> argparse.ArgumentParser:
+    """Build the parser. HOST and PORT set the defaults of their options."""
     result = argparse.ArgumentParser(prog="python -m api", description=DESCRIPTION)
     option = result.add_argument
     env = os.environ.get
     option("--backend", choices=list(backends), default="jax")
-    option("--model", type=Path, default=EMBEDDED / "text", help="a checkpoint directory")
-    option("--served-model-name", default="tiny-text", help="what requests call it")
-    option("--context", type=positive, help="most tokens of prompt and output; else the model's")
-    option("--host", default=env("HOST") or "127.0.0.1", help="also from HOST")
-    option("--port", type=port, default=env("PORT") or "8000", help="also from PORT; 0: any")
-    option("--api-key", action="append", default=[], help="repeatable; also API_KEYS, with commas")
-    option("--allow-open", action="store_true", help="no key, although other machines can ask")
-    option("--max-concurrency", type=positive, default=200, help="requests in flight")
-    option("--max-logprobs", type=natural, default=20, help="the most that `logprobs` may ask for")
-    option("--max-body-bytes", type=positive, default=16 * 2**20, help="of a request")
-    option("--max-images", type=positive, default=ImageLimits.images, help="of a request")
+    option("--model", type=Path, default=EMBEDDED / "text", help="checkpoint directory")
+    option("--served-model-name", default="tiny-text", help="model name in requests")
     option(
-        "--max-image-pixels", type=pixels, default=ImageLimits.pixels, help="of an image, as sent"
+        "--context",
+        type=positive_int,
+        help="maximum sequence length: tokens of prompt and output (default: the model's)",
     )
-    option("--strict", action="store_true", help="refuse unknown fields instead of naming them")
+    option("--host", default=env("HOST") or "127.0.0.1", help="also from $HOST")
+    option("--port", type=port, default=env("PORT") or "8000", help="also from $PORT; 0: any")
+    option(
+        "--api-key",
+        action="append",
+        default=[],
+        help="required API key; repeatable; also from $API_KEYS, comma-separated",
+    )
+    option(
+        "--allow-open",
+        action="store_true",
+        help="allow unauthenticated access on a public address",
+    )
+    option("--strict", action="store_true", help="refuse unknown fields with a 422")
+    add_limits(result)
+    add_jax_options(result)
+    return result
 
-    jax = result.add_argument_group("--backend jax")
-    option = jax.add_argument
-    option("--dtype", choices=["float32", "bfloat16"], default="float32", help="of weights, cache")
-    option("--slots", type=positive, default=8, help="choices that are decoded together")
-    option("--cache-tokens", type=positive, help="room for keys and values, in tokens")
-    option("--mesh", type=mesh, default=1, metavar="tp=N", help="share the model among N devices")
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    option("--max-concurrency", type=positive_int, default=200, help="maximum requests in flight")
+    option("--max-logprobs", type=natural_int, default=20, help="maximum value of `logprobs`")
+    option(
+        "--max-body-bytes", type=positive_int, default=16 * 2**20, help="maximum size of a request"
+    )
+    option(
+        "--max-images",
+        type=positive_int,
+        default=ImageLimits.images,
+        help="maximum images per request",
+    )
+    option(
+        "--max-image-pixels",
+        type=image_pixels,
+        default=ImageLimits.pixels,
+        help="maximum pixels of an image, before it is resized",
+    )
+
+
+def add_jax_options(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument_group("--backend jax").add_argument
+    option(
+        "--dtype",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="of the weights and the KV cache",
+    )
+    option("--slots", type=positive_int, default=8, help="maximum concurrent sequences")
+    option("--cache-tokens", type=positive_int, help="KV-cache size in tokens")
+    option(
+        "--mesh",
+        type=tensor_parallel_size,
+        default=1,
+        metavar="tp=N",
+        help="tensor-parallel size: number of devices to shard the model over",
+    )
     option(
         "--batch-invariant",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="use only batch sizes that round alike: an answer is the same to the bit, alone or in "
-        "a crowd; without it, one request alone may be faster",
+        help="batch-invariant mode: use only batch sizes whose results are bitwise identical, so "
+        "that concurrent load does not change an output; without it a single request may be faster",
     )
-    return result
 
 
-def natural(text: str) -> int:
+def natural_int(text: str) -> int:
     if (number := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {text}")
+    return number
+
+
+def positive_int(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
     return number
 
 
 def port(text: str) -> int:
     if (number := int(text)) not in range(2**16):
-        raise argparse.ArgumentTypeError(f"{text} is not in 0 … {2**16 - 1}")
+        raise argparse.ArgumentTypeError(f"must be in 0 … {2**16 - 1}, got {text}")
     return number
 
 
-def mesh(text: str) -> int:
-    """tp=8 is 8."""
+def tensor_parallel_size(text: str) -> int:
+    """Parse "tp=8" as 8."""
     name, _, count = text.partition("=")
     if name != "tp":
-        raise argparse.ArgumentTypeError(f"{text!r} is not tp=N")
-    return positive(count)
+        raise argparse.ArgumentTypeError(f"must be tp=N, got {text!r}")
+    return positive_int(count)
 
 
-def pixels(text: str) -> int:
+def image_pixels(text: str) -> int:
     try:
-        return ImageLimits(pixels=positive(text)).pixels
+        return ImageLimits(pixels=positive_int(text)).pixels
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
-    return number
-
-
-def keys_of(options: argparse.Namespace) -> list[str]:
-    """Those of the command line and those of API_KEYS."""
-    listed = os.environ.get("API_KEYS", "").split(",")
-    return [key.strip() for key in options.api_key] + [k.strip() for k in listed if k.strip()]
+def api_keys(options: argparse.Namespace) -> list[str]:
+    """Return the keys of the command line, then those of $API_KEYS."""
+    from_environment = os.environ.get("API_KEYS", "").split(",")
+    keys = [key.strip() for key in options.api_key]
+    return keys + [key.strip() for key in from_environment if key.strip()]
 
 
 def check_bind(host: str, keys: Sequence[str], allow_open: bool) -> None:
-    """Raise ValueError if whoever reaches this machine could use the endpoint."""
+    """Raise ValueError if other machines could use the endpoint without a key."""
     if "" in keys:
         raise ValueError("--api-key is empty")
     if not (is_loopback(host) or keys or allow_open):
         raise ValueError(
-            f"--host {host} is open to other machines: set --api-key (or API_KEYS), "
-            "or say --allow-open if everybody may use it"
+            f"--host {host} is reachable from other machines: set --api-key (or API_KEYS), "
+            "or --allow-open to allow unauthenticated access"
         )
 
 

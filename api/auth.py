@@ -1,4 +1,4 @@
-"""Who asks: a key in `Authorization: Bearer …` or in `xi-api-key`."""
+"""Authentication by an API key, in `Authorization: Bearer …` or in `xi-api-key`."""
 
 import hashlib
 import hmac
@@ -12,39 +12,39 @@ from starlette.exceptions import HTTPException
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys that open the endpoint, by their SHA-256 only. No keys: it is open to everybody."""
+    """The valid API keys, stored as SHA-256 digests. An empty set requires no key."""
 
     digests: tuple[bytes, ...] = ()
 
     @classmethod
-    def of(cls, keys: Iterable[str]) -> Self:
+    def from_strings(cls, keys: Iterable[str]) -> Self:
         return cls(tuple(digest(key.encode()) for key in keys))
 
     def principal(self, headers: Headers) -> str:
-        """The digest of the key that was sent; "" if the endpoint is open.
+        """Return the digest of the key in the headers; "" if no key is required.
 
-        Raises HTTPException 401 unless one of the tokens that were sent is a key.
+        Raises HTTPException 401 if the headers have no valid key.
         """
         if not self.digests:
             return ""
-        for token in tokens(headers):
-            if self.holds(given := digest(token)):
-                return given.hex()
+        for key in sent_keys(headers):
+            if self.contains(key_digest := digest(key)):
+                return key_digest.hex()
         raise HTTPException(401, "Not authenticated", {"WWW-Authenticate": "Bearer"})
 
-    def holds(self, given: bytes) -> bool:
-        """In a time that does not depend on which key it is, or how much of it is right."""
-        return any([hmac.compare_digest(known, given) for known in self.digests])
+    def contains(self, key_digest: bytes) -> bool:
+        """Return whether a key is valid, in a time that does not depend on the keys."""
+        return any([hmac.compare_digest(valid, key_digest) for valid in self.digests])
 
 
 def digest(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
 
 
-def tokens(headers: Headers) -> Iterator[bytes]:
-    """What was sent as a key, byte for byte (Starlette reads headers as Latin-1)."""
-    scheme, _, token = headers.get("authorization", "").partition(" ")
+def sent_keys(headers: Headers) -> Iterator[bytes]:
+    """Yield the keys in the headers, byte for byte (Starlette decodes headers as Latin-1)."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        yield token.strip().encode("latin-1")
+        yield key.strip().encode("latin-1")
     if "xi-api-key" in headers:
         yield headers["xi-api-key"].encode("latin-1")

@@ -1,4 +1,4 @@
-"""POST …/completions, from the first header to the last byte."""
+"""The handler of POST …/completions, from the first header to the last byte."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -10,21 +10,24 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.engine import Stream
-from api.prepare import place
-from api.response import Answer
-from api.schema.parsing import read
-from api.service import Call, Service, ignored_header
+from api.prepare import prepare
+from api.response import ResponseBuilder
+from api.schema.parsing import read_body
+from api.schema.unknown_fields import ignored_header
+from api.service import ParsedRequest, Service
 from api.sse import send_events
+from api.stream import Stream
 
-# Pictures are unpacked by few at a time: each takes memory, and text alone must not wait for them.
-PICTURES = ThreadPoolExecutor(2, "pictures")
+# Images are decoded by few threads: decoding takes memory, and text requests must not wait for it.
+IMAGE_THREADS = ThreadPoolExecutor(2, "images")
 
 
 @dataclass(frozen=True)
 class Completions:
-    """The endpoint as an ASGI app. The order of its steps is the order in which errors win: 401,
-    503 (draining), 413, 422, 404, 503 (engine), 429, 400.
+    """The endpoint as an ASGI app.
+
+    The order of its steps is the priority of errors: 401, 503 (draining), 413, 422, 404,
+    503 (engine), 429, 400.
     """
 
     service: Service
@@ -32,57 +35,64 @@ class Completions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         principal = self.service.keys.principal(request.headers)
-        self.service.admit()
+        self.service.ensure_accepting()
         try:
-            body = await read(request, self.service.max_body_bytes)
+            body = await read_body(request, self.service.max_body_bytes)
         except ClientDisconnect:
             return
-        call = await asyncio.to_thread(self.service.read, body)
-        del body
-        with call.lane.slot():
-            await while_connected(receive, answer(call, principal, scope, receive, send))
+        parsed = await asyncio.to_thread(self.service.parse_request, body)
+        with parsed.handle.admission():
+            response = respond(parsed, principal, scope, receive, send)
+            del body, parsed  # megabytes of base64: `respond` drops them when images are decoded
+            await cancel_on_disconnect(receive, response)
 
 
-async def answer(call: Call, principal: str, scope: Scope, receive: Receive, send: Send) -> None:
-    """Generate and send. Cancelled, it leaves nothing running in the engine."""
-    served, headers = call.lane.served, ignored_header(call.ignored)
-    executor = PICTURES if call.asked.data and call.asked.data.image else None
+async def respond(
+    parsed: ParsedRequest, principal: str, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Generate and send a response. Cancellation aborts the request in the engine."""
+    served_model, headers = parsed.handle.served_model, ignored_header(parsed.ignored)
+    has_images = parsed.body.data is not None and parsed.body.data.image
+    executor = IMAGE_THREADS if has_images else None
     loop = asyncio.get_running_loop()
-    order = await loop.run_in_executor(executor, place, served, call.asked, principal)
-    result = Answer(order)
-    async with Stream(served.engine, order.requests) as events:
-        if order.params.stream:
-            await send_events(send, headers, chunks(result, events))
+    prepared = await loop.run_in_executor(executor, prepare, served_model, parsed.body, principal)
+    del parsed
+    builder = ResponseBuilder(prepared)
+    async with Stream(served_model.engine, prepared.requests) as events:
+        if prepared.params.stream:
+            await send_events(send, headers, event_bodies(builder, events))
             return
-        json = await whole(result, events)
+        json = await response_body(builder, events)
     await Response(json, 200, headers, "application/json")(scope, receive, send)
 
 
-async def chunks(result: Answer, events: Stream) -> AsyncIterator[list[str]]:
-    """The JSON of the events to send, token by token."""
-    async for steps in result.follow(events):
-        yield [result.chunk(step) for step in steps]
+async def event_bodies(builder: ResponseBuilder, events: Stream) -> AsyncIterator[list[str]]:
+    """Yield the JSON of the events to send, token by token."""
+    async for updates in builder.updates(events):
+        yield [builder.event_json(update) for update in updates]
 
 
-async def whole(result: Answer, events: Stream) -> str:
-    """The JSON of the whole response. Raises ApiError."""
-    return result.whole([step async for steps in result.follow(events) for step in steps])
+async def response_body(builder: ResponseBuilder, events: Stream) -> str:
+    """Return the JSON of the whole response. Raises ApiError."""
+    batches = builder.updates(events)
+    return builder.response_json([update async for updates in batches for update in updates])
 
 
-async def while_connected(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work, or as much of it as is done when the client goes away."""
-    task, gone = asyncio.create_task(work), asyncio.create_task(disconnected(receive))
+async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+    """Run `work`, and cancel it if the client disconnects."""
+    task = asyncio.create_task(work)
+    disconnect = asyncio.create_task(wait_for_disconnect(receive))
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((task, disconnect), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             task.result()
     finally:
         task.cancel()
-        gone.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+        disconnect.cancel()
+        await asyncio.gather(task, disconnect, return_exceptions=True)
 
 
-async def disconnected(receive: Receive) -> None:
-    """Return when the client is gone. The body has been read: nothing else is to come."""
+async def wait_for_disconnect(receive: Receive) -> None:
+    """Return when the client has disconnected. The body must have been read."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,7 +1,7 @@
-"""Everything that can go wrong, as a status and a body.
+"""Every error as a status and a body.
 
-Two shapes: `{"detail": …}` for what is wrong with the request as such (401, 404, 405, 422), and
-`{"error": {message, type, param, code}}` for what this server or this model does not do.
+There are two shapes: `{"detail": …}` for an invalid request (401, 404, 405, 422), and
+`{"error": {message, type, param, code}}` for what this server or model cannot do.
 """
 
 from collections.abc import Mapping
@@ -13,31 +13,32 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ExceptionHandler
 
-from api.engine import EngineDown
+from api.stream import EngineDown
 from reference.grammar.response_format import UnsupportedFormat
 from reference.images.decoding import ImageError
 from reference.images.placement import ImageCountMismatch, ImagesUnsupported, TooManyImages
 from reference.prompt import EmptyPrompt, UnknownToken
 from reference.stopping import ContextLengthExceeded
 
-# What a model cannot do: known before it is asked.
-REFUSALS = (
-    ContextLengthExceeded,
-    EmptyPrompt,
-    ImageCountMismatch,
-    ImageError,
-    ImagesUnsupported,
-    TooManyImages,
-    UnknownToken,
-    UnsupportedFormat,
-)
-
+# The errors of a valid request that this model cannot serve, with their code and field. All are
+# raised before the request is submitted, and become a 400.
+BAD_REQUESTS: dict[type[Exception], tuple[str, str]] = {
+    ContextLengthExceeded: ("context_length_exceeded", "prompt"),
+    EmptyPrompt: ("empty_prompt", "prompt"),
+    UnknownToken: ("unknown_token", "prompt"),
+    UnsupportedFormat: ("unsupported_response_format", "response_format"),
+    ImagesUnsupported: ("text_only_model", "data"),
+    ImageCountMismatch: ("image_count_mismatch", "data"),
+    TooManyImages: ("too_many_images", "data"),
+    ImageError: ("invalid_image", "data"),
+}
+MAX_MESSAGE = 500  # characters
 RETRY_AFTER = {"Retry-After": "1"}
 
 
 @dataclass(eq=False)
 class ApiError(Exception):
-    """An `{"error": …}`. code: for programs; message: for people; param: the field at fault."""
+    """An `{"error": …}` body. code: for programs. message: for people. param: the wrong field."""
 
     status: int
     code: str
@@ -53,8 +54,8 @@ class ApiError(Exception):
 
 
 @dataclass(eq=False)
-class Invalid(Exception):
-    """A 422: every error of the body, each `{type, loc, msg, input?, ctx?}`."""
+class InvalidRequest(Exception):
+    """A 422 with every error of the body, each `{type, loc, msg, input?, ctx?}`."""
 
     detail: list[dict[str, Any]]
 
@@ -63,7 +64,7 @@ def unknown_model(name: str) -> ApiError:
     return ApiError(404, "model_not_found", f"The model {name[:100]!r} is not served here", "model")
 
 
-def too_large(limit: int) -> ApiError:
+def body_too_large(limit: int) -> ApiError:
     return ApiError(413, "body_too_large", f"The body has more than {limit} bytes")
 
 
@@ -83,36 +84,20 @@ def unavailable(code: str, message: str) -> ApiError:
     return ApiError(503, code, message, None, "service_unavailable", RETRY_AFTER)
 
 
-def internal() -> ApiError:
+def internal_error() -> ApiError:
     return ApiError(500, "internal_error", "Internal server error", None, "server_error")
 
 
-def of_engine(error: Exception) -> ApiError:
-    """What a client is told of an engine's error; its text stays in the server's log."""
-    match error:
-        case ApiError():
-            return error
-        case ContextLengthExceeded():
-            return ApiError(400, "context_length_exceeded", str(error), "prompt")
-        case EmptyPrompt():
-            return ApiError(400, "empty_prompt", str(error), "prompt")
-        case UnknownToken():
-            return ApiError(400, "unknown_token", str(error), "prompt")
-        case UnsupportedFormat():
-            message = str(error)[:500]
-            return ApiError(400, "unsupported_response_format", message, "response_format")
-        case ImagesUnsupported():
-            return ApiError(400, "text_only_model", str(error), "data")
-        case ImageCountMismatch():
-            return ApiError(400, "image_count_mismatch", str(error), "data")
-        case TooManyImages():
-            return ApiError(400, "too_many_images", str(error), "data")
-        case ImageError():
-            return ApiError(400, "invalid_image", str(error), "data")
-        case EngineDown():
-            return engine_down()
-        case _:
-            return internal()
+def to_api_error(error: Exception) -> ApiError:
+    """Convert any error of a request. The message of an unexpected error is not sent."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, EngineDown):
+        return engine_down()
+    for kind, (code, param) in BAD_REQUESTS.items():
+        if isinstance(error, kind):
+            return ApiError(400, code, str(error)[:MAX_MESSAGE], param)
+    return internal_error()
 
 
 def on_api_error(request: Request, error: Exception) -> Response:
@@ -124,8 +109,8 @@ def on_engine_down(request: Request, error: Exception) -> Response:
     return on_api_error(request, engine_down())
 
 
-def on_invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Invalid)
+def on_invalid_request(request: Request, error: Exception) -> Response:
+    assert isinstance(error, InvalidRequest)
     return JSONResponse({"detail": error.detail}, 422)
 
 
@@ -134,14 +119,14 @@ def on_http_exception(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
 
 
-def on_any_other(request: Request, error: Exception) -> Response:
-    return on_api_error(request, internal())
+def on_unhandled(request: Request, error: Exception) -> Response:
+    return on_api_error(request, internal_error())
 
 
 HANDLERS: dict[Any, ExceptionHandler] = {
     ApiError: on_api_error,
     EngineDown: on_engine_down,
-    Invalid: on_invalid,
+    InvalidRequest: on_invalid_request,
     HTTPException: on_http_exception,
-    Exception: on_any_other,
+    Exception: on_unhandled,
 }

@@ -1,27 +1,28 @@
-"""What a valid request asks of one model, and what the model cannot do."""
+"""From a validated body to the requests for the engine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from api.engine import Served
-from api.errors import REFUSALS, of_engine
+from api.engine import ServedModel
+from api.errors import BAD_REQUESTS, to_api_error
 from api.schema.request import CompletionRequest
 from reference.grammar.language.expressions import Language
 from reference.grammar.response_format import compile_format
-from reference.images.placement import expand_placeholders as place_images
-from reference.images.placement import reject_images
+from reference.images.placement import expand_placeholders
 from reference.params import CompletionParams
 from reference.prompt import prompt_ids
 from reference.request import ImageSpan, Request
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
-    """prompts: as they were sent. ids: their tokens, as the model reads them, and images: where
-    those of each prompt stand. language: what the answers must be.
+class PreparedRequest:
+    """A request for one model, tokenized, with decoded images.
+
+    prompts: as received. ids: the token ids of each prompt, with expanded image placeholders.
+    images: the image spans of each prompt. language: the outputs that `response_format` allows.
     """
 
-    served: Served
+    served_model: ServedModel
     params: CompletionParams
     prompts: Sequence[str | list[int]]
     ids: Sequence[list[int]]
@@ -31,36 +32,38 @@ class Order:
 
     @property
     def requests(self) -> list[Request]:
-        """One for each prompt, which is answered as it would be alone. Without a seed each draws
-        its own.
-        """
+        """One independent request per prompt. Without a seed each draws its own."""
         return [
             Request.of(ids, self.params, self.principal, self.language, images)
             for ids, images in zip(self.ids, self.images, strict=True)
         ]
 
 
-def place(served: Served, asked: CompletionRequest, principal: str) -> Order:
-    """Raises ApiError 400 for what this model cannot do."""
-    params, prompts = asked.params(), asked.prompts()
+def prepare(served_model: ServedModel, body: CompletionRequest, principal: str) -> PreparedRequest:
+    """Tokenize the prompts, decode the images and compile the response format.
+
+    Raises ApiError 400 if this model cannot serve the request. The result does not keep the
+    base64 of the images.
+    """
+    params, prompts = body.params(), body.prompts()
+    context = served_model.context
     try:
-        if served.sight is None:
-            reject_images(params.data)
         language = compile_format(params.response_format)
-        as_sent = [
-            prompt_ids(served.tokenizer, prompt, served.vocab_size, served.context)
+        tokenized = [
+            prompt_ids(served_model.tokenizer, prompt, served_model.vocab_size, context)
             for prompt in prompts
         ]
-        placed = place_images(as_sent, params.data, served.sight, served.context)
-    except REFUSALS as error:
-        raise of_engine(error) from error
-    asked.data = None  # nobody needs megabytes of base64 while the answer is generated
-    return Order(
-        served=served,
+        expanded = expand_placeholders(
+            tokenized, params.data, served_model.image_processor, context
+        )
+    except tuple(BAD_REQUESTS) as error:
+        raise to_api_error(error) from error
+    return PreparedRequest(
+        served_model=served_model,
         params=replace(params, data=None),
         prompts=prompts,
-        ids=[ids for ids, _ in placed],
-        images=[images for _, images in placed],
+        ids=[ids for ids, _ in expanded],
+        images=[images for _, images in expanded],
         principal=principal,
         language=language,
     )

@@ -1,4 +1,4 @@
-"""From an engine's events to what is sent: the same steps, whether they are streamed or not."""
+"""From the engine's events to response bodies. Streamed or not, the updates are the same."""
 
 import time
 import uuid
@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.engine import EngineDown, Stream
-from api.errors import ApiError, engine_down, of_engine
-from api.prepare import Order
+from api.errors import ApiError, engine_down, to_api_error
+from api.prepare import PreparedRequest
 from api.schema.response import (
     Choice,
     Chunk,
@@ -17,47 +16,49 @@ from api.schema.response import (
     PromptTokensDetails,
     Usage,
 )
+from api.stream import EngineDown, Stream
 from reference.output_text import LogprobsEntry, TextDelta, echo, prompt_text, start_choice
 from reference.request import Event, PromptProcessed, RequestFinished, TokenGenerated
 
 
 @dataclass(frozen=True)
-class Step:
-    """What one event adds to one choice. usage: up to here. last: whether nothing follows."""
+class ChoiceUpdate:
+    """The effect of one event on one choice. usage: so far. is_last: no update follows."""
 
     index: int
     delta: TextDelta
     usage: Usage
-    last: bool
+    is_last: bool
 
     @property
-    def silent(self) -> bool:
+    def is_empty(self) -> bool:
         delta = self.delta
         return not delta.text and not delta.entries and delta.finish_reason is None
 
 
-class Answer:
-    """The answer to one request. Choice i of prompt p has the index p · n + i."""
+class ResponseBuilder:
+    """The response to one request. Choice i of prompt p has the index p · n + i."""
 
-    def __init__(self, order: Order) -> None:
-        self.order = order
+    def __init__(self, prepared: PreparedRequest) -> None:
+        self.prepared = prepared
         self.id = f"cmpl-{uuid.uuid4().hex}"
         self.created = int(time.time())
-        self._texts = [self._text(p) for p in range(len(order.ids))]
+        self._prompt_texts = [self._prompt_text(p) for p in range(len(prepared.ids))]
         self._choices = [
-            start_choice(order.served.tokenizer, order.params, ids, text)
-            for ids, text in zip(order.ids, self._texts, strict=True)
-            for _ in range(order.params.n)
+            start_choice(prepared.served_model.tokenizer, prepared.params, ids, text)
+            for ids, text in zip(prepared.ids, self._prompt_texts, strict=True)
+            for _ in range(prepared.params.n)
         ]
-        self._open = len(self._choices)
-        self._prompt_tokens = sum(map(len, order.ids))
+        self._unfinished = len(self._choices)
+        self._prompt_tokens = sum(map(len, prepared.ids))
         self._completion_tokens = 0
         self._cached_tokens = 0
 
-    def _text(self, p: int) -> str:
-        """The text of a prompt, if anybody will see it."""
-        order = self.order
-        return prompt_text(order.served.tokenizer, order.prompts[p]) if order.params.echo else ""
+    def _prompt_text(self, p: int) -> str:
+        """Return the text of prompt `p`; "" if it is not echoed."""
+        if not self.prepared.params.echo:
+            return ""
+        return prompt_text(self.prepared.served_model.tokenizer, self.prepared.prompts[p])
 
     @property
     def usage(self) -> Usage:
@@ -68,95 +69,105 @@ class Answer:
             prompt_tokens_details=PromptTokensDetails(cached_tokens=self._cached_tokens),
         )
 
-    async def follow(self, events: Stream) -> AsyncIterator[list[Step]]:
-        """The steps of each token; those of a prompt come with the first token after it, for until
-        then an error may still be the whole answer.
+    async def updates(self, events: Stream) -> AsyncIterator[list[ChoiceUpdate]]:
+        """Yield the updates of each token, until the last choice has finished.
 
-        Ends with the last choice. Raises ApiError, or EngineDown if the engine ends before that.
+        The updates of a prompt wait for the first token: until then an error can still be the whole
+        response. Raises ApiError, or EngineDown if the engine stops before the last choice.
         """
-        steps: list[Step] = []
+        pending: list[ChoiceUpdate] = []
         async for p, event in events:
-            steps += (new := self.take(p, event))
+            new = self.on_event(p, event)
+            pending += new
             if not isinstance(event, TokenGenerated):
                 continue
-            if event.finish_reason is None and any(step.delta.finish_reason for step in new):
-                events.abort(p, event.choice)  # a stop string: the engine knows nothing of it
-            yield [step for step in steps if not step.silent]
-            steps = []
-            if not self._open:
+            if event.finish_reason is None and any(u.delta.finish_reason for u in new):
+                events.abort(p, event.choice)  # a stop string, which the engine does not know of
+            yield [update for update in pending if not update.is_empty]
+            pending = []
+            if not self._unfinished:
                 return
         raise EngineDown
 
-    def take(self, p: int, event: Event) -> list[Step]:
-        """The steps of one event of prompt `p`. What comes after the end of a choice is ignored."""
+    def on_event(self, p: int, event: Event) -> list[ChoiceUpdate]:
+        """Return the updates of one event of prompt `p`. Events of finished choices are ignored."""
         match event:
             case PromptProcessed():
-                return self._read(p, event)
+                return self._on_prompt(p, event)
             case TokenGenerated():
-                return self._grow(p, event)
+                return self._on_token(p, event)
             case RequestFinished(error=Exception() as error):
-                raise self._told(error) from error
+                raise self._to_api_error(error) from error
         return []
 
-    def _told(self, error: Exception) -> ApiError:
-        """What the client is told. Whatever ended the engine has ended its requests with it, and
-        another server may still answer them.
+    def _to_api_error(self, error: Exception) -> ApiError:
+        """Convert an error of the engine; any error of a closed engine is a 503, so that the client
+        retries on another server.
         """
-        return of_engine(error) if self.order.served.engine.stats().healthy else engine_down()
+        healthy = self.prepared.served_model.engine.stats().healthy
+        return to_api_error(error) if healthy else engine_down()
 
-    def _read(self, p: int, event: PromptProcessed) -> list[Step]:
+    def _on_prompt(self, p: int, event: PromptProcessed) -> list[ChoiceUpdate]:
         self._cached_tokens += event.cached_tokens
-        if not self.order.params.echo:
+        prepared, n = self.prepared, self.prepared.params.n
+        if not prepared.params.echo:
             return []
-        order, n = self.order, self.order.params.n
-        tokenizer, ids = order.served.tokenizer, order.ids[p]
-        images = order.images[p]
-        delta = echo(tokenizer, order.params, ids, self._texts[p], event.prompt_logprobs, images)
-        return [Step(p * n + i, delta, self.usage, False) for i in range(n)]
+        delta = echo(
+            prepared.served_model.tokenizer,
+            prepared.params,
+            prepared.ids[p],
+            self._prompt_texts[p],
+            event.prompt_logprobs,
+            prepared.images[p],
+        )
+        return [ChoiceUpdate(p * n + i, delta, self.usage, False) for i in range(n)]
 
-    def _grow(self, p: int, event: TokenGenerated) -> list[Step]:
-        index = p * self.order.params.n + event.choice
+    def _on_token(self, p: int, event: TokenGenerated) -> list[ChoiceUpdate]:
+        index = p * self.prepared.params.n + event.choice
         choice = self._choices[index]
         if choice.finished:
             return []
         delta = choice.push(event)
         self._completion_tokens += 1
-        self._open -= choice.finished
-        return [Step(index, delta, self.usage, self._open == 0)]
+        self._unfinished -= choice.finished
+        return [ChoiceUpdate(index, delta, self.usage, self._unfinished == 0)]
 
-    def chunk(self, step: Step) -> str:
-        """The JSON of one event."""
-        options = self.order.params.stream_options or {}
-        shown = step.last and options.get("include_usage", True)
-        usage = {"usage": step.usage} if shown or options.get("continuous_usage_stats") else {}
-        body = {"choices": [self._choice(step.index, [step.delta])]} | usage
+    def event_json(self, update: ChoiceUpdate) -> str:
+        """Return the JSON of one event of a stream."""
+        options = self.prepared.params.stream_options or {}
+        final_usage = update.is_last and options.get("include_usage", True)
+        has_usage = final_usage or options.get("continuous_usage_stats")
+        usage = {"usage": update.usage} if has_usage else {}
+        body = {"choices": [self._choice(update.index, [update.delta])]} | usage
         return Chunk.model_validate(self._head() | body).model_dump_json(exclude_unset=True)
 
-    def whole(self, steps: Iterable[Step]) -> str:
-        """The JSON of a whole response."""
+    def response_json(self, updates: Iterable[ChoiceUpdate]) -> str:
+        """Return the JSON of a whole response."""
         deltas: list[list[TextDelta]] = [[] for _ in self._choices]
-        for step in steps:
-            deltas[step.index].append(step.delta)
+        for update in updates:
+            deltas[update.index].append(update.delta)
         choices = [self._choice(i, ds) for i, ds in enumerate(deltas)]
         body = {"choices": choices, "usage": self.usage}
         return Completion.model_validate(self._head() | body).model_dump_json()
 
     def _head(self) -> dict[str, Any]:
+        """Return the fields that are the same in every event."""
         return {
             "id": self.id,
             "object": "text_completion",
             "created": self.created,
-            "model": self.order.served.name,
-            "system_fingerprint": self.order.served.fingerprint,
+            "model": self.prepared.served_model.name,
+            "system_fingerprint": self.prepared.served_model.fingerprint,
         }
 
     def _choice(self, index: int, deltas: Sequence[TextDelta]) -> Choice:
-        asked = self.order.params.logprobs is not None
+        has_logprobs = self.prepared.params.logprobs is not None
+        entries = [entry for delta in deltas for entry in delta.entries]
         return Choice.model_validate(
             {
                 "index": index,
                 "text": "".join(delta.text for delta in deltas),
-                "logprobs": logprobs([e for d in deltas for e in d.entries]) if asked else None,
+                "logprobs": logprobs(entries) if has_logprobs else None,
                 "finish_reason": deltas[-1].finish_reason,
                 "stop_reason": deltas[-1].stop_reason,
             }

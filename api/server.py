@@ -1,6 +1,8 @@
-"""uvicorn, with a gentle end: on SIGTERM or SIGINT new requests get 503 and those that run are
-finished. At a deadline, or on a second signal, the engines are closed: whatever still runs ends
-with an error, which is sent as any other is.
+"""uvicorn with a graceful shutdown.
+
+On SIGTERM or SIGINT the server drains: new requests get a 503, and requests in flight are finished.
+After DRAIN_TIMEOUT, or on a second signal, the engines are closed: each remaining request ends with
+an error, which is sent like any other error.
 """
 
 import socket
@@ -14,59 +16,66 @@ from starlette.applications import Starlette
 
 from api.service import Service
 
-DRAIN_SECONDS = 30.0
-CLOSE_SECONDS = 5
+DRAIN_TIMEOUT = 30.0  # seconds
+CLOSE_TIMEOUT = 5  # seconds
 
 
 class Server(uvicorn.Server):
-    """ready: called with the port once it is listening."""
+    """A uvicorn server that drains. on_ready: called with the port once the server is listening."""
 
-    def __init__(self, app: Starlette, ready: Callable[[int], None]) -> None:
+    def __init__(self, app: Starlette, on_ready: Callable[[int], None]) -> None:
         config = uvicorn.Config(
             app,
             log_level="warning",
             access_log=False,
             lifespan="off",
             ws="none",
-            timeout_graceful_shutdown=CLOSE_SECONDS,
+            timeout_graceful_shutdown=CLOSE_TIMEOUT,
         )
         super().__init__(config)
         self._service: Service = app.state.service
-        self._ready = ready
+        self._on_ready = on_ready
         self._deadline: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._ready(self.servers[0].sockets[0].getsockname()[1])
+        self._on_ready(self.servers[0].sockets[0].getsockname()[1])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """uvicorn would send the signal again when all is done, and the process would die of it."""
-        patience = 0.0 if self._service.draining else DRAIN_SECONDS
+        """Begin to drain; on a second signal, stop now.
+
+        uvicorn's own handler would raise the signal again at the end, and kill the process.
+        """
+        timeout = 0.0 if self._service.draining else DRAIN_TIMEOUT
         self._service.draining = True
-        self._deadline = time.monotonic() + patience
+        self._deadline = time.monotonic() + timeout
 
     async def on_tick(self, counter: int) -> bool:
         if self._deadline is not None:
-            late = time.monotonic() >= self._deadline
-            if late:
+            timed_out = time.monotonic() >= self._deadline
+            if timed_out:
                 self._close_engines()
-            self.should_exit |= late or self._service.in_flight == 0
+            self.should_exit |= timed_out or self._service.in_flight == 0
         return await super().on_tick(counter)
 
     def _close_engines(self) -> None:
-        """On other threads: an engine may take a while, and here the errors are sent meanwhile (for
-        that uvicorn leaves CLOSE_SECONDS).
+        """Close the engines on other threads.
+
+        Closing may take a while, and this thread must send the errors meanwhile, for which uvicorn
+        leaves CLOSE_TIMEOUT.
         """
-        for served in self._service.served:
-            threading.Thread(target=served.engine.close, daemon=True).start()
+        for model in self._service.served_models:
+            threading.Thread(target=model.engine.close, daemon=True).start()
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
-    """A socket on each address of a host, all on one port. Raises OSError if one is taken."""
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    """Bind a socket on each address of a host, all on one port. Raises OSError if one is taken."""
+    addresses = socket.getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
     sockets: list[socket.socket] = []
-    for family, _, _, _, address in dict.fromkeys(found):
-        place = (address[0], port, *address[2:])
-        sockets.append(socket.create_server(place, family=family))
+    for family, _, _, _, address in dict.fromkeys(addresses):
+        # Port 0 is any free port: the first socket chooses it for all.
+        sockets.append(socket.create_server((address[0], port, *address[2:]), family=family))
         port = port or sockets[0].getsockname()[1]
     return sockets

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Send
 
-from api.errors import of_engine
+from api.errors import to_api_error
 
 logger = logging.getLogger(__name__)
 
@@ -21,40 +21,41 @@ HEADERS = {
 }
 
 
-def frame(data: str) -> bytes:
-    """One event. JSON has no line breaks, so one line is enough."""
+def format_event(data: str) -> bytes:
+    """Return the bytes of one event. JSON has no line breaks, so one `data:` line is enough."""
     return f"data: {data}\n\n".encode()
 
 
-DONE = frame("[DONE]")
+DONE = format_event("[DONE]")
 
 
 async def send_events(
     send: Send, headers: Mapping[str, str], events: AsyncIterator[list[str]]
 ) -> None:
-    """Send each list of events as it comes, then `[DONE]`.
+    """Send each list of events when it is ready, then `[DONE]`.
 
-    An error before the first list is raised: the response has not begun, and may have the status
-    of the error. A later one is sent as the last event.
+    An error before the first list is raised: the response has not begun and can have the status
+    of the error. A later error is sent as the last event.
     """
     first = await anext(events)
-    await send(start(headers))
+    await send(response_start(headers))
     try:
-        await send(part(first))
-        async for more in events:
-            if more:
-                await send(part(more))
+        await send(body_part(first))
+        async for batch in events:
+            if batch:
+                await send(body_part(batch))
     except Exception as error:
-        logger.warning("a stream was cut short", exc_info=of_engine(error).status == 500)
-        await send(part([json.dumps(of_engine(error).body)]))
+        api_error = to_api_error(error)
+        logger.warning("a stream ended with an error", exc_info=api_error.status == 500)
+        await send(body_part([json.dumps(api_error.body)]))
     await send({"type": "http.response.body", "body": DONE, "more_body": False})
 
 
-def start(headers: Mapping[str, str]) -> Message:
+def response_start(headers: Mapping[str, str]) -> Message:
     raw = MutableHeaders(headers={**HEADERS, **headers}).raw
     return {"type": "http.response.start", "status": 200, "headers": raw}
 
 
-def part(events: list[str]) -> Message:
-    body = b"".join(frame(event) for event in events)
+def body_part(events: list[str]) -> Message:
+    body = b"".join(format_event(event) for event in events)
     return {"type": "http.response.body", "body": body, "more_body": True}

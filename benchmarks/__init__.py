@@ -1,1 +1,18 @@
-"""How fast this is, beside what it could be: ratios, measured in one run."""
+"""Benchmarks: ratios to other engines, to a hand-written loop and to the roofline, in one run.
+
+The files, in reading order:
+
+    __main__           this engine compared with llama.cpp and transformers
+    workers/           one process per engine
+    shapes             models of real shapes with random weights
+    checkpoint         the same as a checkpoint directory
+    roofline           memory bandwidth and arithmetic throughput of this machine
+    decoding           this engine compared with `decode_baseline`
+    decode_baseline    a hand-written JAX decode loop
+    steps              the parts of a decode step
+    http               completions servers under load
+    tpu                large models compiled ahead of time for TPUs: docs/tpu.md
+    plot               throughput against the number of streams
+
+Results are in results.md; what was tried, in notes.md.
+"""

@@ -1,4 +1,4 @@
-"""A checkpoint of a real shape with random weights, for every engine to read."""
+"""A checkpoint of a real shape with random weights, for all engines."""
 
 import json
 import shutil
@@ -21,8 +21,8 @@ TOKENIZER = ("tokenizer.model", "tokenizer_config.json", "special_tokens_map.jso
 
 
 def write(directory: Path, shape: str, precision: str = "float32") -> None:
-    """Into a directory, unless it is there: normal, of a scale that keeps activations near 1, with
-    the embedded model's tokenizer. A file for each layer, and one for the rest.
+    """Write a checkpoint, unless it exists: normal weights, scaled to keep activations near 1, and
+    the embedded model's tokenizer. One file per layer, and one for the rest.
     """
     if (directory / INDEX).exists():
         return
@@ -33,7 +33,7 @@ def write(directory: Path, shape: str, precision: str = "float32") -> None:
         "max_position_embeddings": CONTEXT,
         "torch_dtype": precision,
         "bos_token_id": 1,
-        "eos_token_id": None,  # no text ends by chance
+        "eos_token_id": None,  # no sequence ends at random
     }
     (directory / "config.json").write_text(json.dumps(fields, indent=2) + "\n")
     parts: dict[str, list[tuple[str, tuple[int, ...]]]] = defaultdict(list)
@@ -41,26 +41,26 @@ def write(directory: Path, shape: str, precision: str = "float32") -> None:
         layer = name.split(".")[2] if ".layers." in name else "rest"
         parts[f"model-{layer}.safetensors"].append((name, size))
     with ThreadPoolExecutor(THREADS) as pool:
-        made = [
+        written = [
             pool.submit(write_part, directory / file, tensors, precision, seed)
             for seed, (file, tensors) in enumerate(parts.items())
         ]
-        total = sum(part.result() for part in made)
-    places = {name: file for file, tensors in parts.items() for name, _ in tensors}
-    index = {"metadata": {"total_size": total}, "weight_map": places}
+        total = sum(part.result() for part in written)
+    weight_map = {name: file for file, tensors in parts.items() for name, _ in tensors}
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     (directory / INDEX).write_text(json.dumps(index, indent=2) + "\n")
 
 
 def write_part(
     file: Path, tensors: list[tuple[str, tuple[int, ...]]], precision: str, seed: int
 ) -> int:
-    """One file. Returns how many bytes its tensors have."""
-    rng, found = np.random.default_rng(seed), {}
+    """Write one file. Return the size of its tensors in bytes."""
+    rng, arrays = np.random.default_rng(seed), {}
     for name, size in tensors:
         values = np.ones(size, np.float32)
         if len(size) > 1:
             values = rng.standard_normal(size, np.float32)
             values /= np.float32(np.sqrt(size[-1]))
-        found[name] = values.astype(precision)
-    save_file(found, file, metadata={"format": "pt"})
-    return sum(values.nbytes for values in found.values())
+        arrays[name] = values.astype(precision)
+    save_file(arrays, file, metadata={"format": "pt"})
+    return sum(values.nbytes for values in arrays.values())

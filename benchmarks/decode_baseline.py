@@ -1,8 +1,8 @@
-"""A decoding loop in JAX with nothing around it: what an engine is measured against.
+"""A hand-written JAX decode loop: the baseline that the engine is compared with.
 
-One batch of a fixed size that starts and ends together, greedy, a contiguous cache, layers
-unrolled, weights as the checkpoints have them, (out, in). No pages, no sampling, no requests; the
-loop itself only enqueues steps.
+One batch of a fixed size that starts and ends together, greedy, a contiguous KV cache, unrolled
+layers, weights in the layout of the checkpoints, (out, in). No pages, no sampling, no requests. The
+loop only enqueues steps.
 """
 
 import time
@@ -24,7 +24,7 @@ def run(config: LlamaConfig, weights: Weights, token: Any, position: Any, caches
 
 
 def loop(config: LlamaConfig, weights: Weights, streams: int, steps: int, start: int) -> float:
-    """Seconds per step of `streams` sequences, from position `start` on."""
+    """Return the seconds per step of `streams` sequences, from position `start` on."""
     shape = (streams, config.num_key_value_heads, start + steps + 1, config.head_dim)
     caches = [(jnp.zeros(shape), jnp.zeros(shape)) for _ in range(config.num_hidden_layers)]
     token = jnp.arange(streams, dtype=jnp.int32)
@@ -40,6 +40,7 @@ def loop(config: LlamaConfig, weights: Weights, streams: int, steps: int, start:
 def step(
     config: LlamaConfig, weights: Weights, token: jax.Array, position: jax.Array, caches: list[Any]
 ) -> tuple[jax.Array, list[Any]]:
+    """Return the next token of each sequence, and the updated caches."""
     B, H = len(token), config.head_dim
     x = weights["embed_tokens"][token]
     frequency = config.rope.theta ** (-np.arange(0, H, 2, dtype=np.float32) / H)
@@ -60,8 +61,8 @@ def step(
         written.append((k_cache, v_cache))
         q = q.reshape(B, k.shape[1], -1, H)
         scores = jnp.einsum("bkgh,bksh->bkgs", q, k_cache) * H**-0.5
-        seen = jnp.arange(k_cache.shape[2]) <= position
-        attended = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=-1)
+        causal = jnp.arange(k_cache.shape[2]) <= position
+        attended = jax.nn.softmax(jnp.where(causal, scores, -jnp.inf), axis=-1)
         out = jnp.einsum("bkgs,bksh->bkgh", attended, v_cache).reshape(B, -1)
         x = x + product(out, layer["o_proj"])
         y = norm(x, layer["post_attention_layernorm"], config)
@@ -76,7 +77,7 @@ def norm(x: jax.Array, weight: jax.Array, config: LlamaConfig) -> jax.Array:
 
 
 def product(x: jax.Array, weight: jax.Array) -> jax.Array:
-    """The fastest formulation on a CPU, for one row and for several."""
+    """Multiply, in the formulation that is fastest on a CPU for one row and for several."""
     if len(x) == 1:
         return jax.lax.dot_general(x, weight, (((1,), (1,)), ((), ())))
     columns = jax.lax.optimization_barrier(x.T)

@@ -1,4 +1,4 @@
-"""The engine beside a bare loop of the same shape, in turns, in one run.
+"""Compare the engine with a hand-written decode loop of the same shape, in interleaved runs.
 
 python -m benchmarks.decoding [--shape 134M] [--streams 1 8] [--repeats 15] [--variant]
 """
@@ -17,7 +17,7 @@ from benchmarks.decode_baseline import Weights, loop
 from benchmarks.shapes import SHAPES, config, random_model, vocabulary
 from jax_backend.model.llama import Llama
 from jax_backend.serving.engine import JaxEngine
-from jax_backend.serving.executor import Settings
+from jax_backend.serving.settings import Settings
 from reference.grammar.response_format import compile_format
 from reference.params import CompletionParams
 from reference.request import Event, Request, RequestFinished, TokenGenerated
@@ -49,14 +49,14 @@ RECORDS = {
 }
 OBJECT = SAMPLED | {"response_format": {"type": "json_object"}}
 SCHEMA = SAMPLED | {"response_format": {"type": "json_schema", "json_schema": {"schema": RECORDS}}}
-WAYS = {
+VARIANTS = {
     "greedy": GREEDY,
     "sampled": SAMPLED,
     "everything": EVERYTHING,
     "json_object": OBJECT,
     "json_schema": SCHEMA,
 }
-END = 0  # of a text
+EOS = 0
 PROMPT = 32
 
 
@@ -64,42 +64,45 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", choices=SHAPES, default="134M")
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--widths", type=int, nargs="+", default=[1, 2, 4, 8])
-    parser.add_argument("--variant", action="store_true", help="use every width")
+    parser.add_argument(
+        "--widths", type=int, nargs="+", default=[1, 2, 4, 8], help="compiled batch sizes"
+    )
+    parser.add_argument("--variant", action="store_true", help="use all batch sizes")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--tokens", type=int, default=64)
     options = parser.parse_args()
     shape = config(options.shape)
     model = random_model(shape, jnp.dtype(jnp.float32))
-    weights = by_name(model)
-    settings = Settings(widths=tuple(options.widths), invariant=not options.variant)
-    engine = JaxEngine(model, (END,), vocabulary(shape.vocab_size), settings)
-    print(f"{options.shape}, float32, {jax.devices()[0].device_kind}, {engine.device.widths=}")
+    weights = unfused_weights(model)
+    settings = Settings(batch_sizes=tuple(options.widths), batch_invariant=not options.variant)
+    engine = JaxEngine(model, (EOS,), vocabulary(shape.vocab_size), settings)
+    kind, batch_sizes = jax.devices()[0].device_kind, engine.executor.batch_sizes
+    print(f"{options.shape}, float32, {kind}, batch sizes {batch_sizes}")
     for streams in options.streams:
-        bare: list[float] = []
-        ours: dict[str, list[float]] = {name: [] for name in WAYS}
+        baseline: list[float] = []
+        rates: dict[str, list[float]] = {name: [] for name in VARIANTS}
         for _ in range(options.repeats):
-            bare.append(streams / loop(shape, weights, streams, options.tokens, PROMPT))
-            for name, params in WAYS.items():
-                ours[name].append(rate(engine, streams, options.tokens, params))
-        print(f"{streams} streams: bare loop {statistics.median(bare):7.1f} tokens/s")
-        for name, rates in ours.items():
-            beside = f"{ratio(rates, bare)} of the loop"
+            seconds = loop(shape, weights, streams, options.tokens, PROMPT)
+            baseline.append(streams / seconds)
+            for name, params in VARIANTS.items():
+                rates[name].append(rate(engine, streams, options.tokens, params))
+        print(f"{streams} streams: decode loop {statistics.median(baseline):7.1f} tokens/s")
+        for name, values in rates.items():
+            ratios = f"{ratio(values, baseline)} of the loop"
             if name.startswith("json"):
-                beside += f", {ratio(rates, ours['sampled'])} of sampled text"
-            print(f"  {name:11} {statistics.median(rates):7.1f} tokens/s, {beside}")
+                ratios += f", {ratio(values, rates['sampled'])} of sampled text"
+            print(f"  {name:11} {statistics.median(values):7.1f} tokens/s, {ratios}")
     engine.close()
 
 
-def ratio(ours: list[float], theirs: list[float]) -> str:
-    """The median of the ratios of pairs, and their range."""
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+def ratio(rates: list[float], baseline: list[float]) -> str:
+    """Return the median of the ratios of pairs, and their range."""
+    ratios = [a / b for a, b in zip(rates, baseline, strict=True)]
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
-def by_name(model: Llama) -> Weights:
-    """The same arrays as plain dictionaries."""
-
+def unfused_weights(model: Llama) -> Weights:
+    """Return the weights of a model as plain dictionaries, with fused matrices split."""
     config = model.config
     Q = config.num_attention_heads * config.head_dim
     KV = config.num_key_value_heads * config.head_dim
@@ -134,23 +137,24 @@ def by_name(model: Llama) -> Weights:
 
 
 def rate(engine: JaxEngine, streams: int, tokens: int, params: dict[str, Any]) -> float:
-    """Tokens per second of requests that run together, from the first step that has all of them."""
+    """Return tokens per second of concurrent requests, over the steps in which all are running."""
     arrived: queue.SimpleQueue[tuple[float, Event]] = queue.SimpleQueue()
     for seed in range(streams):
         prompt = [seed + 1, *range(100, 100 + PROMPT - 1)]
-        asked = CompletionParams(max_tokens=tokens, seed=seed, **params)
-        request = Request.of(prompt, asked, language=compile_format(asked.response_format))
+        fields = CompletionParams(max_tokens=tokens, seed=seed, **params)
+        language = compile_format(fields.response_format)
+        request = Request.of(prompt, fields, language=language)
         engine.submit(request, lambda event: arrived.put((time.perf_counter(), event)))
     times: list[float] = []
-    ended = 0
-    while ended < streams:
+    finished = 0
+    while finished < streams:
         at, event = arrived.get()
         if isinstance(event, RequestFinished):
             assert event.error is None, event.error
-            ended += 1
+            finished += 1
         elif isinstance(event, TokenGenerated):
             times.append(at)
-    # Between the first and the last token of the stretch in which every stream is running.
+    # Leave out the tokens at both ends, when not every stream may be running.
     steady = times[streams * streams : len(times) - streams * streams] if streams > 1 else times
     return (len(steady) - streams) / (steady[-1] - steady[0])
 

@@ -1,9 +1,9 @@
-"""Completions servers under load, in turns: requests that come together, over HTTP on this machine.
+"""Completions servers under load: concurrent requests over loopback HTTP, in interleaved runs.
 
-    python -m benchmarks.http ours=http://127.0.0.1:8000/v1 theirs=http://127.0.0.1:8001/v1
+    python -m benchmarks.http engine=http://127.0.0.1:8000/v1 peer=http://127.0.0.1:8001/v1
 
-Whole answers tell tokens per second, by the servers' own `usage`; streams tell how long the first
-token takes, and how long it is from one event to the next.
+Unstreamed requests give tokens per second, by the servers' own `usage`. Streamed requests give the
+time to the first token and the time between events.
 """
 
 import argparse
@@ -24,7 +24,7 @@ WORDS = "the dog went to a park and saw kite ball boat hat".split()
 
 @dataclass(frozen=True)
 class Server:
-    """NAME=URL, and the model that it serves."""
+    """A server, from NAME=URL, and the id of the model that it serves."""
 
     name: str
     url: str
@@ -32,7 +32,7 @@ class Server:
 
 
 def body(server: Server, tokens: int, stream: bool) -> dict[str, object]:
-    """A request that no cache knows. What llama.cpp would set by itself is switched off."""
+    """Return a request that hits no prefix cache. llama.cpp's default penalty is switched off."""
     number = next(_fresh)
     words = (WORDS[(number // len(WORDS) ** i) % len(WORDS)] for i in range(8))
     return {
@@ -45,15 +45,15 @@ def body(server: Server, tokens: int, stream: bool) -> dict[str, object]:
     }
 
 
-async def whole(http: httpx.AsyncClient, server: Server, tokens: int) -> int:
-    """Tokens of one answer."""
+async def unstreamed(http: httpx.AsyncClient, server: Server, tokens: int) -> int:
+    """Send one request and return the number of output tokens."""
     reply = await http.post(f"{server.url}/completions", json=body(server, tokens, False))
     reply.raise_for_status()
     return int(reply.json()["usage"]["completion_tokens"])
 
 
 async def streamed(http: httpx.AsyncClient, server: Server, tokens: int) -> list[float]:
-    """When each event of one answer came, in seconds after it was asked for."""
+    """Send one request and return the seconds until each event of its stream."""
     begin, times = time.perf_counter(), []
     request = http.stream("POST", f"{server.url}/completions", json=body(server, tokens, True))
     async with request as reply:
@@ -65,19 +65,19 @@ async def streamed(http: httpx.AsyncClient, server: Server, tokens: int) -> list
 
 
 async def rate(http: httpx.AsyncClient, server: Server, together: int, tokens: int) -> float:
-    """Tokens per second of requests that come together."""
+    """Return tokens per second of concurrent requests."""
     begin = time.perf_counter()
-    counts = await asyncio.gather(*(whole(http, server, tokens) for _ in range(together)))
+    counts = await asyncio.gather(*(unstreamed(http, server, tokens) for _ in range(together)))
     return sum(counts) / (time.perf_counter() - begin)
 
 
-async def waits(
+async def latencies(
     http: httpx.AsyncClient, server: Server, together: int, tokens: int
 ) -> tuple[list[float], list[float]]:
-    """Seconds up to the first event of each stream, and between events."""
-    asked = (streamed(http, server, tokens) for _ in range(together))
-    found = [times for times in await asyncio.gather(*asked, return_exceptions=True) if times]
-    streams = [times for times in found if isinstance(times, list)]
+    """Return the seconds to the first event of each stream, and between events."""
+    requests = (streamed(http, server, tokens) for _ in range(together))
+    outcomes = await asyncio.gather(*requests, return_exceptions=True)
+    streams = [times for times in outcomes if isinstance(times, list) and times]
     between = [b - a for times in streams for a, b in itertools.pairwise(times)]
     return [times[0] for times in streams], between
 
@@ -90,29 +90,29 @@ def percentile(values: Sequence[float], share: float) -> str:
 
 async def measure(servers: Sequence[Server], together: int, tokens: int, repeats: int) -> Table:
     limits = httpx.Limits(max_connections=None)
-    result = Table("server", "tokens/s", "first token p50, p99, ms", "next p50, p99, ms", "streams")
+    table = Table("server", "tokens/s", "first token p50, p99, ms", "next p50, p99, ms", "streams")
     async with httpx.AsyncClient(timeout=600, limits=limits) as http:
         rates: dict[str, list[float]] = {server.name: [] for server in servers}
         firsts: dict[str, list[float]] = {server.name: [] for server in servers}
         nexts: dict[str, list[float]] = {server.name: [] for server in servers}
-        for turn in range(repeats + 1):
+        for round in range(repeats + 1):
             for server in servers:
-                found = await rate(http, server, together, tokens)
-                first, between = await waits(http, server, together, tokens)
-                if turn:  # the first warms up
-                    rates[server.name].append(found)
+                tokens_per_second = await rate(http, server, together, tokens)
+                first, between = await latencies(http, server, together, tokens)
+                if round:  # the first is a warm-up
+                    rates[server.name].append(tokens_per_second)
                     firsts[server.name] += first
                     nexts[server.name] += between
     for server in servers:
         first, between = firsts[server.name], nexts[server.name]
-        result.add_row(
+        table.add_row(
             server.name,
             f"{statistics.median(rates[server.name]):.1f}",
             f"{percentile(first, 0.5)}, {percentile(first, 0.99)}",
             f"{percentile(between, 0.5)}, {percentile(between, 0.99)}",
             f"{len(first)} of {together * repeats}",
         )
-    return result
+    return table
 
 
 async def model_of(url: str) -> str:
@@ -120,16 +120,16 @@ async def model_of(url: str) -> str:
         return str((await http.get(f"{url}/models")).json()["data"][0]["id"])
 
 
-async def run(given: argparse.Namespace) -> None:
-    named = (one.partition("=") for one in given.server)
+async def run(options: argparse.Namespace) -> None:
+    named = (server.partition("=") for server in options.server)
     servers = [Server(name, url, await model_of(url)) for name, _, url in named]
-    Console().print(await measure(servers, given.together, given.tokens, given.repeats))
+    Console().print(await measure(servers, options.together, options.tokens, options.repeats))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.http", description=__doc__)
     parser.add_argument("server", nargs="+", help="NAME=URL")
-    parser.add_argument("--together", type=int, default=32)
+    parser.add_argument("--together", type=int, default=32, help="concurrent requests")
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--repeats", type=int, default=3)
     asyncio.run(run(parser.parse_args()))

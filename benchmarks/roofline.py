@@ -1,4 +1,4 @@
-"""What this machine could do at best: bytes that it reads, products that it makes, a second."""
+"""The roofline of this machine: memory bandwidth and arithmetic throughput."""
 
 import os
 import statistics
@@ -16,7 +16,7 @@ THREADS = os.cpu_count() or 1
 
 
 def rate(work: float, function: Callable[[], object]) -> float:
-    """Work per second: the median of a few repeats."""
+    """Return work per second: the median of a few repeats."""
     function()
     times = []
     for _ in range(REPEATS):
@@ -27,12 +27,12 @@ def rate(work: float, function: Callable[[], object]) -> float:
 
 
 def bandwidth() -> float:
-    """Bytes per second that are read from memory that no cache holds."""
+    """Return the bytes per second that are read from memory, past all caches."""
     if jax.default_backend() == "cpu":
         parts = [np.ones(512 * MIB // THREADS // 4, np.float32) for _ in range(THREADS)]
         with ThreadPoolExecutor(THREADS) as pool:
             return rate(512 * MIB, lambda: list(pool.map(squared, parts)))
-    # A copy within the device's memory, time after time: the host has little part in it.
+    # Repeated copies within the device's memory, in one launch, so that the host does not matter.
     copied = jax.jit(lambda x: jax.lax.fori_loop(0, 20, lambda i, y: y + 1, x), donate_argnums=0)
     x = jnp.ones(256 * MIB, jnp.float32)
 
@@ -44,14 +44,12 @@ def bandwidth() -> float:
 
 
 def squared(part: np.ndarray) -> float:
-    """The sum of squares, which the library for products adds up as fast as memory gives it."""
+    """Return the sum of squares, which BLAS computes at the speed of memory."""
     return float(part @ part)
 
 
-def products(precision: str = "float32") -> float:
-    """Operations per second of a product of two matrices, as NumPy's library does it or, on an
-    accelerator, JAX.
-    """
+def flops(precision: str = "float32") -> float:
+    """Return the operations per second of a matrix product: NumPy's on a CPU, else JAX's."""
     if jax.default_backend() == "cpu":
         side = 2048
         ones = np.ones((side, side), np.float32)

@@ -1,4 +1,4 @@
-"""Models of real shapes with random weights: speed does not depend on what they say."""
+"""Models of real shapes with random weights: speed does not depend on the weights."""
 
 import math
 from itertools import count, product
@@ -42,7 +42,7 @@ SHAPES = {
 
 
 def config_json(shape: str) -> dict[str, Any]:
-    """Vocabulary 32,000, untied embeddings."""
+    """Return a config.json: vocabulary 32,000, untied embeddings."""
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -57,14 +57,14 @@ def config(shape: str) -> LlamaConfig:
     return LlamaConfig.from_json(config_json(shape))
 
 
-def read_weights(config: LlamaConfig) -> int:
-    """How many weights are read to decode one token: all, but of the embeddings a row."""
+def weights_per_token(config: LlamaConfig) -> int:
+    """Return the number of weights read to decode one token: all except the embeddings."""
     shapes = expected_tensors(config)
     return sum(math.prod(shape) for name, shape in shapes if name != EMBEDDING)
 
 
 def random_model(config: LlamaConfig, dtype: jnp.dtype) -> Llama:
-    """Normal weights of a scale that keeps activations near 1."""
+    """Return a model with normal weights, scaled to keep activations near 1."""
     graph, state = nnx.split(Llama(config, dtype))
     normal = jax.jit(jax.random.normal, static_argnums=(1, 2))
     keys = count()
@@ -81,8 +81,8 @@ def random_model(config: LlamaConfig, dtype: jnp.dtype) -> Llama:
 
 
 def vocabulary(size: int) -> Vocabulary:
-    """So many tokens: end-of-sequence, every byte, and words in the proportions of a real one: with
-    a space before them, without, and with punctuation that JSON is made of.
+    """Return a vocabulary of `size` tokens: end-of-sequence, every byte, the punctuation of JSON,
+    and words: plain, after a space and after a quotation mark.
     """
     letters = "etaoinshrdlucmfw"
     words = ("".join(w) for n in (2, 3, 4) for w in product(letters, repeat=n))
@@ -107,4 +107,4 @@ def vocabulary(size: int) -> Vocabulary:
         pieces += [word.encode(), f" {word}".encode(), f'"{word}'.encode()]
         if len(pieces) >= size:
             break
-    return Vocabulary(tuple(pieces[:size]), never=frozenset({0}))
+    return Vocabulary(tuple(pieces[:size]), disallowed_token_ids=frozenset({0}))

@@ -1,5 +1,5 @@
-"""What a decoding step is made of: how long its two halves take, beside the least that the machine
-would need to read the weights, and the operations that take longest.
+"""The parts of a decode step: how long its two launches take, compared with the time to read the
+weights, and the operations that take longest.
 
 python -m benchmarks.steps [--shape 134M] [--precision float32] [--rows 1 8 32] [--positions 60 500]
 """
@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +20,32 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import roofline
-from benchmarks.shapes import SHAPES, config, random_model, read_weights, vocabulary
-from jax_backend.numerics.branches import all_told
-from jax_backend.serving import step
-from jax_backend.serving.executor import Device, Settings
+from benchmarks.shapes import SHAPES, config, random_model, vocabulary, weights_per_token
+from jax_backend.numerics.branches import all_static_flags
+from jax_backend.serving.executor import Executor
+from jax_backend.serving.settings import Settings
+from jax_backend.serving.state import BatchInputs
 
 REPEATS = 20
-PAGE = 64
+PAGE_SIZE = 64
+TOKEN = 5
 
 
-def rows_at(position: int, width: int, table: int) -> step.Rows:
-    """Rows that are all at one position, each with pages of its own. They feed token 5."""
-    pages = position // PAGE + 1
-    tables = np.zeros((width, table), np.int32)
-    tables[:, :pages] = 1 + np.arange(width * pages).reshape(width, pages)
-    return step.Rows(
-        slot=np.arange(width, dtype=np.int32),
-        position=np.full(width, position, np.int32),
-        token=np.full(width, 5, np.int32),
-        table=tables,
+def batch_at(position: int, batch_size: int, pages_per_sequence: int) -> BatchInputs:
+    """Return a batch whose rows are all at one position, each with its own pages."""
+    pages = position // PAGE_SIZE + 1
+    page_table = np.zeros((batch_size, pages_per_sequence), np.int32)
+    page_table[:, :pages] = 1 + np.arange(batch_size * pages).reshape(batch_size, pages)
+    return BatchInputs(
+        slot=np.arange(batch_size, dtype=np.int32),
+        position=np.full(batch_size, position, np.int32),
+        token=np.full(batch_size, TOKEN, np.int32),
+        page_table=page_table,
     )
 
 
-def median(function: Callable[[], Any]) -> float:
-    """Seconds, when it is waited for each time."""
+def latency_seconds(function: Callable[[], Any]) -> float:
+    """Return the median time of a call that is waited for."""
     times = []
     for _ in range(REPEATS):
         begin = time.perf_counter()
@@ -51,8 +54,8 @@ def median(function: Callable[[], Any]) -> float:
     return statistics.median(times)
 
 
-def each(function: Callable[[], Any]) -> float:
-    """Seconds, when one is enqueued behind the other."""
+def pipelined_seconds(function: Callable[[], Any]) -> float:
+    """Return the time per call when calls are enqueued back to back."""
     begin = time.perf_counter()
     for _ in range(REPEATS):
         last = function()
@@ -61,8 +64,8 @@ def each(function: Callable[[], Any]) -> float:
 
 
 def operations(function: Callable[[], Any]) -> Counter[str]:
-    """Seconds a call of each operation, all of a kind together. Those of a CPU run on several
-    threads, and contain each other.
+    """Return the seconds per call of each kind of operation. On a CPU operations run on several
+    threads, and the time of one includes those that it contains.
     """
     with tempfile.TemporaryDirectory() as directory:
         with jax.profiler.trace(directory):
@@ -70,16 +73,39 @@ def operations(function: Callable[[], Any]) -> Counter[str]:
                 jax.block_until_ready(function())
         [file] = Path(directory).rglob("*.xplane.pb")
         profile = jax.profiler.ProfileData.from_file(str(file))
-    found: Counter[str] = Counter()
-    wanted = "/host:CPU" if jax.default_backend() == "cpu" else "/device:"
+    seconds: Counter[str] = Counter()
+    on_cpu = jax.default_backend() == "cpu"
     for plane in profile.planes:
-        for line in plane.lines if plane.name.startswith(wanted) else ():
-            if jax.default_backend() != "cpu" and not line.name.startswith("Stream"):
+        if not plane.name.startswith("/host:CPU" if on_cpu else "/device:"):
+            continue
+        for line in plane.lines:
+            if not on_cpu and not line.name.startswith("Stream"):
                 continue
             for event in line.events:
                 if not re.match(r"[A-Z]|\$|end: ", event.name):  # not a function of the runtime
-                    found[re.sub(r"[._]\d+", "", event.name)] += event.duration_ns / 1e9 / REPEATS
-    return found
+                    kind = re.sub(r"[._]\d+", "", event.name)
+                    seconds[kind] += event.duration_ns / 1e9 / REPEATS
+    return seconds
+
+
+def report(
+    executor: Executor, batch_size: int, position: int, roofline_seconds: float, count: int
+) -> None:
+    """Measure and print one batch size at one position."""
+    batch = batch_at(position, batch_size, executor.pages_per_sequence)
+    forward = partial(executor.decode_forward, batch, None)
+    mask, flags = executor.full_masks[batch_size], all_static_flags()[0]
+    sample = partial(executor.sample_batch, batch, forward(), mask, flags)
+    sample()
+    forward_seconds, sample_seconds = pipelined_seconds(forward), pipelined_seconds(sample)
+    print(
+        f"{batch_size} rows at {position}: logits {1e3 * latency_seconds(forward):.2f} ms"
+        f" ({1e3 * forward_seconds:.2f} pipelined, {roofline_seconds / forward_seconds:.2f} of"
+        f" the roofline); greedy sampling {1e3 * latency_seconds(sample):.2f}"
+        f" ({1e3 * sample_seconds:.2f})"
+    )
+    for name, seconds in operations(forward).most_common(count):
+        print(f"    {1e3 * seconds:8.3f} ms  {name}")
 
 
 def main() -> None:
@@ -89,51 +115,25 @@ def main() -> None:
     option("--precision", choices=("float32", "bfloat16"), default="float32")
     option("--rows", type=int, nargs="+", default=[1, 8, 32])
     option("--positions", type=int, nargs="+", default=[60, 500])
-    option("--operations", type=int, default=10, help="how many of the longest are told")
-    given = parser.parse_args()
-    shape = config(given.shape)
-    most = max(given.rows)
-    model = random_model(shape, jnp.dtype(given.precision))
+    option("--operations", type=int, default=10, help="how many of the longest to print")
+    options = parser.parse_args()
+    shape, dtype = config(options.shape), jnp.dtype(options.precision)
+    pages_of_rows = max(options.rows) * (max(options.positions) // PAGE_SIZE + 1)
     settings = Settings(
-        widths=tuple(sorted(given.rows)),
-        invariant=False,
-        pages=max(most * (max(given.positions) // PAGE + 1), shape.max_position_embeddings // PAGE),
-        page_size=PAGE,
+        batch_sizes=tuple(sorted(options.rows)),
+        batch_invariant=False,
+        num_pages=max(pages_of_rows, shape.max_position_embeddings // PAGE_SIZE),
+        page_size=PAGE_SIZE,
     )
-    device = Device(model, frozenset({0}), vocabulary(shape.vocab_size), settings)
-    reading = read_weights(shape) * jnp.dtype(given.precision).itemsize / roofline.bandwidth()
-    print(
-        f"{given.shape}, {given.precision}, {jax.devices()[0].device_kind}, jax {jax.__version__}"
-    )
-    print(f"to read the weights: {1e3 * reading:.2f} ms")
-    for width in given.rows:
-        for position in given.positions:
-            rows = rows_at(position, width, device.table)
-            mask = device.no_masks[width]
-
-            def feed(rows: step.Rows = rows) -> jax.Array:
-                device.layers, logits = device.program.feed(
-                    device.weights, device.layers, device.slots.token, rows, None
-                )
-                return logits
-
-            logits = feed()
-
-            def draw(rows: step.Rows = rows, logits: jax.Array = logits, mask=mask) -> step.Drawn:
-                device.slots, drawn = step.draw(
-                    device.slots, rows, logits, mask, device.top, all_told()[0]
-                )
-                return drawn
-
-            draw()
-            logits_each, draw_each = each(feed), each(draw)
-            print(
-                f"{width} rows at {position}: logits {1e3 * median(feed):.2f} ms"
-                f" ({1e3 * logits_each:.2f} one behind the other, {reading / logits_each:.2f} of"
-                f" the floor); greedy draw {1e3 * median(draw):.2f} ({1e3 * draw_each:.2f})"
-            )
-            for name, seconds in operations(feed).most_common(given.operations):
-                print(f"    {1e3 * seconds:8.3f} ms  {name}")
+    model = random_model(shape, dtype)
+    executor = Executor(model, frozenset({0}), vocabulary(shape.vocab_size), settings)
+    roofline_seconds = weights_per_token(shape) * dtype.itemsize / roofline.bandwidth()
+    kind = jax.devices()[0].device_kind
+    print(f"{options.shape}, {options.precision}, {kind}, jax {jax.__version__}")
+    print(f"to read the weights: {1e3 * roofline_seconds:.2f} ms")
+    for batch_size in options.rows:
+        for position in options.positions:
+            report(executor, batch_size, position, roofline_seconds, options.operations)
 
 
 if __name__ == "__main__":

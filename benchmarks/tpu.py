@@ -1,5 +1,5 @@
-"""What large models would need on TPUs, without one: the real steps, compiled for a slice by the
-compiler of TPUs (libtpu), which needs no TPU for that.
+"""Large models on TPUs, by ahead-of-time cross-compilation: the engine's steps, compiled for TPU
+slices by libtpu on a machine without a TPU.
 
     make tpu        # writes docs/tpu.md
 """
@@ -27,17 +27,18 @@ from jax_backend.model import sharding
 from jax_backend.model.llama import Llama
 from jax_backend.model.sharding import TP
 from jax_backend.platform import compiling_for
-from jax_backend.serving import step
+from jax_backend.serving.program import compiled_program
+from jax_backend.serving.state import BatchInputs, ChunkInputs, empty_pages
 from reference.model.config import LlamaConfig
 
 GIB = 2**30
-PAGE = 64  # positions
+PAGE_SIZE = 64
 COLLECTIVE = re.compile(
     r" (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
     r".*?channel_id=(\d+)"
 )
 
-# What libtpu asks the environment for on a machine of Google's cloud.
+# Environment variables that libtpu reads on a Google Cloud machine.
 ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-8",
@@ -48,8 +49,9 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True, kw_only=True)
 class Chip:
-    """Of one chip: memory in bytes, its bandwidth in bytes a second, and bfloat16 operations a
-    second. Source: cloud.google.com/tpu/docs, the page of each version.
+    """A chip: memory in bytes, bandwidth in bytes per second, bfloat16 operations per second.
+
+    Source: cloud.google.com/tpu/docs, the page of each version.
     """
 
     memory: float
@@ -83,8 +85,8 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A model on a slice. slots: choices that are decoded together, each with room for a whole
-    context; chunk: tokens of a prompt that are read at once.
+    """A model on a slice. slots: running sequences, each with KV cache for a whole context. chunk:
+    prefill chunk size.
     """
 
     shape: str
@@ -110,93 +112,95 @@ CASES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
-    """One computation, as its compiler sees it. memory: bytes on each device, weights and pages
-    included. seconds: XLA's own estimate; floor: no device could read its weights, or do the
-    multiplications, in less.
+    """One compiled computation. memory: bytes per device, with weights and KV cache. seconds: XLA's
+    own estimate. roofline: the time to read the weights or to multiply, whichever is longer.
+    compile_time: in seconds.
     """
 
-    what: str
+    name: str
     memory: float
     collectives: Counter[str]
     seconds: float
-    floor: float
-    compiling: float
+    roofline: float
+    compile_time: float
 
 
-def slice_of(topology: str) -> Mesh:
-    """The devices of a slice that is not here, in a row."""
+def slice_mesh(topology: str) -> Mesh:
+    """Return a one-dimensional mesh of the devices of a slice, which need not exist here."""
     os.environ |= ENVIRONMENT
-    found = topologies.get_topology_desc(platform="tpu", topology_name=topology)
-    return Mesh(np.array(found.devices).reshape(-1), (TP,), axis_types=(AxisType.Auto,))
+    description = topologies.get_topology_desc(platform="tpu", topology_name=topology)
+    return Mesh(np.array(description.devices).reshape(-1), (TP,), axis_types=(AxisType.Auto,))
 
 
 @contextmanager
-def on(mesh: Mesh) -> Iterator[None]:
-    """What is compiled in this block is for those devices: kernels ask the mesh."""
+def compiling_on(mesh: Mesh) -> Iterator[None]:
+    """Compile for the devices of a mesh within the block: kernels look it up."""
     with compiling_for("tpu"), jax.sharding.set_mesh(mesh):
         yield
 
 
-def weights_of(model: Llama) -> tuple[nnx.GraphDef[Llama], Any, list[Any]]:
-    """A model's structure and its weights, without data, each where it would lie."""
+def abstract_weights(model: Llama) -> tuple[nnx.GraphDef[Llama], Any, list[Any]]:
+    """Return a model's structure and its weights, without data, with their sharding."""
     assert model.mesh is not None
     graph, state = nnx.split(model)
     leaves = dict(nnx.to_flat_state(state))
-    for place, leaf in leaves.items():
-        shape, where = leaf.get_value(), sharding.of_weight(model.mesh, place)
-        leaves[place] = leaf.replace(jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=where))
+    for path, leaf in leaves.items():
+        value, placement = leaf.get_value(), sharding.weight_sharding(model.mesh, path)
+        struct = jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=placement)
+        leaves[path] = leaf.replace(struct)
     flat, structure = jax.tree.flatten(nnx.from_flat_state(leaves))
     return graph, structure, flat
 
 
 def compile_steps(case: Case) -> list[Compiled]:
-    """A decoding step and the reading of a chunk, for one model on one slice."""
-    mesh = slice_of(case.topology)
-    with on(mesh):
-        config = sharding.fitted(case.config, sharding.size(mesh))
+    """Compile the decode step and a prefill chunk, for one model on one slice."""
+    mesh = slice_mesh(case.topology)
+    with compiling_on(mesh):
+        config = sharding.sharded_config(case.config, sharding.mesh_size(mesh))
         model = Llama(config, jnp.dtype(jnp.bfloat16), mesh=mesh)
-        graph, structure, weights = weights_of(model)
-        table = config.max_position_embeddings // PAGE
-        pages = case.slots * table
+        graph, structure, weights = abstract_weights(model)
+        pages_per_sequence = config.max_position_embeddings // PAGE_SIZE
+        num_pages = case.slots * pages_per_sequence
         heads = NamedSharding(mesh, P(*[None] * model.attention.heads, TP))
-        layers = placed(jax.eval_shape(lambda: step.empty_pages(model, pages, PAGE)), heads)
-        everywhere = sharding.everywhere(mesh)
-        program = step.program(graph, structure)
+        pages = jax.eval_shape(lambda: empty_pages(model, num_pages, PAGE_SIZE))
+        layers = with_sharding(pages, heads)
+        program = compiled_program(graph, structure)
 
-        ints = integers(everywhere)
-        one = ints(case.slots)
-        rows = step.Rows(one, one, one, ints(case.slots, table))
-        size = ints(case.chunk)
-        chunk = step.Chunk(size, size, ints(), ints(), ints(), ints(table))
-        held = sum(w.size * w.dtype.itemsize for w in weights) / sharding.size(mesh)
-        worked = held  # operations a token: two for each weight, which has two bytes
+        int32 = int32_shapes(sharding.replicated(mesh))
+        slots, tokens, scalar = int32(case.slots), int32(case.chunk), int32()
+        batch = BatchInputs(slots, slots, slots, int32(case.slots, pages_per_sequence))
+        chunk = ChunkInputs(tokens, tokens, scalar, scalar, scalar, int32(pages_per_sequence))
+        weight_bytes = sum(w.size * w.dtype.itemsize for w in weights) / sharding.mesh_size(mesh)
+        operations = weight_bytes  # per token: two for each weight, which has two bytes
+        reading = weight_bytes / case.chip.bandwidth
         return [
-            measured(
-                f"decode, {case.slots} choices",
-                program.feed.lower(weights, layers, one, rows, None),
-                max(held / case.chip.bandwidth, case.slots * worked / case.chip.operations),
+            compile_one(
+                f"decode, {case.slots} sequences",
+                program.decode_forward.lower(weights, layers, slots, batch, None),
+                max(reading, case.slots * operations / case.chip.operations),
             ),
-            measured(
-                f"read {case.chunk} tokens of a prompt",
-                program.read.lower(weights, layers, chunk, None, None),
-                max(held / case.chip.bandwidth, case.chunk * worked / case.chip.operations),
+            compile_one(
+                f"prefill, {case.chunk} tokens",
+                program.prefill_chunk.lower(weights, layers, chunk, None, None),
+                max(reading, case.chunk * operations / case.chip.operations),
             ),
         ]
 
 
-def placed(tree: Any, where: NamedSharding) -> Any:
-    """Shapes, each where it would lie."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), tree)
+def with_sharding(tree: Any, placement: NamedSharding) -> Any:
+    """Return shapes with their sharding."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placement), tree)
 
 
-def integers(where: NamedSharding) -> Callable[..., jax.ShapeDtypeStruct]:
-    def ints(*shape: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(shape, jnp.int32, sharding=where)
+def int32_shapes(placement: NamedSharding) -> Callable[..., jax.ShapeDtypeStruct]:
+    def int32(*shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, jnp.int32, sharding=placement)
 
-    return ints
+    return int32
 
 
-def measured(what: str, lowered: Any, floor: float) -> Compiled:
+def compile_one(name: str, lowered: Any, roofline: float) -> Compiled:
+    """Compile one computation and return the compiler's figures."""
     start = time.perf_counter()
     compiled = lowered.compile()
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
@@ -208,38 +212,38 @@ def measured(what: str, lowered: Any, floor: float) -> Compiled:
         + memory.generated_code_size_in_bytes
     )
     return Compiled(
-        what=what,
+        name=name,
         memory=total,
-        collectives=Counter(name for name, _ in set(COLLECTIVE.findall(compiled.as_text()))),
-        seconds=cost["optimal_seconds"] % 1,  # a kernel that it knows nothing of counts −1
-        floor=floor,
-        compiling=time.perf_counter() - start,
+        collectives=Counter(kind for kind, _ in set(COLLECTIVE.findall(compiled.as_text()))),
+        seconds=cost["optimal_seconds"] % 1,  # an unknown kernel counts −1
+        roofline=roofline,
+        compile_time=time.perf_counter() - start,
     )
 
 
-def row(case: Case, found: Compiled) -> str:
-    told = ", ".join(f"{count} {name}" for name, count in sorted(found.collectives.items()))
+def table_row(case: Case, compiled: Compiled) -> str:
+    collectives = sorted(compiled.collectives.items())
     cells = (
         case.shape,
         case.topology,
-        found.what,
-        f"{found.memory / GIB:.1f} of {case.chip.memory / GIB:.0f} GiB",
-        told,
-        f"{1e3 * found.seconds:.2f} ms",
-        f"{1e3 * found.floor:.2f} ms",
+        compiled.name,
+        f"{compiled.memory / GIB:.1f} of {case.chip.memory / GIB:.0f} GiB",
+        ", ".join(f"{count} {name}" for name, count in collectives),
+        f"{1e3 * compiled.seconds:.2f} ms",
+        f"{1e3 * compiled.roofline:.2f} ms",
     )
     return f"| {' | '.join(cells)} |"
 
 
-def check(case: Case, found: Compiled) -> None:
-    """Raises SystemExit for what does not fit, or says more than it must."""
-    what = f"{case.shape} on {case.topology}: {found.what}"
-    if found.memory > case.chip.memory:
-        raise SystemExit(f"{what}: does not fit")
-    sums, gathered = found.collectives["all-reduce"], found.collectives["all-gather"]
-    more = found.collectives.keys() - {"all-reduce", "all-gather"}
-    if more or gathered > 1 or sums > 2 * case.config.num_hidden_layers + 1:
-        raise SystemExit(f"{what}: {dict(found.collectives)}")
+def check(case: Case, compiled: Compiled) -> None:
+    """Raise SystemExit if it does not fit in memory, or has unexpected collectives."""
+    title = f"{case.shape} on {case.topology}: {compiled.name}"
+    if compiled.memory > case.chip.memory:
+        raise SystemExit(f"{title}: does not fit in memory")
+    reduced, gathered = compiled.collectives["all-reduce"], compiled.collectives["all-gather"]
+    unexpected = compiled.collectives.keys() - {"all-reduce", "all-gather"}
+    if unexpected or gathered > 1 or reduced > 2 * case.config.num_hidden_layers + 1:
+        raise SystemExit(f"{title}: unexpected collectives in {dict(compiled.collectives)}")
 
 
 TEMPLATE = Path(__file__).with_name("tpu.md.in")
@@ -247,16 +251,18 @@ TEMPLATE = Path(__file__).with_name("tpu.md.in")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tpu", description=__doc__)
-    parser.add_argument("--out", type=Path, help="the page to write; else the table is printed")
-    given = parser.parse_args()
+    parser.add_argument(
+        "--out", type=Path, help="the page to write; by default the table is printed"
+    )
+    options = parser.parse_args()
     rows = []
     for case in CASES:
-        for found in compile_steps(case):
-            rows.append(row(case, found))
-            print(rows[-1], f"compiled in {found.compiling:.0f} s", flush=True)
-            check(case, found)
-    if given.out:
-        given.out.write_text(TEMPLATE.read_text().replace("ROWS", "\n".join(rows)))
+        for compiled in compile_steps(case):
+            rows.append(table_row(case, compiled))
+            print(rows[-1], f"compiled in {compiled.compile_time:.0f} s", flush=True)
+            check(case, compiled)
+    if options.out:
+        options.out.write_text(TEMPLATE.read_text().replace("ROWS", "\n".join(rows)))
 
 
 if __name__ == "__main__":

@@ -4,21 +4,23 @@ import sys
 from collections.abc import Sequence
 
 from conformance.cli import commands
-from conformance.cli.arguments import parser
+from conformance.cli.arguments import build_parser
 from conformance.cli.inputs import CannotRun
 from conformance.cli.progress import INTERRUPTED
-from conformance.reports.shown import line
+from conformance.reports.printable import one_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0: nothing was found. 1: findings. 2: it could not run, and one line says why.
+    """Return the exit status.
+
+    0: no findings. 1: findings. 2: the command could not run; one line on stderr gives the reason.
     130: Ctrl-C.
     """
-    options = parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     try:
         return commands.COMMANDS[options.command](options)
     except CannotRun as error:
-        print(f"error: {line(' '.join(str(error).split()), 600)}", file=sys.stderr)
+        print(f"error: {one_line(' '.join(str(error).split()), 600)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -1,13 +1,14 @@
-"""What can be said of a server, and how a check says it."""
+"""The verdicts on a server, and the exceptions with which a check reports them."""
 
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from conformance.http.exchange import Exchange
+if TYPE_CHECKING:
+    from conformance.http.exchange import Exchange
 
 
 class Level(StrEnum):
-    """How much a clause binds, as in RFC 2119. Each is checked alike; a reader weighs them."""
+    """The requirement level of a clause, as in RFC 2119. All levels are checked alike."""
 
     MUST = "MUST"
     SHOULD = "SHOULD"
@@ -15,8 +16,10 @@ class Level(StrEnum):
 
 
 class Evidence(StrEnum):
-    """Exact: one answer is right. Metamorphic: two answers must agree. Statistical: samples are
-    held against a distribution, and a server that conforms fails with a stated small probability.
+    """The kind of test.
+
+    Exact: only one result is right. Metamorphic: two results must agree. Statistical: samples are
+    tested against a distribution, and a conforming server fails with a stated small probability.
     """
 
     EXACT = "exact"
@@ -25,8 +28,10 @@ class Evidence(StrEnum):
 
 
 class Depth(StrEnum):
-    """Protocol: shapes and statuses. Self-consistency: answers against each other. Truth: answers
-    against the reference, which has the same weights.
+    """The source of the expected result.
+
+    Protocol: shapes and statuses. Self-consistency: other completions of the same server. Truth:
+    the reference with the same weights.
     """
 
     PROTOCOL = "protocol"
@@ -35,10 +40,12 @@ class Depth(StrEnum):
 
 
 class Verdict(StrEnum):
-    """PASS: the clause holds, as far as was looked. FAIL: it does not. NON-STRICT: it does not, in
-    a way that is known of other engines and named. UNSUPPORTED: the server refuses the parameter or
-    lacks what the check needs. INCONCLUSIVE: nothing was found out. ERROR: the server broke, or did
-    not answer.
+    """The result of a check.
+
+    PASS: the clause holds in all cases tried. FAIL: it does not. NON-STRICT: it does not, in a way
+    that is known from other engines and has a name. UNSUPPORTED: the server refuses the parameter
+    or lacks what the check needs. INCONCLUSIVE: no result. ERROR: the server failed or did not
+    respond.
     """
 
     PASS = "PASS"
@@ -50,23 +57,23 @@ class Verdict(StrEnum):
 
 
 class Outcome(Exception):
-    """How a check ends that does not pass. at: the exchange that shows it."""
+    """The end of a check that does not pass. at: the exchange that shows it."""
 
     verdict: ClassVar[Verdict]
 
-    def __init__(self, note: str, *, at: Exchange | None = None) -> None:
+    def __init__(self, note: str, *, at: "Exchange | None" = None) -> None:
         super().__init__(note)
         self.note, self.at = note, at
         self.expected = self.seen = ""
 
 
 class Failed(Outcome):
-    """The clause does not hold: what was expected, and what was seen instead."""
+    """The clause does not hold. expected, seen: the required and the actual value."""
 
     verdict = Verdict.FAIL
 
     def __init__(
-        self, expected: str, seen: Any, *, note: str = "", at: Exchange | None = None
+        self, expected: str, seen: Any, *, note: str = "", at: "Exchange | None" = None
     ) -> None:
         super().__init__(note, at=at)
         self.expected, self.seen = expected, seen if isinstance(seen, str) else repr(seen)
@@ -76,24 +83,24 @@ class Failed(Outcome):
 
 
 class NonStrict(Failed):
-    """The clause does not hold, and how is known: `note` names the dialect."""
+    """The clause does not hold in a known way, which `note` names."""
 
     verdict = Verdict.NON_STRICT
 
 
 class Unsupported(Outcome):
-    """The server refuses this, or cannot show it."""
+    """The server refuses the request, or lacks a capability."""
 
     verdict = Verdict.UNSUPPORTED
 
 
 class Inconclusive(Outcome):
-    """Nothing could be found out, through no fault of the server."""
+    """The check has no result, for a reason that is not the server's fault."""
 
     verdict = Verdict.INCONCLUSIVE
 
 
-class Broken(Outcome):
-    """The server broke, or did not answer."""
+class ServerError(Outcome):
+    """The server failed, or did not respond."""
 
     verdict = Verdict.ERROR

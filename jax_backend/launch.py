@@ -1,6 +1,5 @@
-"""From a checkpoint directory to an engine that runs."""
+"""Launch: from a checkpoint directory to a running engine."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,79 +7,84 @@ import jax
 from platformdirs import user_cache_path
 
 from jax_backend.model.checkpoint import load
-from jax_backend.model.sharding import mesh_of
+from jax_backend.model.sharding import make_mesh
 from jax_backend.serving.engine import JaxEngine
-from jax_backend.serving.executor import Progress, Settings
+from jax_backend.serving.settings import Progress, Settings
 from reference.model import checkpoint
 from reference.model.config import LlamaConfig
 from reference.tokenizer.vocabulary import Vocabulary
 
 PAGE_SIZE = 64
-CHUNKS, CHUNKS_OF_A_CPU = (32, 256), (32, 128)
+CHUNK_SIZES, CPU_CHUNK_SIZES = (32, 256), (32, 128)
+IMAGE_BATCH_SIZES, CPU_IMAGE_BATCH_SIZES = (1, 2, 4), (1,)
+DEFAULT_SLOT_TOKENS = 2048  # KV cache capacity per slot
 
 
 @dataclass(frozen=True)
-class Started:
-    """build: what computes, for telling one build from another."""
+class LaunchedEngine:
+    """A running engine. build: identifies what computes its results: versions, device, settings."""
 
     engine: JaxEngine
     config: LlamaConfig
     build: str
 
 
-def start(
+def launch(
     directory: Path,
-    vocabulary: Callable[[LlamaConfig], Vocabulary],
+    vocabulary: Vocabulary,
     *,
     dtype: str = "float32",
     context: int | None = None,
     tp: int = 1,
     slots: int = 8,
     cache_tokens: int | None = None,
-    invariant: bool = True,
-    top: int = 20,
-    progress: Progress = lambda what, done, total: None,
-) -> Started:
-    """Load, compile, and run. vocabulary: the tokens of such a model. context: the most tokens of a
-    text, if not what the model has stored. tp: how many devices share the model. cache_tokens: room
-    for keys and values; if None, for every slot 2048 tokens or a whole context, whichever is less,
-    and for one whole context at least.
+    batch_invariant: bool = True,
+    max_logprobs: int = 20,
+    progress: Progress = lambda name, done, total: None,
+) -> LaunchedEngine:
+    """Load a checkpoint, compile, and start the engine.
 
-    Raises what `jax_backend.model.checkpoint.load` does, and ValueError for settings that cannot
-    be.
+    vocabulary: the tokens of the model. context: maximum sequence length, by default the
+    checkpoint's. tp: number of devices for tensor parallelism. cache_tokens: KV cache
+    capacity; by default 2048 tokens per slot, or the context if that is less, and at least one
+    context in all.
+
+    Raises what `jax_backend.model.checkpoint.load` does, and ValueError for impossible settings.
     """
-    keep_compiled()
-    model = load(directory, dtype, context=context, mesh=mesh_of(tp))
+    enable_compilation_cache()
+    model = load(directory, dtype, context=context, mesh=make_mesh(tp))
     config, context = model.config, model.config.max_position_embeddings
-    wanted = slots * min(context, 2048) if cache_tokens is None else cache_tokens
     if cache_tokens is not None and cache_tokens < context:
-        raise ValueError(f"cache_tokens: {cache_tokens} do not hold a context of {context}")
+        raise ValueError(
+            f"cache_tokens: must be at least the context {context}, got {cache_tokens}"
+        )
+    capacity = slots * min(context, DEFAULT_SLOT_TOKENS) if cache_tokens is None else cache_tokens
     on_cpu = jax.default_backend() == "cpu"
     settings = Settings(
-        widths=ladder(slots),
-        invariant=invariant,
-        pages=-(-max(wanted, context) // PAGE_SIZE),
+        batch_sizes=batch_size_buckets(slots),
+        batch_invariant=batch_invariant,
+        num_pages=-(-max(capacity, context) // PAGE_SIZE),
         page_size=PAGE_SIZE,
-        chunks=CHUNKS_OF_A_CPU if on_cpu else CHUNKS,
-        images=(1,) if on_cpu else (1, 2, 4),
-        top=top,
+        chunk_sizes=CPU_CHUNK_SIZES if on_cpu else CHUNK_SIZES,
+        image_batch_sizes=CPU_IMAGE_BATCH_SIZES if on_cpu else IMAGE_BATCH_SIZES,
+        max_logprobs=max_logprobs,
     )
     eos = checkpoint.read_eos_token_ids(directory, config)
-    engine = JaxEngine(model, eos, vocabulary(config), settings, progress)
+    engine = JaxEngine(model, eos, vocabulary, settings, progress)
     build = f"jax {jax.__version__} {jax.devices()[0].device_kind} {dtype} tp={tp} {settings}"
-    return Started(engine, config, build)
+    return LaunchedEngine(engine, config, build)
 
 
-def ladder(slots: int) -> tuple[int, ...]:
-    """Powers of two below `slots`, and `slots`. Raises ValueError for none."""
+def batch_size_buckets(slots: int) -> tuple[int, ...]:
+    """Return the powers of two below `slots`, and `slots`. Raises ValueError if it is below 1."""
     if slots < 1:
-        raise ValueError(f"slots: {slots} is below 1")
+        raise ValueError(f"slots: must be at least 1, got {slots}")
     return (*(2**i for i in range(slots.bit_length()) if 2**i < slots), slots)
 
 
-def keep_compiled() -> None:
-    """Keep what is compiled on disk, where JAX_COMPILATION_CACHE_DIR says or else in the user's
-    cache, so that the next start is a quick one.
+def enable_compilation_cache() -> None:
+    """Keep compiled programs on disk, in JAX_COMPILATION_CACHE_DIR if set, else in the user's cache
+    directory.
     """
     if jax.config.jax_compilation_cache_dir is None:
         folder = user_cache_path("completions-spec") / "xla"

@@ -1,4 +1,4 @@
-"""Which kind of device a computation is compiled for: JAX's default, or one that is not here."""
+"""The platform that a computation is compiled for: JAX's default, unless it is cross-compiled."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,23 +6,24 @@ from contextvars import ContextVar
 
 import jax
 
-_elsewhere: ContextVar[str | None] = ContextVar("platform", default=None)
+_override: ContextVar[str | None] = ContextVar("platform", default=None)
 
 
 def platform() -> str:
-    """As `jax.default_backend` calls it."""
-    return _elsewhere.get() or jax.default_backend()
+    """Return the platform's name, as `jax.default_backend` spells it."""
+    return _override.get() or jax.default_backend()
 
 
 def on_gpu() -> bool:
+    """Return whether the platform is a GPU."""
     return platform() in ("gpu", "cuda", "rocm")
 
 
 @contextmanager
 def compiling_for(name: str) -> Iterator[None]:
-    """What is traced in this block is for devices of another kind than there are."""
-    token = _elsewhere.set(name)
+    """Trace the code of this block for another platform, whose devices need not be present."""
+    token = _override.set(name)
     try:
         yield
     finally:
-        _elsewhere.reset(token)
+        _override.reset(token)

@@ -1,8 +1,8 @@
-"""Chance for B rows at once: the twin of `reference.threefry`.
+"""Counter-based random numbers for B rows at once: the twin of `reference.threefry`.
 
-The rounds are written out, rather than asked of `jax.random`, so that a compiler makes one loop of
-them and the noise: on a CPU `jax.random` keeps the state of every round in memory. The bits are the
-same.
+The rounds are implemented here rather than with `jax.random`, so that the compiler fuses them and
+the noise into one loop: on a CPU `jax.random` stores the state of every round in memory. The bits
+are the same.
 """
 
 import jax
@@ -17,7 +17,7 @@ PARITY = np.uint32(0x1BD11BDA)
 
 
 def threefry2x32(key: tuple[Words, Words], a: Words, b: Words) -> tuple[Words, Words]:
-    """Encrypt the counters (a, b), element by element, each under its own key."""
+    """Encrypt the counters (a, b) elementwise, each with its own key."""
     schedule = key[0], key[1], key[0] ^ key[1] ^ PARITY
     a, b = a + schedule[0], b + schedule[1]
     for group in range(5):
@@ -31,14 +31,21 @@ def threefry2x32(key: tuple[Words, Words], a: Words, b: Words) -> tuple[Words, W
 
 
 def seed_key(seed: int) -> UInt32[np.ndarray, "2"]:
-    """An integer modulo 2^64, as two words (high, low); `jax.random.key` would drop the first."""
+    """Return the seed modulo 2^64 as two words (high, low); `jax.random.key` drops the high one."""
     return np.array(divmod(seed % 2**64, 2**32), dtype=np.uint32)
 
 
 def fold_in(key: tuple[Words, Words], number: Int32[Array, "B"]) -> tuple[Words, Words]:
-    """A new key from a key and a number, in each row."""
+    """Derive a new key from a key and a number, in each row."""
     number = number.astype(jnp.uint32)
     return threefry2x32(key, jnp.zeros_like(number), number)
+
+
+def draw_key(
+    seeds_B2: UInt32[Array, "B 2"], choices_B: Int32[Array, "B"], positions_B: Int32[Array, "B"]
+) -> tuple[Words, Words]:
+    """Return the key of one sampling step of each row."""
+    return fold_in(fold_in((seeds_B2[:, 0], seeds_B2[:, 1]), choices_B), positions_B)
 
 
 def random_bits(
@@ -47,11 +54,11 @@ def random_bits(
     positions_B: Int32[Array, "B"],
     vocab_size: int,
 ) -> UInt32[Array, "B {vocab_size}"]:
-    """`vocab_size` words for each row. Word i of a row depends on its seed, choice, position and i
-    alone.
+    """Return `vocab_size` words for each row. Word i of a row depends only on its seed, choice,
+    position and on i.
     """
-    high, low = fold_in(fold_in((seeds_B2[:, 0], seeds_B2[:, 1]), choices_B), positions_B)
-    # One key a row, not one a word.
+    high, low = draw_key(seeds_B2, choices_B, positions_B)
+    # Without the barrier the compiler would recompute the row's key for each of its words.
     high, low = jax.lax.optimization_barrier((high, low))
     index_BV = jax.lax.broadcasted_iota(jnp.uint32, (len(choices_B), vocab_size), 1)
     a, b = threefry2x32((high[:, None], low[:, None]), jnp.zeros_like(index_BV), index_BV)
@@ -59,7 +66,9 @@ def random_bits(
 
 
 def gumbel(bits: UInt32[Array, "..."]) -> Float32[Array, "..."]:
-    """Standard Gumbel noise, finite for every word, in the reference's order of operations."""
+    """Convert bits to standard Gumbel noise, finite for every word, in the reference's order of
+    operations.
+    """
     u = (bits.astype(jnp.float32) + jnp.float32(0.5)) * jnp.float32(2**-32)
     u = jnp.minimum(u, jnp.float32(1 - 2**-24))
     return -jnp.log(-jnp.log1p(-u))

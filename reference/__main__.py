@@ -1,4 +1,4 @@
-"""A completion on the terminal: python -m reference "Once upon a time" --temperature 0.8"""
+"""Command line: python -m reference "Once upon a time" --temperature 0.8"""
 
 import argparse
 import base64
@@ -24,15 +24,15 @@ SERVER_ONLY = {"stream", "stream_options", "user", "prompt_cache_key", "data"}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status 0, or 2 after one line that says what is wrong with the input."""
-    given = vars(parser().parse_args(arguments))
+    """Run the command line. Return 0, or 2 after printing a one-line error."""
+    options = vars(parser().parse_args(arguments))
     prompt, directory, explain, svg, images = (
-        given.pop(name) for name in ("prompt", "model", "explain", "svg", "image")
+        options.pop(name) for name in ("prompt", "model", "explain", "svg", "image")
     )
     console = Console(highlight=False, soft_wrap=True, record=svg is not None)
     try:
-        asked = {k: frozen(v) for k, v in given.items() if v is not None}
-        params = CompletionParams(**asked, data={"image": [uri(path) for path in images]})
+        values = {k: as_tuple(v) for k, v in options.items() if v is not None}
+        params = CompletionParams(**values, data={"image": [data_uri(path) for path in images]})
         run(load_bundle(directory), prompt, params, console, explain)
         if svg is not None:
             console.save_svg(svg, title=f"python -m reference {prompt!r}")
@@ -45,15 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
 def run(
     model: Bundle, prompt: str, params: CompletionParams, console: Console, explain: bool
 ) -> None:
-    """Print choice after choice as it grows, then its name and, if they are asked for, its
-    log-probabilities.
-    """
+    """Print each choice while it is generated, then its finish reason and log-probabilities."""
     sample = (
         Explainer(token_display(model.tokenizer, params), console) if explain else sampler.sample
     )
     entries: list[LogprobsEntry] = []
     text = ""
-    for choice, delta in in_turn(stream(model, prompt, params, sample=sample)):
+    for choice, delta in by_choice(stream(model, prompt, params, sample=sample)):
         text += delta.text
         entries += delta.entries
         if not explain:
@@ -66,30 +64,33 @@ def run(
             text, entries = "", []
 
 
-def uri(path: Path) -> str:
-    """A picture as a request brings it, whichever of the formats it has."""
+def data_uri(path: Path) -> str:
+    """Return an image file as a data URI. Decoders ignore the declared format."""
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def in_turn(deltas: Iterable[tuple[int, TextDelta]]) -> Iterator[tuple[int, TextDelta]]:
-    """The same, one choice after the other: an echo comes to all of them before the first grows."""
-    turn = 0
-    waiting: defaultdict[int, list[TextDelta]] = defaultdict(list)
+def by_choice(deltas: Iterable[tuple[int, TextDelta]]) -> Iterator[tuple[int, TextDelta]]:
+    """Reorder deltas so that each choice ends before the next begins.
+
+    With `echo`, the prompt is emitted for all choices before the first token.
+    """
+    current = 0
+    pending: defaultdict[int, list[TextDelta]] = defaultdict(list)
     for choice, delta in deltas:
-        waiting[choice].append(delta)
-        while waiting[turn]:
-            first = waiting[turn].pop(0)
-            yield turn, first
-            turn += first.finish_reason is not None
+        pending[choice].append(delta)
+        while pending[current]:
+            first = pending[current].pop(0)
+            yield current, first
+            current += first.finish_reason is not None
 
 
-def frozen(value: Any) -> Any:
-    """argparse makes lists of what the parameters have as tuples."""
+def as_tuple(value: Any) -> Any:
+    """Convert the lists of argparse to the tuples of the parameters."""
     return tuple(value) if isinstance(value, list) else value
 
 
 def logprob_table(entries: list[LogprobsEntry]) -> Table:
-    table = Table("offset", "token", "log-probability", "likeliest")
+    table = Table("offset", "token", "log-probability", "top tokens")
     for e in entries:
         value = "" if e.logprob is None else f"{e.logprob:.4f}"
         top = ", ".join(f"{ascii(name)} {v:.2f}" for name, v in (e.top or {}).items())
@@ -98,13 +99,17 @@ def logprob_table(entries: list[LogprobsEntry]) -> Table:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line: an option for each parameter that a terminal has a use for."""
+    """Return the argument parser: one option for each parameter that is not server-only."""
     result = argparse.ArgumentParser(prog="python -m reference", description=__doc__)
     result.add_argument("prompt")
     result.add_argument("--model", default=EMBEDDED / "text", help="a checkpoint directory")
-    result.add_argument("--explain", action="store_true", help="show what each step did")
-    result.add_argument("--svg", metavar="FILE", help="save what is printed as a picture")
-    result.add_argument("--image", nargs="+", type=Path, default=[], help="pictures for `<image>`")
+    result.add_argument(
+        "--explain", action="store_true", help="print the distribution after each sampling step"
+    )
+    result.add_argument("--svg", metavar="FILE", help="save the output as an image")
+    result.add_argument(
+        "--image", nargs="+", type=Path, default=[], help="image files, one for each `<image>`"
+    )
     hints = get_type_hints(CompletionParams)
     for f in fields(CompletionParams):
         if f.name not in SERVER_ONLY:
@@ -113,15 +118,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """Raises ValueError for what is none."""
+    """Parse a JSON object. Raises ValueError for any other text."""
     value = json.loads(text)
     if not isinstance(value, dict):
-        raise ValueError(f"{value!r} is no object")
+        raise ValueError(f"must be a JSON object, got {value!r}")
     return value
 
 
 def option(f: Field[Any], hint: Any) -> dict[str, Any]:
-    """How argparse reads one parameter."""
+    """Return the arguments of `add_argument` for one parameter."""
     described = {"help": f.metadata["meaning"]}
     kinds = get_args(hint) or (hint,)
     if get_origin(kinds[0]) is Mapping:

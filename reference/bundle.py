@@ -1,18 +1,14 @@
-"""A model as a request meets it: weights, tokenizer, and the tokens that end a text or never stand
-in one.
-"""
+"""A checkpoint with its processor: tokenizer, image processor and vocabulary."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
-from reference.images import placement
 from reference.images.decoding import ImageLimits
-from reference.images.placement import ImageProcessor
+from reference.images.placement import ImageProcessor, load_image_processor
 from reference.model import checkpoint
 from reference.model.checkpoint import Checkpoint
 from reference.model.config import LlamaConfig
-from reference.tokenizer import loader
+from reference.tokenizer.loader import load_tokenizer
 from reference.tokenizer.protocol import Tokenizer
 from reference.tokenizer.vocabulary import Vocabulary
 
@@ -20,61 +16,99 @@ EMBEDDED = Path(__file__).parent / "embedded"
 
 
 @dataclass(frozen=True)
+class Processor:
+    """The parts of a bundle without weights. image_processor: None for a text-only model."""
+
+    tokenizer: Tokenizer
+    image_processor: ImageProcessor | None
+    vocabulary: Vocabulary
+
+
+@dataclass(frozen=True)
 class Bundle:
-    """A checkpoint, its tokenizer, and how it sees; None if it reads text only."""
+    """A checkpoint and its processor."""
 
     checkpoint: Checkpoint
-    tokenizer: Tokenizer
-    sight: ImageProcessor | None = None
+    processor: Processor
+
+    @classmethod
+    def from_parts(
+        cls,
+        checkpoint: Checkpoint,
+        tokenizer: Tokenizer,
+        image_processor: ImageProcessor | None = None,
+    ) -> "Bundle":
+        """Build the vocabulary, and put the parts together."""
+        vocabulary = build_vocabulary(tokenizer, checkpoint.config)
+        return cls(checkpoint, Processor(tokenizer, image_processor, vocabulary))
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.processor.tokenizer
+
+    @property
+    def image_processor(self) -> ImageProcessor | None:
+        return self.processor.image_processor
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.processor.vocabulary
+
+    @property
+    def disallowed_token_ids(self) -> frozenset[int]:
+        """Ids that are not text: never sampled, except where they end the output."""
+        return self.vocabulary.disallowed_token_ids
 
     @property
     def vocab_size(self) -> int:
-        """V: ids 0 ≤ id < V may stand in a prompt."""
+        """V: the ids 0 ≤ id < V are valid in a prompt."""
         return self.checkpoint.config.vocab_size
 
     @property
     def context(self) -> int:
-        """The most tokens that prompt and output have together."""
+        """Maximum number of tokens of prompt and output together."""
         return self.checkpoint.config.max_position_embeddings
 
-    @property
-    def never(self) -> frozenset[int]:
-        """Ids that are no text."""
-        return self.vocabulary.never
 
-    @cached_property
-    def vocabulary(self) -> Vocabulary:
-        """The tokens as bytes, and which of them are no text."""
-        return vocabulary(self.tokenizer, self.checkpoint.config)
+def build_vocabulary(tokenizer: Tokenizer, config: LlamaConfig) -> Vocabulary:
+    """Return the bytes of each token, and the ids that are not text.
 
-
-def vocabulary(tokenizer: Tokenizer, config: LlamaConfig) -> Vocabulary:
-    """The tokens of a model. No text are special tokens, the placeholder of an image, and rows of
-    the embedding that the tokenizer does not know.
+    The latter are special tokens, the image placeholder, and ids that only the embedding has.
     """
     vocab_size = config.vocab_size
     placeholder = set() if config.vision is None else {config.vision.image_token_id}
+    unknown = set(range(tokenizer.vocab_size, vocab_size))
     known = min(vocab_size, tokenizer.vocab_size)
     return Vocabulary(
-        pieces=tuple(map(tokenizer.piece, range(known))) + (b"",) * (vocab_size - known),
-        never=tokenizer.special_ids | placeholder | set(range(tokenizer.vocab_size, vocab_size)),
+        pieces=tuple(map(tokenizer.token_bytes, range(known))) + (b"",) * (vocab_size - known),
+        disallowed_token_ids=tokenizer.special_ids | placeholder | unknown,
         bos_id=tokenizer.bos_id,
         leading_space=tokenizer.leading_space,
     )
 
 
+def load_processor(directory: str | Path, limits: ImageLimits | None = None) -> Processor:
+    """Read the processor of a checkpoint directory, without its weights.
+
+    limits: bounds on the images of a request. Raises CheckpointError, ConfigError or
+    TokenizerError.
+    """
+    tokenizer = load_tokenizer(directory)
+    config = checkpoint.read_config(directory)
+    image_processor = load_image_processor(directory, config.vision, tokenizer, limits)
+    return Processor(tokenizer, image_processor, build_vocabulary(tokenizer, config))
+
+
 def load_bundle(
     directory: str | Path, context: int | None = None, limits: ImageLimits | None = None
 ) -> Bundle:
-    """Read a checkpoint directory in Hugging Face format. context: the most tokens of a text, if
-    not what the model has stored. limits: of the pictures that it takes. Raises
-    CheckpointError, ConfigError or TokenizerError.
+    """Read a checkpoint directory in Hugging Face format.
 
-    The tokenizer may know ids that the model does not (a `<pad>` that was added later is common): a
-    prompt that leads to one is refused, not the directory. An end-of-sequence id must be the
-    model's.
+    context: maximum context length, if not the stored one. limits: bounds on the images of a
+    request. Raises CheckpointError, ConfigError or TokenizerError.
+
+    The tokenizer may have ids outside the model's vocabulary (often a `<pad>` that was added
+    later): only a prompt with such an id is rejected. End-of-sequence ids must be inside it.
     """
-    words = loader.load_tokenizer(directory)
-    eyes = checkpoint.read_config(directory).vision
-    sight = placement.load_image_processor(directory, eyes, words, limits)
-    return Bundle(checkpoint.load(directory, context=context), words, sight)
+    processor = load_processor(directory, limits)
+    return Bundle(checkpoint.load(directory, context=context), processor)

@@ -1,6 +1,4 @@
-"""A whole completion, from a prompt to text: the reference engine and the text of its choices, put
-together.
-"""
+"""One completion, from a prompt to text: the reference engine and the text of its choices."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from reference.request import PromptProcessed, Request, TokenGenerated
 
 @dataclass(frozen=True)
 class Completion:
-    """One choice, whole."""
+    """One finished choice."""
 
     text: str
     entries: tuple[LogprobsEntry, ...]
@@ -31,30 +29,33 @@ def stream(
     model: Bundle,
     prompt: str | Sequence[int],
     params: CompletionParams,
-    prefixes: PrefixCache | None = None,
+    prefix_cache: PrefixCache | None = None,
     sample: Sampler = sampler.sample,
 ) -> Iterator[tuple[int, TextDelta]]:
-    """(choice, what it grows by), as it grows. With `echo`, the prompt comes first.
+    """Yield (choice, delta) as tokens are generated. With `echo`, the prompt is the first delta.
 
-    Raises ValueError for a prompt that is empty, too long or has ids out of the vocabulary, for
-    images that cannot be taken, and UnsupportedFormat.
+    Raises ValueError for a prompt that is empty, too long or has ids outside the vocabulary, and
+    for rejected images; UnsupportedFormat for a response_format that cannot be enforced.
     """
     language = compile_format(params.response_format)
-    as_sent = prompt_ids(model.tokenizer, prompt, model.vocab_size, model.context)
-    [(ids, images)] = expand_placeholders([as_sent], params.data, model.sight, model.context)
+    sent_ids = prompt_ids(model.tokenizer, prompt, model.vocab_size, model.context)
+    [(ids, images)] = expand_placeholders(
+        [sent_ids], params.data, model.image_processor, model.context
+    )
     text = prompt_text(model.tokenizer, prompt)
     choices = [start_choice(model.tokenizer, params, ids, text) for _ in range(params.n)]
-    ended: set[int | None] = set()
+    finished: set[int | None] = set()
     request = Request.of(ids, params, language=language, images=images)
-    for event in generate(model, request, prefixes, ended.__contains__, sample):
+    # The engine does not see the text: a choice that ends at a stop string is aborted.
+    for event in generate(model, request, prefix_cache, finished.__contains__, sample):
         match event:
-            case PromptProcessed(prompt_logprobs=reports) if params.echo:
-                prompt_delta = echo(model.tokenizer, params, ids, text, reports, images)
-                yield from ((i, prompt_delta) for i in range(params.n))
+            case PromptProcessed(prompt_logprobs=prompt_logprobs) if params.echo:
+                echoed = echo(model.tokenizer, params, ids, text, prompt_logprobs, images)
+                yield from ((i, echoed) for i in range(params.n))
             case TokenGenerated(choice=choice):
                 delta = choices[choice].push(event)
                 if delta.finish_reason is not None:
-                    ended.add(choice)
+                    finished.add(choice)
                 yield choice, delta
 
 
@@ -62,18 +63,18 @@ def complete(
     model: Bundle,
     prompt: str | Sequence[int],
     params: CompletionParams,
-    prefixes: PrefixCache | None = None,
+    prefix_cache: PrefixCache | None = None,
 ) -> list[Completion]:
-    """The choices of one request: `stream`, joined."""
+    """Return the choices of one request: the deltas of `stream`, joined."""
     deltas: list[list[TextDelta]] = [[] for _ in range(params.n)]
-    for choice, delta in stream(model, prompt, params, prefixes):
+    for choice, delta in stream(model, prompt, params, prefix_cache):
         deltas[choice].append(delta)
     return [
         Completion(
-            "".join(d.text for d in ds),
-            tuple(e for d in ds for e in d.entries),
-            str(ds[-1].finish_reason),
-            ds[-1].stop_reason,
+            "".join(delta.text for delta in choice_deltas),
+            tuple(entry for delta in choice_deltas for entry in delta.entries),
+            str(choice_deltas[-1].finish_reason),
+            choice_deltas[-1].stop_reason,
         )
-        for ds in deltas
+        for choice_deltas in deltas
     ]

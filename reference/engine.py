@@ -1,6 +1,4 @@
-"""The reference as an engine: requests wait in a queue and are answered one after another, on a
-thread of their own.
-"""
+"""The reference as an engine: a queue of requests, run one after another on a single thread."""
 
 import itertools
 import logging
@@ -19,86 +17,91 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Job:
-    """A request on its way, and which of its choices nobody wants any more (None: all)."""
+class RequestState:
+    """A request in the queue or in flight. aborted_choices: those to stop; None is all."""
 
     request_id: int
     request: Request
     on_event: Callable[[Event], None]
-    unwanted: set[int | None] = field(default_factory=set)
+    aborted_choices: set[int | None] = field(default_factory=set)
 
-    def aborted(self, choice: int | None) -> bool:
-        return None in self.unwanted or choice in self.unwanted
+    def is_aborted(self, choice: int | None) -> bool:
+        return None in self.aborted_choices or choice in self.aborted_choices
 
 
 class ReferenceEngine:
-    """submit, abort, stats: the three verbs of an engine, and a stream of events for each
-    request.
-    """
+    """The engine interface over `generate`: submit, abort, stats."""
 
     def __init__(self, model: Bundle, sample: Sampler = sampler.sample) -> None:
-        """sample: how a token is drawn; a wrong one shows whether anybody notices."""
+        """sample: the sampler; tests pass a wrong one and check that it is detected."""
         self.model, self._sample = model, sample
-        self.prefixes = PrefixCache()
+        self.prefix_cache = PrefixCache()
         self._request_ids = itertools.count()
-        self._jobs: dict[int, Job] = {}
+        self._states: dict[int, RequestState] = {}
         self._closing = False
-        self._lock = threading.Lock()  # nothing is queued behind the None that ends the thread
-        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="reference-engine", daemon=True)
+        # Held while queueing, so that no request follows the None that ends the thread.
+        self._lock = threading.Lock()
+        self._queue: queue.SimpleQueue[RequestState | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(
+            target=self._run_thread, name="reference-engine", daemon=True
+        )
         self._thread.start()
 
     def submit(self, request: Request, on_event: Callable[[Event], None]) -> int:
-        """Queue a request; its events go to `on_event`, called on the engine's thread. Returns its
-        request_id. After `close` it ends with an error at once.
+        """Queue a request, and return its request id.
+
+        on_event is called with each event, on the engine's thread. After `close`, the request fails
+        at once.
         """
-        job = Job(next(self._request_ids), request, on_event)
+        state = RequestState(next(self._request_ids), request, on_event)
         with self._lock:
             if not self._closing:
-                self._jobs[job.request_id] = job
-                self._queue.put(job)
-                return job.request_id
-        on_event(closed())
-        return job.request_id
+                self._states[state.request_id] = state
+                self._queue.put(state)
+                return state.request_id
+        on_event(engine_closed())
+        return state.request_id
 
     def abort(self, request_id: int, choice: int | None = None) -> None:
-        """Stop one choice, or all, within one decoding step. Ignores finished requests."""
-        if job := self._jobs.get(request_id):
-            job.unwanted.add(choice)
+        """Stop one choice, or all, within one decode step. Ignores finished requests."""
+        if state := self._states.get(request_id):
+            state.aborted_choices.add(choice)
 
     def stats(self) -> EngineStats:
         waiting = self._queue.qsize()
         healthy = self._thread.is_alive() and not self._closing
-        return EngineStats(healthy, len(self._jobs) - waiting, waiting)
+        return EngineStats(healthy, len(self._states) - waiting, waiting)
 
     def close(self) -> None:
-        """Stop within one decoding step; requests that have not ended end with an error."""
+        """Stop within one decode step. Unfinished requests end with an error."""
         with self._lock:
             self._closing = True
             self._queue.put(None)
         self._thread.join()
 
-    def _work(self) -> None:
-        while (job := self._queue.get()) is not None:
+    def _run_thread(self) -> None:
+        while (state := self._queue.get()) is not None:
             try:
-                self._run(job)
+                self._run(state)
             except Exception:
-                logger.exception("a client's stream could not be written to")
+                logger.exception("an on_event callback failed")
             finally:
-                del self._jobs[job.request_id]
+                del self._states[state.request_id]
 
-    def _run(self, job: Job) -> None:
-        def aborted(choice: int | None) -> bool:
-            return self._closing or job.aborted(choice)
+    def _run(self, state: RequestState) -> None:
+        def should_abort(choice: int | None) -> bool:
+            return self._closing or state.is_aborted(choice)
 
         try:
-            for event in generate(self.model, job.request, self.prefixes, aborted, self._sample):
-                cut = self._closing and isinstance(event, RequestFinished)
-                job.on_event(closed() if cut else event)
+            for event in generate(
+                self.model, state.request, self.prefix_cache, should_abort, self._sample
+            ):
+                interrupted = self._closing and isinstance(event, RequestFinished)
+                state.on_event(engine_closed() if interrupted else event)
         except Exception as error:
             logger.exception("a request failed")
-            job.on_event(RequestFinished(error=error))
+            state.on_event(RequestFinished(error=error))
 
 
-def closed() -> RequestFinished:
+def engine_closed() -> RequestFinished:
     return RequestFinished(error=RuntimeError("the engine was closed"))

@@ -1,6 +1,6 @@
-"""From an engine's events to what a client reads: text, log-probabilities, the reason of the end.
+"""From an engine's events to the response: text, log-probabilities, finish reason.
 
-Every backend's tokens pass through here, streamed or not.
+The tokens of every backend pass through here, streamed or not.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from reference.stopping import StopStrings
 from reference.tokenizer.detokenizer import Detokenizer, decode, without_bos
 from reference.tokenizer.protocol import Tokenizer
 
-LOWEST = -9999.0  # how −inf is written: JSON has no infinity
+MIN_LOGPROB = -9999.0  # written for −inf: JSON has no infinity
 
 
 @dataclass(frozen=True)
 class LogprobsEntry:
-    """One token's row of `logprobs`. offset: characters from the start of the returned text."""
+    """One token's entry in `logprobs`. offset: characters from the start of the returned text."""
 
     token: str
     logprob: float | None
@@ -27,7 +27,7 @@ class LogprobsEntry:
 
 @dataclass(frozen=True)
 class TextDelta:
-    """What one step adds to a choice. finish_reason is set on the last."""
+    """The text and entries that one step adds to a choice. finish_reason is set on the last."""
 
     text: str
     entries: tuple[LogprobsEntry, ...] = ()
@@ -36,14 +36,22 @@ class TextDelta:
 
 
 class TokenDisplay:
-    """How tokens are called in `logprobs`.
+    """The strings that represent tokens in `logprobs`.
 
-    Meaning:   a token is called by its text; by `bytes:\\xe2\\x82` if its bytes are no whole
-               characters; by `token_id:<id>` if the request says `return_tokens_as_token_ids`.
-    Boundary:  special tokens are called by their name (`</s>`).
-    Ties:      of tokens with equal text in one `top_logprobs`, the chosen one keeps it, else the
-               likeliest; the others are called `token_id:<id>`. None is lost.
+    Meaning:   the text of the token; `bytes:\\xe2\\x82` if its bytes are not complete characters;
+               `token_id:<id>` if the request has `return_tokens_as_token_ids`.
+    Boundary:  a special token is represented by its name (`</s>`).
+    Ties:      of tokens with equal text in one `top_logprobs`, the sampled one keeps the text, else
+               the most likely one; the others become `token_id:<id>`. None is lost.
     Off value: false.
+    Example:   the token "The" of the embedded model, as text and as an id.
+               >>> from reference.bundle import EMBEDDED
+               >>> from reference.tokenizer.loader import load_tokenizer
+               >>> tokenizer = load_tokenizer(EMBEDDED / "text")
+               >>> TokenDisplay(tokenizer, as_ids=False).name(tokenizer.encode("The")[-1])
+               ' The'
+               >>> TokenDisplay(tokenizer, as_ids=True).name(5)
+               'token_id:5'
     """
 
     def __init__(self, tokenizer: Tokenizer, *, as_ids: bool) -> None:
@@ -51,44 +59,58 @@ class TokenDisplay:
         self.as_ids = as_ids
 
     def name(self, token: int) -> str:
+        """Return the string of one token, which another token may share."""
         if self.as_ids or token >= self.tokenizer.vocab_size:
             return f"token_id:{token}"
-        piece = self.tokenizer.piece(token)
+        piece = self.tokenizer.token_bytes(token)
         try:
             return piece.decode()
         except UnicodeDecodeError:
             return "bytes:" + "".join(f"\\x{byte:02x}" for byte in piece)
 
-    def top(self, report: TokenLogprobs) -> dict[str, float]:
-        chosen = self.name(report.token)
+    def top(self, logprobs: TokenLogprobs) -> dict[str, float]:
+        """Return one position of `top_logprobs`, with unique strings."""
+        sampled = self.name(logprobs.token)
         values: dict[str, float] = {}
-        for token, value in report.top:
+        for token, value in logprobs.top:
             name = self.name(token)
-            taken = name in values or (name == chosen and token != report.token)
-            values[f"token_id:{token}" if taken else name] = finite(value)
+            is_duplicate = name in values or (name == sampled and token != logprobs.token)
+            values[f"token_id:{token}" if is_duplicate else name] = clamp_logprob(value)
         return values
 
-    def entry(self, token: int, report: TokenLogprobs | None, offset: int) -> LogprobsEntry:
-        """A row; without a report (the first token of a prompt) it has no numbers."""
-        if report is None:
+    def entry(self, token: int, logprobs: TokenLogprobs | None, offset: int) -> LogprobsEntry:
+        """Return an entry, without numbers if the token has no logprobs (a prompt's first)."""
+        if logprobs is None:
             return LogprobsEntry(self.name(token), None, None, offset)
-        return LogprobsEntry(self.name(token), finite(report.logprob), self.top(report), offset)
+        value = clamp_logprob(logprobs.logprob)
+        return LogprobsEntry(self.name(token), value, self.top(logprobs), offset)
 
 
-def finite(value: float) -> float:
-    return max(value, LOWEST)
+def clamp_logprob(value: float) -> float:
+    return max(value, MIN_LOGPROB)
 
 
 @dataclass
 class StreamedChoice:
-    """The text of one choice, from its tokens.
+    """Incremental detokenizer of one choice: tokens in, text deltas out.
 
-    Joined, the deltas are the same whether anybody streams them or not. A token's row rides with
-    the delta that carries its first character, or with the last one; the rows of a matched stop
-    string, of an end-of-sequence token and of an unfinished character are there, at the end of the
-    text.
+    Meaning:   the joined deltas are the text of the choice, streamed or not.
+    Boundary:  a token's entry is in the delta that has its first character, or in the last delta.
+               Tokens without text (of a matched stop string, end-of-sequence, an incomplete
+               character) have their entries at the end of the text.
+    Off value: stream = false: the same deltas, joined.
+    Example:   of " red" the "d" is withheld: with " ball" it completes the stop string "d b".
+               >>> from reference.bundle import EMBEDDED
+               >>> from reference.tokenizer.loader import load_tokenizer
+               >>> tokenizer = load_tokenizer(EMBEDDED / "text")
+               >>> bos, red, ball = tokenizer.encode("red ball")
+               >>> choice = start_choice(tokenizer, CompletionParams(stop=("d b",)), [red], "red")
+               >>> [choice.push(TokenGenerated(choice=0, token=t)).text for t in (red, ball)]
+               [' re', '']
+               >>> choice.finished
+               True
 
-    start: the offset of the output in the returned text. at_start: whether the prompt has no text.
+    start: offset of the output in the returned text. at_start: the prompt has no text.
     """
 
     tokenizer: Tokenizer
@@ -99,23 +121,24 @@ class StreamedChoice:
     finished: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self._names = token_display(self.tokenizer, self.params)
+        self._display = token_display(self.tokenizer, self.params)
         self._detokenizer = Detokenizer(self.tokenizer, at_start=self.at_start)
         self._stops = StopStrings(self.params.stop)
-        self._waiting: list[tuple[int, TokenGenerated]] = []
-        self._released = 0
+        self._pending: list[tuple[int, TokenGenerated]] = []  # (offset, event) without an entry yet
+        self._emitted_chars = 0
 
     def push(self, event: TokenGenerated) -> TextDelta:
-        """What this token adds. Push nothing after a delta with a finish_reason."""
+        """Return the delta of this token. Must not be called after a finish_reason."""
         self.tokens += 1
-        self._waiting.append((self._detokenizer.length, event))
-        text, stop = self._certain_text(event)
-        self._released += len(text)
+        self._pending.append((self._detokenizer.length, event))
+        text, stop = self._emittable_text(event)
+        self._emitted_chars += len(text)
         reason = "stop" if stop is not None else event.finish_reason
         self.finished = reason is not None
         return TextDelta(text, self._entries(), reason, event.stop_reason if stop is None else stop)
 
-    def _certain_text(self, event: TokenGenerated) -> tuple[str, str | None]:
+    def _emittable_text(self, event: TokenGenerated) -> tuple[str, str | None]:
+        # The token of a "stop" is end-of-sequence or a stop id: it is not part of the text.
         text = "" if event.finish_reason == "stop" else self._detokenizer.push(event.token)
         if event.finish_reason is not None:
             text += self._detokenizer.flush()
@@ -125,10 +148,11 @@ class StreamedChoice:
         return text, stop
 
     def _entries(self) -> tuple[LogprobsEntry, ...]:
-        ready = [w for w in self._waiting if self.finished or w[0] < self._released]
-        self._waiting = self._waiting[len(ready) :]
+        ready = [p for p in self._pending if self.finished or p[0] < self._emitted_chars]
+        self._pending = self._pending[len(ready) :]
+        end = self._emitted_chars
         return tuple(
-            self._names.entry(event.token, event.logprobs, self.start + min(offset, self._released))
+            self._display.entry(event.token, event.logprobs, self.start + min(offset, end))
             for offset, event in ready
             if event.logprobs is not None
         )
@@ -141,13 +165,13 @@ def token_display(tokenizer: Tokenizer, params: CompletionParams) -> TokenDispla
 def start_choice(
     tokenizer: Tokenizer, params: CompletionParams, prompt: Sequence[int], prompt_text: str
 ) -> StreamedChoice:
-    """An empty choice that continues a prompt."""
+    """Return an empty choice that continues a prompt."""
     at_start = not without_bos(tokenizer, prompt)
     return StreamedChoice(tokenizer, params, at_start, len(prompt_text) if params.echo else 0)
 
 
 def prompt_text(tokenizer: Tokenizer, prompt: str | Sequence[int]) -> str:
-    """The prompt as it was sent; of a list of ids, the text that `encode` would turn into them."""
+    """Return the prompt as sent; for a list of ids, the text that `encode` would turn into them."""
     return prompt if isinstance(prompt, str) else decode(tokenizer, prompt)
 
 
@@ -156,26 +180,35 @@ def echo(
     params: CompletionParams,
     prompt: Sequence[int],
     text: str,
-    reports: Sequence[TokenLogprobs | None] | None,
+    prompt_logprobs: Sequence[TokenLogprobs | None] | None,
     images: Sequence[ImageSpan] = (),
 ) -> TextDelta:
-    """What `echo` puts before the output: the prompt and, with `logprobs`, a row for each of its
-    tokens.
+    """Return the prompt as a delta, with one entry for each of its tokens if `logprobs` is set.
 
     Meaning:   the text is the prompt as sent, then the output.
-    Boundary:  the first token has no log-probability: nothing comes before it. Nor has a place of
-               an image; all places of one are at the offset of its placeholder.
+    Boundary:  the first token has no log-probability, and neither have image positions. All
+               positions of an image have the offset of its placeholder.
     Off value: false or null.
+    Example:   the prompt "red ball" has three tokens, the first of which has no text.
+               >>> from reference.bundle import EMBEDDED
+               >>> from reference.tokenizer.loader import load_tokenizer
+               >>> tokenizer = load_tokenizer(EMBEDDED / "text")
+               >>> ids = tokenizer.encode("red ball")
+               >>> logprobs = [None, *(TokenLogprobs(i, -1.0, ()) for i in ids[1:])]
+               >>> delta = echo(tokenizer, CompletionParams(), ids, "red ball", logprobs)
+               >>> (delta.text, [(e.token, e.offset) for e in delta.entries])
+               ('red ball', [('<s>', 0), (' red', 0), (' ball', 3)])
     """
-    names = token_display(tokenizer, params)
-    position = Detokenizer(tokenizer, at_start=True)
-    repeated = {i for placed in images for i in range(placed.start + 1, placed.stop)}
+    display = token_display(tokenizer, params)
+    detokenizer = Detokenizer(tokenizer, at_start=True)
+    # Only the first position of an image is the placeholder that was sent.
+    image_positions = {i for span in images for i in range(span.start + 1, span.stop)}
     entries = []
     offset = 0
-    for i, (token, report) in enumerate(zip(prompt, reports or (), strict=False)):
-        if i not in repeated:
-            offset = min(position.length, len(text))
+    for i, (token, logprobs) in enumerate(zip(prompt, prompt_logprobs or (), strict=False)):
+        if i not in image_positions:
+            offset = min(detokenizer.length, len(text))
             if i > 0 or token != tokenizer.bos_id:
-                position.push(token)
-        entries.append(names.entry(token, report, offset))
+                detokenizer.push(token)
+        entries.append(display.entry(token, logprobs, offset))
     return TextDelta(text, tuple(entries))

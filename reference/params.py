@@ -1,8 +1,7 @@
-"""Every parameter of the endpoint: its default, its range, what it means, and the function that
-defines it.
+"""The parameters of the endpoint: default, range, meaning, and the function that defines each one.
 
 This table is the only one. The endpoint's validation, its OpenAPI document, the command line and
-the README's table are made from it or checked against it.
+the README's table are generated from it or tested against it.
 """
 
 import operator
@@ -17,10 +16,10 @@ _SIGN = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 
 def parameter(default: Any, meaning: str, *, spec: str, **bounds: float) -> Any:
-    """A dataclass field that carries its documentation.
+    """Declare a dataclass field that carries its documentation.
 
-    `spec` names the function or class of this package that defines the parameter ("logits.top_p").
-    `bounds` are any of ge, gt, le, lt (of the value, or of each item) and max_length (of a list).
+    spec: the function or class of this package that defines the parameter ("logits.top_p").
+    bounds: ge, gt, le, lt (of the value, or of each item) and max_length (of a list).
     """
     metadata = {"meaning": meaning, "spec": spec, "bounds": bounds}
     return field(default=default, metadata=metadata)
@@ -28,10 +27,10 @@ def parameter(default: Any, meaning: str, *, spec: str, **bounds: float) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class CompletionParams:
-    """What one request asks for, besides its model and its prompt.
+    """The parameters of one request, apart from its model and its prompt.
 
-    Raises ValueError, naming the field, for a value out of range, and for several stops that are
-    no tuple.
+    Raises ValueError, naming the field, for a value out of range, and for a list parameter that is
+    not a tuple.
     """
 
     max_tokens: int | None = parameter(
@@ -51,28 +50,30 @@ class CompletionParams:
     )
     top_p: float = parameter(
         1.0,
-        "nucleus: keep the likeliest tokens that reach this mass; 1 is off, 0 keeps the likeliest",
+        "nucleus: keep the most likely tokens that reach this mass; 1 is off, 0 keeps the top one",
         spec="logits.top_p",
         ge=0,
         le=1,
     )
     min_p: float = parameter(
         0.0,
-        "keep tokens at least this likely relative to the likeliest; 0 is off",
+        "keep tokens at least this likely relative to the most likely one; 0 is off",
         spec="logits.min_p",
         ge=0,
         le=1,
     )
     top_k: int = parameter(
-        0, "keep the k likeliest tokens, and ties; 0 is off", spec="logits.top_k", ge=0
+        0, "keep the k most likely tokens, and ties; 0 is off", spec="logits.top_k", ge=0
     )
-    n: int = parameter(1, "sequences to return", spec="generate.generate", ge=1, le=4)
+    n: int = parameter(1, "number of sequences to return", spec="threefry.draw_key", ge=1, le=4)
     stream: bool = parameter(
-        False, "send server-sent events as the text grows", spec="output_text.StreamedChoice"
+        False,
+        "send the text as server-sent events while it is generated",
+        spec="output_text.StreamedChoice",
     )
     logprobs: int | None = parameter(
         None,
-        "report each token's log-probability and this many of the likeliest",
+        "report each token's log-probability and those of this many top tokens",
         spec="logprobs.token_logprobs",
         ge=0,
     )
@@ -83,23 +84,23 @@ class CompletionParams:
     )
     stop: tuple[str, ...] = parameter(
         (),
-        "strings that end the text, which ends before them",
+        "strings that end the output; the text ends before the match",
         spec="stopping.StopStrings",
         max_length=16,
     )
     stop_token_ids: tuple[int, ...] = parameter(
-        (), "token ids that end the text", spec="stopping.finish", ge=0
+        (), "token ids that end the output", spec="stopping.finish", ge=0
     )
     presence_penalty: float = parameter(
         0.0,
-        "subtracted once from every token of the output so far",
+        "subtracted once from each token that occurs in the output",
         spec="logits.presence_penalty",
         ge=-2,
         le=2,
     )
     frequency_penalty: float = parameter(
         0.0,
-        "subtracted from every token of the output, once per occurrence",
+        "subtracted from each token of the output, once per occurrence",
         spec="logits.frequency_penalty",
         ge=-2,
         le=2,
@@ -113,17 +114,17 @@ class CompletionParams:
     )
     response_format: Mapping[str, Any] | None = parameter(
         None,
-        "what the text must be: a JSON object, an instance of a JSON Schema, a match of a regex",
+        "constrains the text to a JSON object, an instance of a JSON Schema, or a match of a regex",
         spec="grammar.response_format.compile_format",
     )
     user: str | None = parameter(
         None,
-        "your identifier of the end user; changes nothing in the answer",
+        "your identifier of the end user; has no effect on the response",
         spec="request.Request",
     )
     seed: int | None = parameter(
         None,
-        "where chance starts, modulo 2⁶⁴; null: a fresh random seed",
+        "seed of the random numbers, modulo 2⁶⁴; null: a fresh random seed",
         spec="threefry.seed_key",
         ge=-(2**63),
         lt=2**64,
@@ -134,7 +135,7 @@ class CompletionParams:
         spec="output_text.StreamedChoice",
     )
     return_tokens_as_token_ids: bool | None = parameter(
-        None, "tokens in `logprobs` read `token_id:<id>`", spec="output_text.TokenDisplay"
+        None, "write tokens in `logprobs` as `token_id:<id>`", spec="output_text.TokenDisplay"
     )
     prompt_cache_key: str | None = parameter(
         None,
@@ -143,7 +144,7 @@ class CompletionParams:
     )
     data: Mapping[str, Any] | None = parameter(
         None,
-        "images, one for each `<image>` in the prompt; a model that reads text only refuses them",
+        "images, one for each `<image>` in the prompt; a text-only model refuses them",
         spec="images.placement.expand_placeholders",
     )
 
@@ -151,20 +152,18 @@ class CompletionParams:
         for f in fields(self):
             value = getattr(self, f.name)
             if f.default == () and not isinstance(value, tuple):
-                raise ValueError(f"{f.name}: {value!r} is not a tuple")
+                raise ValueError(f"{f.name}: must be a tuple, got {value!r}")
             check(f.name, value, **f.metadata["bounds"])
         if "" in self.stop:
-            raise ValueError("stop: a stop string is empty")
+            raise ValueError("stop: must not contain an empty string")
 
 
 def check(name: str, value: Any, *, max_length: float | None = None, **bounds: float) -> None:
-    """Raise ValueError, naming the parameter, unless the value (or each of its items) is in
-    bounds.
-    """
+    """Raise ValueError, naming the parameter, unless the value or each item is in bounds."""
     items = value if isinstance(value, tuple) else () if value is None else (value,)
     if max_length is not None and len(items) > max_length:
-        raise ValueError(f"{name}: {len(items)} items, at most {max_length} are allowed")
+        raise ValueError(f"{name}: must have at most {max_length} items, got {len(items)}")
     for item in items:
         for bound, limit in bounds.items():
             if not _COMPARE[bound](item, limit):
-                raise ValueError(f"{name}: {item!r} is not {_SIGN[bound]} {limit}")
+                raise ValueError(f"{name}: must be {_SIGN[bound]} {limit}, got {item!r}")

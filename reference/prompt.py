@@ -1,4 +1,4 @@
-"""From a prompt as it was sent to the token ids that a model reads."""
+"""Validation and tokenization of a prompt: text or token ids as sent → token ids."""
 
 from collections.abc import Sequence
 
@@ -7,43 +7,48 @@ from reference.tokenizer.protocol import HasMaxTokenBytes, Tokenizer
 
 
 class EmptyPrompt(ValueError):
-    """A prompt without a token: there is nothing to go on from."""
+    """A prompt without tokens: the model has nothing to continue."""
 
 
 class UnknownToken(ValueError):
-    """A prompt with an id that the model has no row for. A text may lead to one, too: some
-    tokenizers have tokens (a `<pad>`, say) that were added to them and not to the model.
+    """A prompt with an id outside the model's vocabulary.
+
+    Text can produce such an id too: some tokenizers have added tokens, such as `<pad>`, that the
+    model's embedding lacks.
     """
 
 
 def prompt_ids(
     tokenizer: Tokenizer, prompt: str | Sequence[int], vocab_size: int, context: int
 ) -> list[int]:
-    """The ids of a prompt that leaves room for a token.
+    """Return the ids of a prompt that leaves room for a token of output.
 
     Raises EmptyPrompt, UnknownToken or ContextLengthExceeded.
     """
     if isinstance(prompt, str):
-        refuse_long(tokenizer, prompt, context)
+        reject_oversized_text(tokenizer, prompt, context)
         ids = tokenizer.encode(prompt)
     else:
         ids = list(prompt)
     if not ids:
-        raise EmptyPrompt("prompt: it has no tokens")
+        raise EmptyPrompt("prompt: must have at least one token, got none")
     token_budget(None, context, len(ids))
     for i, token in enumerate(ids):
         if not 0 <= token < vocab_size:
-            raise UnknownToken(f"prompt: id {token} at {i} is not in 0 … {vocab_size - 1}")
+            raise UnknownToken(
+                f"prompt: token ids must be 0 … {vocab_size - 1}, got {token} at index {i}"
+            )
     return ids
 
 
-def refuse_long(tokenizer: Tokenizer, text: str, context: int) -> None:
-    """Raise ContextLengthExceeded for a text that no `context` tokens can spell: to count the
-    tokens of many megabytes takes seconds.
+def reject_oversized_text(tokenizer: Tokenizer, text: str, context: int) -> None:
+    """Raise ContextLengthExceeded for a text of more bytes than `context` tokens can have.
+
+    It avoids tokenizing many megabytes of text, which takes seconds.
     """
-    most = tokenizer.max_token_bytes if isinstance(tokenizer, HasMaxTokenBytes) else None
-    if most is not None and (size := len(text.encode())) > context * most:
+    max_bytes = tokenizer.max_token_bytes if isinstance(tokenizer, HasMaxTokenBytes) else None
+    if max_bytes is not None and (size := len(text.encode())) > context * max_bytes:
         raise ContextLengthExceeded(
-            f"the prompt has {size} bytes and the context {context} tokens, each of which stands "
-            f"for {most} at most: no room is left for a token of output"
+            f"the prompt has {size} bytes; the maximum context length is {context} tokens of at "
+            f"most {max_bytes} bytes, which leaves no room for output"
         )

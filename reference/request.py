@@ -1,9 +1,8 @@
-"""What goes into an engine and what comes out of it: data only, shared by every backend.
+"""The data types of the engine interface, shared by every backend: requests in, events out.
 
-Text never enters an engine and logits never leave one. A request goes in as token ids and
-parameters; out come, in this order, one `PromptProcessed`, for each choice its
-`TokenGenerated` events, and one `RequestFinished`.
-Events of different choices may alternate; those of one choice come in order.
+Text never enters an engine and logits never leave one. A request has token ids and parameters. Its
+events are, in this order: one `PromptProcessed`; for each choice its `TokenGenerated` events; one
+`RequestFinished`. Events of different choices may be interleaved; those of one choice are in order.
 """
 
 import hashlib
@@ -19,19 +18,20 @@ from reference.params import CompletionParams
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """pixels: what the vision tower reads. digest: tells images apart by what the model sees."""
+    """A preprocessed image. pixels: input of the vision encoder. digest: hash of the pixels."""
 
     pixels: Float32[np.ndarray, "3 S S"]
     digest: bytes
 
     @classmethod
     def of(cls, pixels: Float32[np.ndarray, "3 S S"]) -> "Image":
+        """Build an image, and compute its digest."""
         return cls(pixels, hashlib.sha256(pixels.tobytes()).digest())
 
 
 @dataclass(frozen=True)
 class ImageSpan:
-    """An image at the places start … stop − 1 of a prompt."""
+    """An image at the positions start … stop − 1 of a prompt."""
 
     image: Image
     start: int
@@ -40,13 +40,20 @@ class ImageSpan:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One prompt and what to do with it.
+    """One prompt and its parameters.
 
-    prompt: token ids, at least one, all within the vocabulary; a placeholder stands there as often
-    as an image has rows. images: where each stands, in order. seed: any integer, used modulo 2^64.
-    principal: whose request it is, as far as sharing a prompt cache goes. language: what
-    `params.response_format` allows, None for every text. `params.user` does nothing here: a user is
-    for abuse monitoring only. `params.data` has become `images`.
+    prompt: token ids, at least one, all within the vocabulary; the placeholder of an image is
+    repeated for each of its image tokens. images: their spans, in order. seed: any integer, used
+    modulo 2^64. principal: the owner of the request; only requests of one owner share a prompt
+    cache. language: the outputs that `params.response_format` allows, None for any text.
+    `params.data` is replaced by `images`.
+
+    Meaning:   `params.user` identifies an end user for abuse monitoring. No engine reads it.
+    Off value: null.
+    Example:   the seed of the request is the one in `params`, whatever the user is.
+               >>> request = Request.of([1, 2], CompletionParams(user="u-1", seed=7))
+               >>> (request.prompt, request.seed, request.params.user)
+               ((1, 2), 7, 'u-1')
     """
 
     prompt: tuple[int, ...]
@@ -57,10 +64,16 @@ class Request:
     images: tuple[ImageSpan, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises ValueError if a response_format came without its language: it would be ignored."""
+        """Raise ValueError if only one of `language` and response_format constrains the output.
+
+        Engines read `language` only.
+        """
         kind = (self.params.response_format or {}).get("type", "text")
         if (kind != "text") != (self.language is not None):
-            raise ValueError(f"language: {self.language} does not belong to {kind!r}")
+            raise ValueError(
+                f"language: must be set if and only if response_format is not text, got "
+                f"{self.language} with {kind!r}"
+            )
 
     @classmethod
     def of(
@@ -71,7 +84,7 @@ class Request:
         language: Language | None = None,
         images: tuple[ImageSpan, ...] = (),
     ) -> "Request":
-        """A request whose seed is the one asked for, or a fresh one."""
+        """Build a request. Without a seed in `params` it gets a fresh random one."""
         seed = secrets.randbits(64) if params.seed is None else params.seed
         return cls(
             prompt=tuple(prompt),
@@ -83,20 +96,18 @@ class Request:
         )
 
     def images_within(self, start: int, stop: int) -> tuple[ImageSpan, ...]:
-        """The images that have a row at one of the places start … stop − 1 of the prompt."""
-        return tuple(p for p in self.images if p.start < stop and start < p.stop)
+        """Return the images that overlap the positions start … stop − 1 of the prompt."""
+        return tuple(span for span in self.images if span.start < stop and start < span.stop)
 
     @property
-    def reports_prompt(self) -> bool:
-        """Whether the log-probabilities of the prompt are asked for."""
+    def wants_prompt_logprobs(self) -> bool:
+        """Return whether `PromptProcessed` must have prompt_logprobs."""
         return bool(self.params.echo) and self.params.logprobs is not None
 
 
 @dataclass(frozen=True)
 class TokenLogprobs:
-    """A token's log-probability and those of the likeliest tokens, likeliest first, as (id, value)
-    pairs.
-    """
+    """Log-probability of a token. top: (id, value) pairs, the most likely token first."""
 
     token: int
     logprob: float
@@ -105,8 +116,11 @@ class TokenLogprobs:
 
 @dataclass(frozen=True, kw_only=True)
 class PromptProcessed:
-    """The prompt has been read. reports: one per prompt token, if asked for; None for the first,
-    and for the places of images, which were not the model's to foresee.
+    """The prefill is complete.
+
+    cached_tokens: number of prompt tokens taken from the prefix cache. prompt_logprobs: one entry
+    per prompt token, if requested; None for the first token and at image positions, which the
+    model does not predict.
     """
 
     cached_tokens: int
@@ -115,9 +129,9 @@ class PromptProcessed:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenGenerated:
-    """One generated token. The last of its choice has a finish_reason: "stop" or "length".
+    """One generated token. The last one of its choice has a finish_reason: "stop" or "length".
 
-    stop_reason: the id among `stop_token_ids` that ended the choice; None for end-of-sequence.
+    stop_reason: the id of `stop_token_ids` that ended the choice; None for end-of-sequence.
     """
 
     choice: int
@@ -129,7 +143,7 @@ class TokenGenerated:
 
 @dataclass(frozen=True, kw_only=True)
 class RequestFinished:
-    """Nothing more will come. error: why the request could not be finished, None if it was."""
+    """The last event of a request. error: the reason if the request failed, else None."""
 
     error: Exception | None = None
 
@@ -141,7 +155,7 @@ Event = PromptProcessed | TokenGenerated | RequestFinished
 class EngineStats:
     """Health and load of an engine.
 
-    healthy: the engine answers requests. running, waiting: numbers of requests.
+    healthy: the engine serves requests. running, waiting: numbers of requests.
     """
 
     healthy: bool

@@ -1,4 +1,4 @@
-"""From logits to a token. `STEPS` is the specification: what happens, in this order."""
+"""From logits to a token. `STEPS` is the specification: these steps, in this order."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -6,60 +6,63 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
-from reference import logits as l
+from reference import logits as steps
 from reference.logits import Logits
 from reference.params import CompletionParams
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingHistory:
-    """What one choice looks back on when it draws its next token.
+    """State of one choice that the sampling steps depend on.
 
-    allowed: the tokens that may come next. seen: those of prompt or output. counts: how often each
-    token stands in the output so far.
+    allowed: the tokens that may be sampled next. present: the tokens that occur in prompt or
+    output. counts: occurrences of each token in the output so far.
     """
 
     params: CompletionParams
     allowed: Bool[np.ndarray, "V"]
-    seen: Bool[np.ndarray, "V"]
+    present: Bool[np.ndarray, "V"]
     counts: Int64[np.ndarray, "V"]
 
 
 Step = Callable[[Logits, SamplingHistory], Logits]
 
 STEPS: tuple[tuple[str, Step], ...] = (
-    ("response_format", lambda x, h: l.mask(x, h.allowed)),
+    ("response_format", lambda x, h: steps.mask(x, h.allowed)),
     (
         "repetition_penalty",
-        lambda x, h: l.repetition_penalty(x, h.seen, h.params.repetition_penalty),
+        lambda x, h: steps.repetition_penalty(x, h.present, h.params.repetition_penalty),
     ),
     (
         "frequency_penalty",
-        lambda x, h: l.frequency_penalty(x, h.counts, h.params.frequency_penalty),
+        lambda x, h: steps.frequency_penalty(x, h.counts, h.params.frequency_penalty),
     ),
-    ("presence_penalty", lambda x, h: l.presence_penalty(x, h.counts, h.params.presence_penalty)),
-    ("temperature", lambda x, h: l.temperature(x, h.params.temperature)),
-    ("min_p", lambda x, h: l.min_p(x, h.params.min_p)),
-    ("top_k", lambda x, h: l.top_k(x, h.params.top_k)),
-    ("top_p", lambda x, h: l.top_p(x, h.params.top_p)),
+    (
+        "presence_penalty",
+        lambda x, h: steps.presence_penalty(x, h.counts, h.params.presence_penalty),
+    ),
+    ("temperature", lambda x, h: steps.temperature(x, h.params.temperature)),
+    ("min_p", lambda x, h: steps.min_p(x, h.params.min_p)),
+    ("top_k", lambda x, h: steps.top_k(x, h.params.top_k)),
+    ("top_p", lambda x, h: steps.top_p(x, h.params.top_p)),
 )
 
 
 def trace(logits: Logits, history: SamplingHistory) -> Iterator[tuple[str, Logits]]:
-    """The logits after each step, with the step's name."""
+    """Yield the name of each step and the logits after it."""
     for name, step in STEPS:
         logits = step(logits, history)
         yield name, logits
 
 
 def final_logits(logits: Logits, history: SamplingHistory) -> Logits:
-    """The logits after the last step: those that a token is drawn from."""
+    """Return the logits after the last step, from which the token is sampled."""
     *_, (_, last) = trace(logits, history)
     return last
 
 
-def choose(logits: Logits, noise: Float32[np.ndarray, "V"]) -> int:
-    """Draw from softmax(logits) by the Gumbel-max trick; of equal scores the lowest id wins.
+def gumbel_argmax(logits: Logits, noise: Float32[np.ndarray, "V"]) -> int:
+    """Sample from softmax(logits) by the Gumbel-max trick. Ties go to the lowest id.
 
     Source: Gumbel 1954; Maddison, Tarlow and Minka 2014, "A* sampling", section 2.
     """
@@ -67,21 +70,21 @@ def choose(logits: Logits, noise: Float32[np.ndarray, "V"]) -> int:
 
 
 def sample(logits: Logits, history: SamplingHistory, noise: Float32[np.ndarray, "V"]) -> int:
-    """One decoding step. Raises ValueError if the model's logits are not finite."""
+    """Apply the steps and sample a token. Raises ValueError if the logits are not finite."""
     if not np.isfinite(logits).all():
         raise ValueError("the model's logits are not finite")
-    return choose(final_logits(logits, history), noise)
+    return gumbel_argmax(final_logits(logits, history), noise)
 
 
 def allowed_tokens(
-    vocab_size: int, never: frozenset[int], ends: frozenset[int]
+    vocab_size: int, disallowed_token_ids: frozenset[int], end_token_ids: frozenset[int]
 ) -> Bool[np.ndarray, "vocab_size"]:
-    """The tokens that may be sampled: all that are text, and those that end the text.
+    """Return the mask of tokens that may be sampled: text tokens, and those that end the output.
 
-    never: special tokens, ids without a text, placeholders. ends: end-of-sequence and the request's
-    stop_token_ids, which stay possible even where they are special: asking to stop at a token must
-    not make it unreachable.
+    disallowed_token_ids: special tokens, ids without text, image placeholders. end_token_ids:
+    end-of-sequence and the request's stop_token_ids. They are allowed even if they are special:
+    a stop token must remain reachable.
     """
     allowed = np.ones(vocab_size, dtype=np.bool_)
-    allowed[[i for i in never - ends if i < vocab_size]] = False
+    allowed[[i for i in disallowed_token_ids - end_token_ids if i < vocab_size]] = False
     return allowed

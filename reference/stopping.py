@@ -1,4 +1,4 @@
-"""When a choice ends, and why."""
+"""The end of a choice: token budget, finish reasons, stop strings."""
 
 from collections.abc import Sequence
 
@@ -6,21 +6,26 @@ from reference.params import DEFAULT_MAX_TOKENS
 
 
 class ContextLengthExceeded(ValueError):
-    """The prompt leaves no room for a token."""
+    """The prompt leaves no room for a token of output."""
 
 
 def token_budget(max_tokens: int | None, context: int, prompt_length: int) -> int:
-    """How many tokens a choice may have.
+    """Return the maximum number of tokens of one choice.
 
-    Meaning:   `max_tokens`, or 16384 if null, and never more than the context has left.
+    Meaning:   the smaller of `max_tokens` (16384 if null) and what the context has left.
     Boundary:  a prompt that leaves no room for one token raises ContextLengthExceeded.
     Off value: null.
+    Example:   after 90 of 100 tokens, 10 are left.
+               >>> token_budget(5, context=100, prompt_length=90)
+               5
+               >>> token_budget(50, context=100, prompt_length=90)
+               10
     """
     room = context - prompt_length
     if room < 1:
         raise ContextLengthExceeded(
-            f"the prompt has {prompt_length} tokens and the context {context}: "
-            "no room is left for a token of output"
+            f"the prompt has {prompt_length} tokens; the maximum context length is {context}, "
+            "which leaves no room for output"
         )
     return min(DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens, room)
 
@@ -32,14 +37,20 @@ def finish(
     eos_token_ids: Sequence[int],
     stop_token_ids: Sequence[int],
 ) -> tuple[str | None, int | None]:
-    """(finish_reason, stop_reason) after `token`, the `generated`-th of its choice; (None, None) to
-    go on.
+    """Return (finish_reason, stop_reason) after a token; (None, None) to continue.
+
+    generated: the number of tokens of the choice, this one included.
 
     Meaning:   end-of-sequence and the ids of `stop_token_ids` end a choice; the token counts, and
-               is no text.
-    Boundary:  on the last token of the budget, "stop" beats "length".
-    Ties:      end-of-sequence beats a stop id, so the reason of an end-of-sequence token is null.
+               is not part of the text.
+    Boundary:  on the last token of the budget, "stop" takes precedence over "length".
+    Ties:      an id that is both is end-of-sequence, whose stop_reason is null.
     Off value: no stop ids.
+    Example:   token 7 is a stop id, token 8 is not; the budget is 5.
+               >>> finish(7, generated=3, budget=5, eos_token_ids=[2], stop_token_ids=[7])
+               ('stop', 7)
+               >>> finish(8, generated=5, budget=5, eos_token_ids=[2], stop_token_ids=[7])
+               ('length', None)
     """
     if token in eos_token_ids:
         return "stop", None
@@ -49,45 +60,49 @@ def finish(
 
 
 class StopStrings:
-    """Finds the first stop string in a text that arrives in parts.
+    """Search for the first stop string in a text that arrives in parts.
 
-    Meaning:   the text ends before the match. It is looked for in the output only, across the
-               borders of tokens.
-    Boundary:  what is withheld is the longest suffix that is the beginning of some stop string,
-               never more.
+    Meaning:   the text ends before the match. Only the output is searched, across token
+               boundaries.
+    Boundary:  the withheld text is the longest suffix that is a proper prefix of a stop string.
     Ties:      the match that *completes* first wins; of those that complete together, the first in
                the list.
     Off value: no strings.
-
-    With stops ["b.", "ab"], "xab." arriving as "xa", "b." gives "x" and then the match "ab".
+    Example:   "x" is safe to emit, "a" may become "ab"; the next part completes "ab".
+               >>> stops = StopStrings(["b.", "ab"])
+               >>> stops.push("xa")
+               ('x', None)
+               >>> stops.push("b.")
+               ('', 'ab')
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
         self.stops = tuple(stops)
-        self.held = ""
+        self.withheld = ""
 
     def push(self, text: str) -> tuple[str, str | None]:
-        """The text that is now certain, and the stop string if one is complete. Push nothing after
-        that.
+        """Return the text that is safe to emit, and the stop string if one is complete.
+
+        Must not be called after a match.
         """
-        text = self.held + text
-        ends = [(text.find(s) + len(s), i) for i, s in enumerate(self.stops) if s in text]
-        if ends:
-            end, first = min(ends)
-            stop = self.stops[first]
-            self.held = ""
+        text = self.withheld + text
+        matches = [(text.find(s) + len(s), i) for i, s in enumerate(self.stops) if s in text]
+        if matches:
+            end, index = min(matches)
+            stop = self.stops[index]
+            self.withheld = ""
             return text[: end - len(stop)], stop
-        keep = max((beginning(text, s) for s in self.stops), default=0)
-        self.held = text[len(text) - keep :]
+        keep = max((partial_match_length(text, s) for s in self.stops), default=0)
+        self.withheld = text[len(text) - keep :]
         return text[: len(text) - keep], None
 
     def flush(self) -> str:
-        """What was withheld: the choice ended without completing a match."""
-        held, self.held = self.held, ""
-        return held
+        """Return the withheld text, when the choice has ended without a match."""
+        withheld, self.withheld = self.withheld, ""
+        return withheld
 
 
-def beginning(text: str, stop: str) -> int:
-    """The length of the longest suffix of `text` that is a proper prefix of `stop`."""
+def partial_match_length(text: str, stop: str) -> int:
+    """Return the length of the longest suffix of `text` that is a proper prefix of `stop`."""
     longest = min(len(text), len(stop) - 1)
     return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)

@@ -1,4 +1,4 @@
-"""Shared by every test: how hypothesis searches, the embedded model, and what serves it."""
+"""Fixtures of every test: hypothesis profiles, the embedded model, and served models."""
 
 import os
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ import pytest
 from hypothesis import settings
 
 from api import __main__ as command_line
-from api.arguments import parser
-from api.engine import Served
+from api.arguments import build_parser
+from api.engine import ServedModel
 from reference.bundle import EMBEDDED, Bundle, load_bundle
 
-jax.config.update("jax_num_cpu_devices", 8)  # all but the first are for a mesh (test_sharding)
+jax.config.update("jax_num_cpu_devices", 8)  # for the meshes of test_sharding
 
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=100)
 settings.register_profile("explore", deadline=None, max_examples=2000)
@@ -20,8 +20,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
 @pytest.fixture(scope="session", autouse=True)
-def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What takes long to compile is kept for the tests of this process that need the same."""
+def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Share compiled programs between the tests of this process."""
     jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
@@ -31,22 +31,22 @@ def model() -> Bundle:
     return load_bundle(EMBEDDED / "text")
 
 
-def serve(backend: str, name: str = "text") -> Served:
-    """An embedded model, as `make run` would serve it."""
-    builders = command_line.BACKENDS
+def serve(backend: str, name: str = "text") -> ServedModel:
+    """Load an embedded model as `make run` serves it."""
+    backends = command_line.BACKENDS
     options = ["--model", str(EMBEDDED / name), "--served-model-name", f"tiny-{name}"]
-    return builders[backend](parser(builders).parse_args(["--backend", backend, *options]))
+    return backends[backend](build_parser(backends).parse_args(["--backend", backend, *options]))
 
 
 @pytest.fixture(scope="session")
-def reference_served() -> Iterator[Served]:
+def reference_served() -> Iterator[ServedModel]:
     served = serve("reference")
     yield served
     served.engine.close()
 
 
 @pytest.fixture(scope="session")
-def jax_served() -> Iterator[Served]:
+def jax_served() -> Iterator[ServedModel]:
     served = serve("jax")
     yield served
     served.engine.close()

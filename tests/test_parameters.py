@@ -1,8 +1,8 @@
-"""Every parameter of the contract matters: over HTTP, on the embedded model.
+"""Demonstrations of every parameter, over HTTP on the embedded model.
 
-Each demonstration shows what one parameter does. It is run twice: against the endpoint, where it
-must hold, and against the endpoint behind a proxy that drops the parameter, where it must fail. A
-parameter without a demonstration fails the suite.
+Each demonstration shows the effect of one parameter. It runs twice: against the endpoint, where it
+must hold, and through a proxy that drops the parameter, where it must fail. A parameter without a
+demonstration fails the suite.
 """
 
 import json
@@ -20,13 +20,13 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from reference import sampler
 from reference.params import CompletionParams
+from tests.support.coverage import CONTRACT
 from tests.support.readme import table
 
 ROOT = Path(__file__).parent.parent
 STORY = "Once upon a time"
 Ask = Callable[..., Any]
 
-CONTRACT = ["model", "prompt", *(f.name for f in fields(CompletionParams))]
 DEMONSTRATIONS: dict[str, Callable[[Ask], None]] = {}
 
 
@@ -40,14 +40,14 @@ def demonstrates(name: str) -> Callable[[Callable[[Ask], None]], None]:
 
 @pytest.fixture(scope="module", params=["reference", "jax"])
 def client(request: pytest.FixtureRequest) -> Iterator[TestClient]:
-    """The endpoint over every backend."""
+    """Serve the embedded model on each backend."""
     served = request.getfixturevalue(f"{request.param}_served")
     with TestClient(create_app([served])) as client:
         yield client
 
 
-def asking(client: TestClient, dropped: str | None = None) -> Ask:
-    """A function that sends one request, less the parameter that is dropped on the way."""
+def requester(client: TestClient, dropped: str | None = None) -> Ask:
+    """Return a function that sends one request, without the dropped parameter."""
 
     def ask(**body: Any) -> Any:
         body = {"model": "tiny-text", "prompt": STORY, "max_tokens": 8, "temperature": 0} | body
@@ -66,29 +66,29 @@ def text(answer: Any) -> str:
     return str(answer["choices"][0]["text"])
 
 
-def test_every_parameter_has_a_demonstration() -> None:
+def test_contract_has_demonstrations() -> None:
     assert sorted(DEMONSTRATIONS) == sorted(CONTRACT)
 
 
 @pytest.mark.parametrize("name", CONTRACT)
-def test_a_parameter_is_honoured(client: TestClient, name: str) -> None:
-    DEMONSTRATIONS[name](asking(client))
+def test_parameter_is_honored(client: TestClient, name: str) -> None:
+    DEMONSTRATIONS[name](requester(client))
 
 
 @pytest.mark.parametrize("name", CONTRACT)
-def test_the_demonstration_fails_if_the_parameter_is_ignored(client: TestClient, name: str) -> None:
+def test_demonstration_fails_without_parameter(client: TestClient, name: str) -> None:
     with pytest.raises((AssertionError, KeyError, TypeError)):
-        DEMONSTRATIONS[name](asking(client, dropped=name))
+        DEMONSTRATIONS[name](requester(client, dropped=name))
 
 
 @pytest.mark.parametrize("field", fields(CompletionParams), ids=lambda f: f.name)
-def test_every_parameter_names_the_code_that_defines_it(field: Any) -> None:
+def test_parameter_names_its_specification(field: Any) -> None:
     module, _, name = field.metadata["spec"].rpartition(".")
     assert getattr(import_module(f"reference.{module}"), name).__doc__
 
 
 @pytest.mark.parametrize("name", [name for name, _ in sampler.STEPS[1:]])
-def test_the_docstring_of_a_step_has_the_five_lines(name: str) -> None:
+def test_step_docstring_is_complete(name: str) -> None:
     doc = str(getattr(import_module("reference.logits"), name).__doc__)
     assert re.findall(r"^ {4}(\w[\w ]*?): +\S", doc, re.M) == [
         "Meaning",
@@ -96,10 +96,11 @@ def test_the_docstring_of_a_step_has_the_five_lines(name: str) -> None:
         "Ties",
         "Off value",
         "Source",
+        "Example",
     ]
 
 
-def test_the_readme_has_the_table_of_the_specification() -> None:
+def test_readme_has_the_parameter_table() -> None:
     readme = (ROOT / "README.md").read_text()
     assert "\n".join(table()) in readme
 
@@ -112,12 +113,12 @@ def _(ask: Ask) -> None:
 
 @demonstrates("prompt")
 def _(ask: Ask) -> None:
-    one, other = ask(prompt="Once upon a time"), ask(prompt="Q: What sound does a cow make?")
-    assert text(one) != text(other)
+    story, answer = ask(prompt="Once upon a time"), ask(prompt="Q: What sound does a cow make?")
+    assert text(story) != text(answer)
     ids = ask(prompt=[1, 5, 9, 300])
     assert ids["usage"]["prompt_tokens"] == 4
     listed = ask(prompt=["Once upon a time", "Q: What sound does a cow make?"])
-    assert [c["text"] for c in listed["choices"]] == [text(one), text(other)]
+    assert [c["text"] for c in listed["choices"]] == [text(story), text(answer)]
 
 
 @demonstrates("max_tokens")
@@ -134,46 +135,45 @@ def _(ask: Ask) -> None:
 @demonstrates("temperature")
 def _(ask: Ask) -> None:
     greedy = {text(ask(temperature=0, seed=s)) for s in range(4)}
-    warm = {text(ask(temperature=1.5, seed=s)) for s in range(4)}
-    assert len(greedy) == 1 and len(warm) > 1
-
+    sampled = {text(ask(temperature=1.5, seed=s)) for s in range(4)}
+    assert len(greedy) == 1 and len(sampled) > 1
     assert ask(temperature=2.1)["detail"][0]["loc"] == ["body", "temperature"]
 
 
-def drawn(ask: Ask, **params: Any) -> tuple[list[float], list[float]]:
-    """40 first tokens at temperature 2: their log-probabilities, and the four highest of the
-    model.
+def first_tokens(ask: Ask, **params: Any) -> tuple[list[float], list[float]]:
+    """Sample 40 first tokens at temperature 2. Return their log-probabilities, and the model's four
+    highest.
     """
     answers = [
         ask(prompt="The", max_tokens=1, temperature=2, seed=s, logprobs=4, **params)
         for s in range(40)
     ]
-    rows = [a["choices"][0]["logprobs"] for a in answers]
-    top = sorted(rows[0]["top_logprobs"][0].values(), reverse=True)[:4]
-    return [r["token_logprobs"][0] for r in rows], top
+    entries = [a["choices"][0]["logprobs"] for a in answers]
+    top = sorted(entries[0]["top_logprobs"][0].values(), reverse=True)[:4]
+    return [e["token_logprobs"][0] for e in entries], top
 
 
 @demonstrates("top_k")
 def _(ask: Ask) -> None:
-    values, top = drawn(ask, top_k=3)
+    values, top = first_tokens(ask, top_k=3)
     assert set(values) <= set(top[:3]) and len(set(values)) > 1
-    assert min(drawn(ask)[0]) < top[3]
+    assert min(first_tokens(ask)[0]) < top[3]
 
 
 @demonstrates("top_p")
 def _(ask: Ask) -> None:
-    assert len(set(drawn(ask, top_p=0)[0])) == 1
-    assert len(set(drawn(ask, top_p=1)[0])) > 1
+    assert len(set(first_tokens(ask, top_p=0)[0])) == 1
+    assert len(set(first_tokens(ask, top_p=1)[0])) > 1
 
 
 @demonstrates("min_p")
 def _(ask: Ask) -> None:
-    """At temperature T, p ≥ min_p · p_max says: the logit is at most T · −log(min_p) below the
+    """At temperature T, p ≥ min_p · p_max means that a logit is at most T · −log(min_p) below the
     highest.
     """
-    values, top = drawn(ask, min_p=0.3)
+    values, top = first_tokens(ask, min_p=0.3)
     assert min(values) >= top[0] + 2 * math.log(0.3) - 1e-4
-    assert min(drawn(ask)[0]) < top[0] + 2 * math.log(0.3)
+    assert min(first_tokens(ask)[0]) < top[0] + 2 * math.log(0.3)
 
 
 @demonstrates("n")
@@ -193,19 +193,19 @@ def _(ask: Ask) -> None:
 
 @demonstrates("stream_options")
 def _(ask: Ask) -> None:
-    silent = ask(stream=True, stream_options={"include_usage": False})
-    running = ask(stream=True, stream_options={"continuous_usage_stats": True})
-    assert not any(e.get("usage") for e in silent)
-    counts = [e["usage"]["completion_tokens"] for e in running]
+    without = ask(stream=True, stream_options={"include_usage": False})
+    continuous = ask(stream=True, stream_options={"continuous_usage_stats": True})
+    assert not any(e.get("usage") for e in without)
+    counts = [e["usage"]["completion_tokens"] for e in continuous]
     assert counts == sorted(counts) and counts[-1] > counts[0]
 
 
 @demonstrates("logprobs")
 def _(ask: Ask) -> None:
-    found = ask(logprobs=2)["choices"][0]["logprobs"]
-    assert len(found["tokens"]) == len(found["token_logprobs"]) == len(found["text_offset"])
+    entries = ask(logprobs=2)["choices"][0]["logprobs"]
+    assert len(entries["tokens"]) == len(entries["token_logprobs"]) == len(entries["text_offset"])
     for token, value, top in zip(
-        found["tokens"], found["token_logprobs"], found["top_logprobs"], strict=True
+        entries["tokens"], entries["token_logprobs"], entries["top_logprobs"], strict=True
     ):
         assert len(top) == 2 and top[token] == value == max(top.values())
     assert all(len(t) == 1 for t in ask(logprobs=0)["choices"][0]["logprobs"]["top_logprobs"])
@@ -216,9 +216,9 @@ def _(ask: Ask) -> None:
 def _(ask: Ask) -> None:
     answer = ask(echo=True, logprobs=1)["choices"][0]
     assert answer["text"] == STORY + text(ask())
-    rows = answer["logprobs"]
-    assert rows["token_logprobs"][0] is None and rows["top_logprobs"][0] is None
-    offsets = [*rows["text_offset"], len(answer["text"])]
+    entries = answer["logprobs"]
+    assert entries["token_logprobs"][0] is None and entries["top_logprobs"][0] is None
+    offsets = [*entries["text_offset"], len(answer["text"])]
     spelled = [answer["text"][a:b] for a, b in zip(offsets, offsets[1:], strict=False)]
     assert "".join(spelled) == answer["text"]
 
@@ -245,7 +245,7 @@ def _(ask: Ask) -> None:
 
 
 def variety(ask: Ask, **params: Any) -> float:
-    """The share of different tokens in four outputs at a temperature at which nothing is sure."""
+    """Return the share of distinct tokens in four outputs at a high temperature."""
     answer = ask(
         max_tokens=60,
         temperature=2,
@@ -261,24 +261,24 @@ def variety(ask: Ask, **params: Any) -> float:
 
 @demonstrates("presence_penalty")
 def _(ask: Ask) -> None:
-    """It rewards or punishes that a token was there; what the frequency penalty does is more."""
+    """A presence counts once, so the effect is smaller than that of the frequency penalty."""
     assert variety(ask, presence_penalty=-2) < variety(ask) < variety(ask, presence_penalty=2)
     assert variety(ask, presence_penalty=-2) != variety(ask, frequency_penalty=-2)
 
 
 @demonstrates("frequency_penalty")
 def _(ask: Ask) -> None:
-    """The reward grows with each occurrence, until one token is all that is left."""
+    """A negative penalty grows with each occurrence, until one token repeats."""
     assert variety(ask, frequency_penalty=-2) < variety(ask) < variety(ask, frequency_penalty=2)
     assert variety(ask, frequency_penalty=-2) < 0.9 * variety(ask, presence_penalty=-2)
 
 
 @demonstrates("repetition_penalty")
 def _(ask: Ask) -> None:
-    """It reads the prompt too: what was said there is not said again."""
+    """Tokens of the prompt count too: the answer in the prompt is not repeated."""
     assert variety(ask, repetition_penalty=0.5) < variety(ask) < variety(ask, repetition_penalty=2)
-    asked = "Q: What sound does a dog make?\nA: A dog says"
-    prompt = f"{asked} woof.\n{asked}"
+    question = "Q: What sound does a dog make?\nA: A dog says"
+    prompt = f"{question} woof.\n{question}"
     assert text(ask(prompt=prompt)).startswith(" woof")
     assert not text(ask(prompt=prompt, repetition_penalty=5)).startswith(" woof")
 
@@ -286,8 +286,8 @@ def _(ask: Ask) -> None:
 @demonstrates("response_format")
 def _(ask: Ask) -> None:
     assert text(ask(response_format={"type": "text"})) == text(ask())
-    asked = "Write a JSON record of a person named Lily.\n"
-    record = text(ask(prompt=asked, response_format={"type": "json_object"}, max_tokens=100))
+    instruction = "Write a JSON record of a person named Lily.\n"
+    record = text(ask(prompt=instruction, response_format={"type": "json_object"}, max_tokens=100))
     assert json.loads(record)["name"] == "Lily"
     regex = {"type": "regex", "regex": "[0-9]{4}-[0-9]{2}"}
     assert re.fullmatch(regex["regex"], text(ask(response_format=regex)))

@@ -57,7 +57,7 @@ TITLES = re.compile(
 )
 VERBS = re.compile(
     r"(Abort|Add|Admit|Allocate|Append|Apply|Assert|Attach|Batch|Begin|Bind|Broadcast|Build|Bring|"
-    r"Call|Cache|Cancel|Cast|Check|Choose|Clamp|Close|Collect|Combine|Compare|Compile|Compute|"
+    r"Call|Cache|Cancel|Cast|Change|Check|Choose|Clamp|Close|Collect|Combine|Compare|Compile|Compute|"
     r"Concatenate|Configure|Convert|Copy|Count|Create|Cut|Decide|Decode|Define|Delete|Derive|"
     r"Describe|Detokenize|Discard|Dispatch|Divide|Draw|Drop|Emit|Enable|Encode|End|Enqueue|Ensure|"
     r"Estimate|Evict|Expand|Explain|Export|Extend|Extract|Fail|Fetch|Fill|Find|Finish|Flush|Follow|"
@@ -66,7 +66,7 @@ VERBS = re.compile(
     r"Measure|Merge|Move|Multiply|Name|Normalize|Open|Pack|Pad|Parse|Pick|Place|Plan|Plot|Precompile|"
     r"Preempt|Prefill|Prepare|Preprocess|Print|Probe|Process|Project|Propose|Prune|Put|Queue|Quote|"
     r"Raise|Read|Recompute|Record|Reduce|Refuse|Register|Reject|Release|Remove|Rename|Render|Repeat|"
-    r"Replace|Report|Request|Requeue|Rescale|Reserve|Reset|Resize|Resolve|Restore|Return|Rotate|Run|"
+    r"Replace|Report|Request|Requeue|Require|Rescale|Reserve|Reset|Resize|Resolve|Restore|Return|Rotate|Run|"
     r"Sample|Save|Scale|Scan|Schedule|Score|Search|Select|Send|Serve|Set|Shard|Share|Shift|Show|Shut|"
     r"Simulate|Skip|Sort|Split|Start|Stop|Store|Stream|Strip|Submit|Subtract|Sum|Take|Tell|Test|"
     r"Tokenize|Trace|Train|Transform|Translate|Truncate|Try|Turn|Unite|Update|Upload|Use|Validate|"

@@ -1,4 +1,4 @@
-"""The embedded model that sees, over HTTP, on both backends; and what transformers makes of it."""
+"""The embedded vision-language model over HTTP, on both backends and against transformers."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -9,12 +9,12 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from conformance.parity.harness.requests import collect
-from jax_backend.training.vision.drawing import picture
+from jax_backend.training.vision import drawing
 from jax_backend.training.vision.scenes import (
-    HOW_MANY,
+    COUNT_QUESTION,
     QUESTION,
     caption,
-    how_many,
+    count_answer,
     question,
 )
 from reference.bundle import EMBEDDED, Bundle, load_bundle
@@ -23,23 +23,23 @@ from reference.params import CompletionParams
 from reference.request import Request
 from tests.conftest import serve
 from tests.goldens import GOLDENS
-from tests.support.captions import SEED, uri
+from tests.support.captions import SEED, image_uri
 
-PICTURES = 12
-Ask = Callable[..., dict[str, Any]]
+IMAGES = 12
+Complete = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module", params=["reference", "jax"])
-def ask(request: pytest.FixtureRequest) -> Iterator[Ask]:
-    """A request to the model, on one backend."""
+def complete(request: pytest.FixtureRequest) -> Iterator[Complete]:
+    """Send a request to the model on one backend."""
     served = serve(request.param, "vision")
 
     def post(**fields: Any) -> dict[str, Any]:
         body = {"model": served.name, "temperature": 0, "max_tokens": 64} | fields
         response = client.post("/v1/openai/completions", json=body)
         assert response.status_code == 200, response.text
-        answer: dict[str, Any] = response.json()
-        return answer
+        completion: dict[str, Any] = response.json()
+        return completion
 
     with TestClient(create_app([served])) as client:
         yield post
@@ -47,54 +47,54 @@ def ask(request: pytest.FixtureRequest) -> Iterator[Ask]:
 
 
 @pytest.fixture(scope="module")
-def seeing() -> Bundle:
+def vision_bundle() -> Bundle:
     return load_bundle(EMBEDDED / "vision")
 
 
-def test_it_says_what_is_in_pictures_that_it_has_not_seen(ask: Ask) -> None:
-    """All of the first of the 500 that are told of in docs/embedded-vision.md, but one or two."""
-    drawn = [picture(SEED, index) for index in range(PICTURES)]
-    for asking, expected in (QUESTION, caption), (HOW_MANY, how_many):
-        answer = ask(
-            prompt=[question(asking)] * PICTURES, data={"image": [uri(d) for d, _ in drawn]}
+def test_captions_of_unseen_images(complete: Complete) -> None:
+    """At most two of the first of the 500 images of docs/embedded-vision.md are wrong."""
+    images = [drawing.image(SEED, index) for index in range(IMAGES)]
+    for query, expected in (QUESTION, caption), (COUNT_QUESTION, count_answer):
+        completion = complete(
+            prompt=[question(query)] * IMAGES, data={"image": [image_uri(i) for i, _ in images]}
         )
-        said = [choice["text"] for choice in answer["choices"]]
-        right = [f" {expected(what)}" for _, what in drawn]
-        assert sum(a == b for a, b in zip(said, right, strict=True)) >= PICTURES - 2
+        texts = [choice["text"] for choice in completion["choices"]]
+        correct = [f" {expected(scene)}" for _, scene in images]
+        assert sum(a == b for a, b in zip(texts, correct, strict=True)) >= IMAGES - 2
 
 
-def test_the_same_picture_in_another_format_is_the_same(ask: Ask) -> None:
-    drawn, _ = picture(SEED, 0)
-    uris = [uri(drawn, "png"), uri(drawn, "gif"), uri(drawn, "webp")]
-    answer = ask(prompt=[question(QUESTION)] * 3, data={"image": uris})
-    assert len({choice["text"] for choice in answer["choices"]}) == 1
+def test_image_format_does_not_change_output(complete: Complete) -> None:
+    image, _ = drawing.image(SEED, 0)
+    uris = [image_uri(image, "png"), image_uri(image, "gif"), image_uri(image, "webp")]
+    completion = complete(prompt=[question(QUESTION)] * 3, data={"image": uris})
+    assert len({choice["text"] for choice in completion["choices"]}) == 1
 
 
-def test_it_still_writes(ask: Ask) -> None:
-    answer = ask(
+def test_text_prompts_still_work(complete: Complete) -> None:
+    completion = complete(
         prompt="Write a JSON record of a person named Lily.\n",
         response_format={"type": "json_object"},
     )
-    assert json.loads(answer["choices"][0]["text"])["name"] == "Lily"
+    assert json.loads(completion["choices"][0]["text"])["name"] == "Lily"
 
 
-def greedy(model: Bundle, index: int) -> Request:
-    drawn, _ = picture(SEED, index)
+def greedy_request(model: Bundle, index: int) -> Request:
+    image, _ = drawing.image(SEED, index)
     ids = model.tokenizer.encode(question(QUESTION))
-    data = {"image": [uri(drawn)]}
-    [(prompt, images)] = expand_placeholders([ids], data, model.sight, model.context)
+    data = {"image": [image_uri(image)]}
+    [(prompt, images)] = expand_placeholders([ids], data, model.image_processor, model.context)
     params = CompletionParams(temperature=0, max_tokens=64)
     return Request.of(prompt, params, images=images)
 
 
-def test_transformers_gives_the_same_answers(seeing: Bundle) -> None:
-    """To fifty pictures, from a prompt of the same ids, with its own preparation of the pixels."""
+def test_captions_match_transformers(vision_bundle: Bundle) -> None:
+    """Fifty images, with the same prompt ids; transformers preprocesses the pixels itself."""
     golden = json.loads((GOLDENS / "captions.json").read_text())
     assert golden["seed"] == SEED and len(golden["captions"]) == 50
-    requests = [greedy(seeing, index) for index in range(50)]
+    requests = [greedy_request(vision_bundle, index) for index in range(50)]
     for request, expected in zip(requests, golden["captions"], strict=True):
         assert list(request.prompt) == expected["prompt"]
     engine = serve("reference", "vision").engine
-    answers = collect(engine, requests)
+    results = collect(engine, requests)
     engine.close()
-    assert [answer.tokens[0] for answer in answers] == [one["output"] for one in golden["captions"]]
+    assert [result.tokens[0] for result in results] == [g["output"] for g in golden["captions"]]

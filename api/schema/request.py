@@ -1,12 +1,11 @@
-"""The request as JSON: one pydantic field for each parameter, made from `reference.params`.
+"""The request body as a pydantic model: one field per parameter, made from `reference.params`.
 
-Coercions are pydantic's lax ones ("2" is 2, "yes" is true), with two exceptions: true is no number,
-and of the ids of a prompt the type says what the prompt is. The fields are in the order of the
-contract, and so are errors.
+Coercions are pydantic's lax ones ("2" is 2, "yes" is true), with two exceptions: a boolean is not
+accepted as a number, and token ids in a prompt must be integers. The fields, and so the errors, are
+in the order of the table.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
@@ -33,20 +32,20 @@ TABLE = {f.name: f for f in fields(CompletionParams)}
 
 
 def parameter(name: str, **more: Any) -> Any:
-    """The field of one parameter: default, bounds and description are the table's."""
-    if TABLE[name].default == ():
-        return Field(None, description=TABLE[name].metadata["meaning"], **more)
+    """Return the field of one parameter, with the default, bounds and description of the table."""
     f = TABLE[name]
+    if f.default == ():  # a list, whose bounds are in its type
+        return Field(None, description=f.metadata["meaning"], **more)
     return Field(f.default, description=f.metadata["meaning"], **f.metadata["bounds"] | more)
 
 
 def bounds(name: str, **more: Any) -> Any:
-    """The bounds of a list or of its items."""
+    """Return the bounds of a list or of its items."""
     return Field(**TABLE[name].metadata["bounds"] | more)
 
 
-def encodable(text: str) -> str:
-    """A JSON string may hold half a surrogate pair, which is no character."""
+def check_encodable(text: str) -> str:
+    """Raise a validation error for a lone surrogate, which JSON allows and UTF-8 does not."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -54,31 +53,31 @@ def encodable(text: str) -> str:
     return text
 
 
-def plain_json(value: dict[str, Any]) -> dict[str, Any]:
-    """An object that can be written as JSON again: no surrogates, and no 1e999."""
+def check_serializable(value: dict[str, Any]) -> dict[str, Any]:
+    """Raise a validation error for an object with a lone surrogate or an infinity (1e999)."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError:
         raise PydanticKnownError("finite_number") from None
-    encodable(text)
+    check_encodable(text)
     return value
 
 
-def no_flag(value: Any, kind: Literal["int_type", "float_type"] = "int_type") -> Any:
-    """To pydantic true is 1, as it is to Python."""
+def reject_bool(value: Any, kind: Literal["int_type", "float_type"] = "int_type") -> Any:
+    """Raise a validation error for a boolean, which pydantic would coerce to 0 or 1."""
     if isinstance(value, bool):
         raise PydanticKnownError(kind)
     return value
 
 
-# The parameters that are one number, and what pydantic calls the error of no number.
+# The numeric parameters, and pydantic's type of the error for a value that is not a number.
 NUMBERS: dict[str, Literal["int_type", "float_type"]] = {
     name: "float_type" if isinstance(f.default, float) else "int_type"
     for name, f in TABLE.items()
     if f.default != () and f.metadata["bounds"]
 }
 
-Text = Annotated[str, AfterValidator(encodable)]
+Text = Annotated[str, AfterValidator(check_encodable)]
 
 
 class JsonSchema(BaseModel):
@@ -87,7 +86,7 @@ class JsonSchema(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     name: Text | None = None
-    schema_: Annotated[dict[str, Any], AfterValidator(plain_json)] = Field(alias="schema")
+    schema_: Annotated[dict[str, Any], AfterValidator(check_serializable)] = Field(alias="schema")
 
 
 class TextFormat(BaseModel):
@@ -103,14 +102,14 @@ class JsonObjectFormat(BaseModel):
 
 
 class JsonSchemaFormat(BaseModel):
-    """An instance of a schema."""
+    """A JSON value that is valid under a schema."""
 
     type: Literal["json_schema"]
     json_schema: JsonSchema
 
 
 class RegexFormat(BaseModel):
-    """A match of the whole text."""
+    """A text that the regular expression matches as a whole."""
 
     type: Literal["regex"]
     regex: Text
@@ -123,9 +122,9 @@ Format = Annotated[
 
 
 class StreamOptions(BaseModel):
-    """What a stream says beside the text."""
+    """Options of a streamed response."""
 
-    include_usage: bool = Field(True, description="usage on the event that ends the last choice")
+    include_usage: bool = Field(True, description="usage on the last event")
     continuous_usage_stats: bool = Field(False, description="running usage on every event")
 
 
@@ -136,13 +135,14 @@ class Data(BaseModel):
 
 
 def stop_kind(value: Any) -> str | None:
-    """One stop string or several."""
-    return "one" if isinstance(value, str) else "many" if isinstance(value, list) else None
+    """Return the branch of the union `Stop`."""
+    return "string" if isinstance(value, str) else "list" if isinstance(value, list) else None
 
 
-NonEmpty = Annotated[str, Field(min_length=1), AfterValidator(encodable)]
+NonEmptyText = Annotated[str, Field(min_length=1), AfterValidator(check_encodable)]
 Stop = Annotated[
-    Annotated[NonEmpty, Tag("one")] | Annotated[list[NonEmpty], bounds("stop"), Tag("many")],
+    Annotated[NonEmptyText, Tag("string")]
+    | Annotated[list[NonEmptyText], bounds("stop"), Tag("list")],
     Discriminator(
         stop_kind,
         custom_error_type="stop_type",
@@ -152,7 +152,10 @@ Stop = Annotated[
 
 
 def prompt_kind(value: Any) -> str | None:
-    """What a prompt is, by its first item: no error is reported once for each possibility."""
+    """Return the branch of the union of `prompt_type`, by the first item.
+
+    A plain union would report the errors of every branch.
+    """
     if not isinstance(value, list):
         return "text" if isinstance(value, str) else None
     match value[:1]:
@@ -165,18 +168,18 @@ def prompt_kind(value: Any) -> str | None:
 
 
 def prompt_type(vocab_size: int | None) -> Any:
-    """One prompt or several, as text or as token ids below `vocab_size`.
+    """Return the type of one prompt or several, as text or as token ids below `vocab_size`.
 
-    The first wrong id of a list is reported, not all: there may be millions.
+    Only the first wrong id of a list is reported: there may be millions.
     """
     token = Annotated[int, Strict(), Field(ge=0, lt=vocab_size)]
     ids = Annotated[list[token], Field(min_length=1, fail_fast=True)]
-    several = Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)
+    list_bounds = Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)
     return Annotated[
         Annotated[Text, Tag("text")]
         | Annotated[ids, Tag("ids")]
-        | Annotated[list[Text], several, Tag("texts")]
-        | Annotated[list[ids], several, Tag("lists")],
+        | Annotated[list[Text], list_bounds, Tag("texts")]
+        | Annotated[list[ids], list_bounds, Tag("lists")],
         Discriminator(
             prompt_kind,
             custom_error_type="prompt_type",
@@ -187,7 +190,7 @@ def prompt_type(vocab_size: int | None) -> Any:
 
 
 class CompletionRequest(BaseModel):
-    """The body of a request. `request_model` adds the bounds that a server and a model set."""
+    """The body of a request. `request_model` adds the bounds of the server and the model."""
 
     model_config = ConfigDict(allow_inf_nan=False, title="CompletionRequest")
 
@@ -219,37 +222,35 @@ class CompletionRequest(BaseModel):
 
     @field_validator(*NUMBERS, mode="before")
     @classmethod
-    def numbers(cls, value: Any, info: ValidationInfo) -> Any:
-        """For all of them here: the schema stays that of a number."""
-        return no_flag(value, NUMBERS[str(info.field_name)])
+    def reject_bools(cls, value: Any, info: ValidationInfo) -> Any:
+        """Reject booleans here, not in the types, to keep the JSON schema of a number."""
+        return reject_bool(value, NUMBERS[str(info.field_name)])
 
     def prompts(self) -> list[str | list[int]]:
-        """Each prompt, as text or as ids."""
+        """Return each prompt, as text or as token ids."""
         if isinstance(self.prompt, str) or isinstance(self.prompt[0], int):
             return [self.prompt]
         return list(self.prompt)
 
     def params(self) -> CompletionParams:
-        """What the engine and the text need to know of it."""
-        return CompletionParams(
-            **{name: frozen(getattr(self, name)) for name in TABLE} | self.stops()
-        )
-
-    def stops(self) -> dict[str, tuple[Any, ...]]:
+        """Return the parameters of the engine and of the output text."""
         stop = [self.stop] if isinstance(self.stop, str) else self.stop
-        return {"stop": tuple(stop or ()), "stop_token_ids": tuple(self.stop_token_ids or ())}
+        values = {name: to_plain(getattr(self, name)) for name in TABLE}
+        values["stop"] = tuple(stop or ())
+        values["stop_token_ids"] = tuple(self.stop_token_ids or ())
+        return CompletionParams(**values)
 
 
-def frozen(value: Any) -> Any:
-    """A mapping for an object: what was sent of it, under the names it was sent by."""
+def to_plain(value: Any) -> Any:
+    """Convert an object to a dict of its fields that were sent; return other values unchanged."""
     if isinstance(value, BaseModel):
         return value.model_dump(by_alias=True, exclude_unset=True)
     return value
 
 
 def request_model(max_logprobs: int, vocab_size: int | None = None) -> type[CompletionRequest]:
-    """The request as one server reads it for one model. vocab_size: None if no model is meant."""
-    token = Annotated[int, bounds("stop_token_ids", lt=vocab_size), BeforeValidator(no_flag)]
+    """Return the type of the requests for one model. vocab_size: None if the model is unknown."""
+    token = Annotated[int, bounds("stop_token_ids", lt=vocab_size), BeforeValidator(reject_bool)]
     stop_ids = list[token] | None
     prompt = Field(description=CompletionRequest.model_fields["prompt"].description)
     return create_model(
@@ -259,16 +260,3 @@ def request_model(max_logprobs: int, vocab_size: int | None = None) -> type[Comp
         logprobs=(int | None, parameter("logprobs", le=max_logprobs)),
         stop_token_ids=(stop_ids, parameter("stop_token_ids", fail_fast=True)),
     )
-
-
-def names(*models: type[BaseModel]) -> frozenset[str]:
-    return frozenset(name for model in models for name in model.model_fields)
-
-
-# The fields of each object whose unknown fields are named; "" is the body.
-KNOWN: Mapping[str, frozenset[str]] = {
-    "": names(CompletionRequest),
-    "response_format": names(*FORMATS),
-    "stream_options": names(StreamOptions),
-    "data": names(Data),
-}

@@ -1,10 +1,10 @@
-"""What is sent back, as pydantic models: the bodies, and the OpenAPI document's schemas."""
+"""The response bodies as pydantic models, which are also the schemas of the OpenAPI document."""
 
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-ABSENT: Any = None  # a field that is left out: never sent as null
+ABSENT: Any = None  # the default of a field that is left out, and never sent as null
 
 
 def without_default(schema: dict[str, Any]) -> None:
@@ -12,7 +12,7 @@ def without_default(schema: dict[str, Any]) -> None:
 
 
 class Logprobs(BaseModel):
-    """One entry for each token. The first token of an echoed prompt has null for numbers."""
+    """One entry per token. The numbers of the first token of an echoed prompt are null."""
 
     tokens: list[str]
     token_logprobs: list[float | None]
@@ -21,25 +21,25 @@ class Logprobs(BaseModel):
 
 
 class Choice(BaseModel):
-    """One sequence. finish_reason and stop_reason are null until its last event."""
+    """One generated sequence. finish_reason and stop_reason are null until its last event."""
 
     index: int
     text: str
     logprobs: Logprobs | None
     finish_reason: Literal["stop", "length"] | None
     stop_reason: str | int | None = Field(
-        description="the stop string or the id among stop_token_ids that ended it"
+        description="the stop string or the id of stop_token_ids that ended the choice"
     )
 
 
 class PromptTokensDetails(BaseModel):
-    """cached_tokens: how many of the prompt's tokens an earlier request had left in the cache."""
+    """cached_tokens: number of prompt tokens whose KV cache was reused from earlier requests."""
 
     cached_tokens: int
 
 
 class Usage(BaseModel):
-    """Each prompt counts once, whatever `n` is."""
+    """Token counts of a request. Each prompt counts once, whatever `n` is."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -60,15 +60,15 @@ class Completion(BaseModel):
 
 
 class Chunk(Completion):
-    """One event of a stream: it has exactly one choice. usage: on the event that ends the last
-    choice, or on every one (`stream_options`).
+    """One event of a stream, with exactly one choice. usage: on the last event, or on every event
+    (`stream_options`).
     """
 
     usage: Usage = Field(ABSENT, json_schema_extra=without_default)
 
 
 class Model(BaseModel):
-    """A served model. max_model_len: the most tokens that prompt and output have together."""
+    """A served model. max_model_len: maximum number of tokens of prompt and output together."""
 
     id: str
     object: Literal["model"] = "model"
@@ -78,21 +78,21 @@ class Model(BaseModel):
 
 
 class ModelList(BaseModel):
-    """Everything that is served."""
+    """The served models."""
 
     object: Literal["list"] = "list"
     data: list[Model]
 
 
 class Health(BaseModel):
-    """models: by name, whether their engine answers."""
+    """The health of the server, and of the engine of each model by name."""
 
     status: Literal["ok", "draining", "down"]
     models: dict[str, Literal["ok", "down"]]
 
 
 class Problem(BaseModel):
-    """code: for programs. message: for people. param: the field at fault."""
+    """An error. code: for programs. message: for people. param: the wrong field."""
 
     message: str
     type: str
@@ -101,19 +101,19 @@ class Problem(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """What this server or this model does not do."""
+    """An error of a valid request, which this server or this model cannot serve."""
 
     error: Problem
 
 
 class DetailBody(BaseModel):
-    """Not authenticated, no such path, no such method."""
+    """An authentication error, an unknown path, or a method that is not allowed."""
 
     detail: str
 
 
 class FieldError(BaseModel):
-    """One thing that is wrong with a body. loc: the path to it, from "body"."""
+    """One error of a body. loc: the path of the value, from "body"."""
 
     type: str
     loc: list[str | int]
@@ -123,6 +123,6 @@ class FieldError(BaseModel):
 
 
 class InvalidBody(BaseModel):
-    """Everything that is wrong with a body, in the order of its fields."""
+    """Every error of a body, in the order of the fields."""
 
     detail: list[FieldError]

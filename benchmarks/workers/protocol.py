@@ -1,5 +1,5 @@
-"""How a worker is asked, and how it answers (`benchmarks.workers`). Peers' workers find it beside
-themselves, in whatever environment they run.
+"""The protocol of the workers (`benchmarks.workers`). Peers' workers import this file from their
+own directory, in whatever environment they run.
 """
 
 import json
@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Mapping
 
 
-def answer(answers: Mapping[str, Callable[..., float]], what: str) -> None:
-    """Say what it is, and then a number for each question, until there are no more."""
-    print(json.dumps({"ready": what}), flush=True)
+def serve(measurements: Mapping[str, Callable[..., float]], description: str) -> None:
+    """Report that the worker is ready, then run the measurements that are requested."""
+    print(json.dumps({"ready": description}), flush=True)
     for line in sys.stdin:
-        asked = json.loads(line)
-        print(json.dumps(answers[asked.pop("name")](**asked)), flush=True)
+        arguments = json.loads(line)
+        print(json.dumps(measurements[arguments.pop("name")](**arguments)), flush=True)

@@ -1,7 +1,7 @@
 """transformers: PYTHON transformers_worker.py CHECKPOINT THREADS PRECISION [--compiled]
 
-A batch that decodes together, greedy, on a GPU if there is one. As it comes it has a cache that
-grows; compiled, one of a fixed size.
+A batch that decodes together, greedy, on a GPU if there is one: eager with a dynamic cache, or
+compiled with a static one.
 """
 
 import sys
@@ -9,12 +9,12 @@ import time
 
 import torch
 import transformers
-from answering import answer
+from protocol import serve
 from transformers import AutoModelForCausalLM, DynamicCache, StaticCache
 
 
 class Runner:
-    """A model, read once."""
+    """A model that is loaded once."""
 
     def __init__(self, directory: str, threads: int, precision: str, compiled: bool) -> None:
         torch.set_num_threads(threads)
@@ -25,7 +25,9 @@ class Runner:
         self.caches: dict[int, StaticCache] | None = {} if compiled else None
         torch._dynamo.config.cache_size_limit = 64  # one program for each number of streams
         mode = "reduce-overhead" if self.device == "cuda" else None
-        self.one = torch.compile(self.step, mode=mode, dynamic=False) if compiled else self.step
+        self.decode_step = (
+            torch.compile(self.step, mode=mode, dynamic=False) if compiled else self.step
+        )
 
     @torch.no_grad()
     def decode(self, streams: int, prompt: int, tokens: int) -> float:
@@ -33,21 +35,21 @@ class Runner:
         ids = torch.tensor(rows, device=self.device)
         cache = self.cache(streams, prompt + tokens + 8)
         position = torch.arange(prompt, device=self.device)
-        drawn = self.step(ids, cache, position)
+        last = self.step(ids, cache, position)
         position = position[-1:] + 1
-        for _ in range(4):  # what a program needs to be compiled, and to be recorded
-            drawn = self.one(drawn, cache, position).clone()
+        for _ in range(4):  # compilation, and capture of the CUDA graph
+            last = self.decode_step(last, cache, position).clone()
             position = position + 1
-        self.wait()
+        self.synchronize()
         begin = time.perf_counter()
         for _ in range(tokens):
-            drawn = self.one(drawn, cache, position).clone()
+            last = self.decode_step(last, cache, position).clone()
             position = position + 1
-        self.wait()
+        self.synchronize()
         return streams * tokens / (time.perf_counter() - begin)
 
     def cache(self, streams: int, length: int) -> DynamicCache | StaticCache:
-        """An empty one. What is compiled knows where it lies, so it is the same each time."""
+        """Return an empty cache. Compiled code binds its address, so it is created only once."""
         if self.caches is None:
             return DynamicCache()
         if streams not in self.caches:
@@ -60,13 +62,13 @@ class Runner:
         ids = torch.tensor([[1, *range(400, 400 + prompt - 1)]], device=self.device)
         begin = time.perf_counter()
         self.step(ids, DynamicCache(), torch.arange(prompt, device=self.device))
-        self.wait()
+        self.synchronize()
         return prompt / (time.perf_counter() - begin)
 
     def step(
         self, ids: torch.Tensor, cache: DynamicCache | StaticCache, position: torch.Tensor
     ) -> torch.Tensor:
-        """The likeliest token after each row."""
+        """Return the argmax of the next token, for each row."""
         out = self.model(
             input_ids=ids,
             position_ids=position[None],
@@ -76,7 +78,7 @@ class Runner:
         )
         return out.logits[:, -1:].argmax(-1)
 
-    def wait(self) -> None:
+    def synchronize(self) -> None:
         if self.device == "cuda":
             torch.cuda.synchronize()
 
@@ -86,7 +88,7 @@ def main() -> None:
     directory, threads, precision, *rest = sys.argv[1:]
     runner = Runner(directory, int(threads), precision, "--compiled" in rest)
     device = torch.cuda.get_device_name() if runner.device == "cuda" else "cpu"
-    answer(
+    serve(
         {"decode": runner.decode, "prefill": runner.prefill},
         f"transformers {transformers.__version__}, torch {torch.__version__}, {device}",
     )

@@ -1,120 +1,118 @@
-"""What checks demand again and again. Each raises Failed, with the exchange that shows it."""
+"""Assertions on values, statuses, errors and equal completions."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from conformance.http.client import Reply, Server, demand_success
+from conformance.http.client import Reply, Server, assert_success
 from conformance.http.exchange import Exchange
-from conformance.http.response import Answer, Choice, contents
-from conformance.verdicts import Broken, Failed, NonStrict
-
-NO_NUMBERS = ("a lot", [1], {"value": 1})
+from conformance.http.response import Choice, Completion, comparable
+from conformance.verdicts import Failed, NonStrict, ServerError
 
 
-def require(holds: bool, expected: str, seen: Any, at: Exchange | None = None) -> None:
-    if not holds:
+def assert_that(condition: bool, expected: str, seen: Any, at: Exchange | None = None) -> None:
+    """Raise Failed if a condition does not hold."""
+    if not condition:
         raise Failed(expected, seen, at=at)
 
 
-def equal(seen: Any, expected: Any, what: str, at: Exchange | None = None) -> None:
-    """Two values of one type: 1 is no true."""
-    require(
+def assert_equal(seen: Any, expected: Any, name: str, at: Exchange | None = None) -> None:
+    """Raise Failed unless two values are equal; true is not equal to 1."""
+    assert_that(
         seen == expected and isinstance(seen, bool) == isinstance(expected, bool),
-        f"{what}: {expected!r}",
+        f"{name}: {expected!r}",
         seen,
         at,
     )
 
 
-def same(one: Sequence[Choice], other: Sequence[Choice], expected: str) -> None:
-    """Choices that must be the same in all that they say."""
-    a, b = contents(one), contents(other)
-    require(a == b, expected, f"{a}\nand {b}", other[0].at if other else None)
+def assert_same_choices(first: Sequence[Choice], second: Sequence[Choice], expected: str) -> None:
+    """Raise Failed unless choices have equal texts, logprobs and reasons."""
+    a, b = comparable(first), comparable(second)
+    assert_that(a == b, expected, f"{a}\nand {b}", second[0].at if second else None)
 
 
-def same_answer(one: Answer, other: Answer, expected: str) -> None:
-    """Choices and usage, but for what was cached."""
-    same(one.choices, other.choices, expected)
+def assert_same_completion(first: Completion, second: Completion, expected: str) -> None:
+    """Raise Failed unless choices and usage are equal, apart from the number of cached tokens."""
+    assert_same_choices(first.choices, second.choices, expected)
     usages = [
-        {k: v for k, v in a.usage.items() if k != "prompt_tokens_details"} for a in (one, other)
+        {k: v for k, v in completion.usage.items() if k != "prompt_tokens_details"}
+        for completion in (first, second)
     ]
-    equal(usages[1], usages[0], f"{expected}; usage", other.at)
+    assert_equal(usages[1], usages[0], f"{expected}; usage", second.at)
 
 
-def status(reply: Reply, expected: int) -> None:
-    """Raises Broken for a 5xx that was not expected, and NonStrict for another refusal than the one
-    that was.
-    """
+def assert_status(reply: Reply, expected: int) -> None:
+    """Raise ServerError for an unexpected 5xx, NonStrict for a refusal with another 4xx."""
     if reply.status >= 500 > expected:
-        raise Broken(f"answered {reply.status}: {reply.at.response[:300]}", at=reply.at)
+        raise ServerError(f"answered {reply.status}: {reply.at.response[:300]}", at=reply.at)
     if 400 <= reply.status < 500 and 400 <= expected and reply.status != expected:
-        note = f"refused, but by {reply.status}"
+        note = f"refused, but with status {reply.status}"
         raise NonStrict(f"status: {expected}", str(reply.status), note=note, at=reply.at)
-    equal(reply.status, expected, "status", reply.at)
+    assert_equal(reply.status, expected, "status", reply.at)
 
 
-def refused(server: Server, name: str, values: Iterable[Any]) -> None:
-    """Each value of a field is a 422 that names the field."""
-    each(partial(refused_one, server, name, value) for value in values)
+def assert_rejected(server: Server, name: str, values: Iterable[Any]) -> None:
+    """Require a 422 that names the field, for each value of a field."""
+    assert_all(partial(assert_value_rejected, server, name, value) for value in values)
 
 
-def refused_one(server: Server, name: str, value: Any) -> None:
-    names_field(server.post(**{name: value}), name)
+def assert_value_rejected(server: Server, name: str, value: Any) -> None:
+    """Require a 422 that names the field, for one value of a field."""
+    assert_error_names_field(server.post(**{name: value}), name)
 
 
-def each(demands: Iterable[Callable[[], None]]) -> None:
-    """All of several demands. What is only done otherwise does not hide what is wrong after it."""
-    otherwise: NonStrict | None = None
-    for demand in demands:
+def assert_all(assertions: Iterable[Callable[[], None]]) -> None:
+    """Run several assertions; a NonStrict outcome must not hide a failure of a later one."""
+    non_strict: NonStrict | None = None
+    for assertion in assertions:
         try:
-            demand()
+            assertion()
         except NonStrict as outcome:
-            otherwise = otherwise or outcome
-    if otherwise is not None:
-        raise otherwise
+            non_strict = non_strict or outcome
+    if non_strict is not None:
+        raise non_strict
 
 
-def names_field(reply: Reply, name: str) -> None:
-    """A 422 with an error whose `loc` leads to a field of the body."""
+def assert_error_names_field(reply: Reply, name: str) -> None:
+    """Require a 422 with an error whose `loc` is a field of the body."""
     if reply.status < 400:
         raise Failed(f"422 for {name}", str(reply.status), at=reply.at)
-    status(reply, 422)
-    found = [tuple(error.get("loc") or ())[:2] for error in details(reply)]
-    require(("body", name) in found, f"an error at body.{name}", found, reply.at)
+    assert_status(reply, 422)
+    locations = [tuple(error.get("loc") or ())[:2] for error in error_details(reply)]
+    assert_that(("body", name) in locations, f"an error at body.{name}", locations, reply.at)
 
 
-def details(reply: Reply) -> list[dict[str, Any]]:
-    """The errors of a 422: each has a type, a message, and where it is. Raises NonStrict for an
-    error of another shape.
-    """
-    found = reply.json.get("detail")
-    if not (isinstance(found, list) and found and all(isinstance(e, dict) for e in found)):
+def error_details(reply: Reply) -> list[dict[str, Any]]:
+    """Return the errors of a 422, each with type, msg and loc. Raises NonStrict if they differ."""
+    errors = reply.json.get("detail")
+    if not (isinstance(errors, list) and errors and all(isinstance(e, dict) for e in errors)):
         note = "refused, but the error has another shape"
-        raise NonStrict("detail: a list of errors", repr(found), note=note, at=reply.at)
-    for error in found:
+        raise NonStrict("detail: a list of errors", repr(errors), note=note, at=reply.at)
+    for error in errors:
         complete = isinstance(error.get("msg"), str) and isinstance(error.get("type"), str)
-        where = isinstance(error.get("loc"), list)
-        require(complete and where, "errors with type, loc and msg", error, reply.at)
-    return found
+        located = isinstance(error.get("loc"), list)
+        assert_that(complete and located, "errors with type, loc and msg", error, reply.at)
+    return errors
 
 
-def accepted(server: Server, name: str, values: Iterable[Any]) -> None:
-    """Each value of a field is a 200. Raises Unsupported if none is: then the field is refused."""
+def assert_accepted(server: Server, name: str, values: Iterable[Any]) -> None:
+    """Require a 200 for each value of a field. Raises Unsupported if all values are refused."""
     replies = [server.post(**{name: value}) for value in values]
     if all(400 <= reply.status < 500 for reply in replies):
-        demand_success(replies[0])
+        assert_success(replies[0])
     for reply in replies:
-        status(reply, 200)
+        assert_status(reply, 200)
 
 
-def error_of(reply: Reply, expected: int, code: str | None = None) -> dict[str, Any]:
-    """`{"error": {message, type, param, code}}` with a status and a code."""
-    status(reply, expected)
-    found = reply.json.get("error")
-    well = isinstance(found, dict) and all(k in found for k in ("message", "type", "param", "code"))
-    require(well, "error: {message, type, param, code}", reply.json, reply.at)
-    assert isinstance(found, dict)
+def assert_error(reply: Reply, expected: int, code: str | None = None) -> dict[str, Any]:
+    """Return the error of a reply: `{message, type, param, code}`, with a given status and code."""
+    assert_status(reply, expected)
+    error = reply.json.get("error")
+    keys = ("message", "type", "param", "code")
+    complete = isinstance(error, dict) and all(key in error for key in keys)
+    assert_that(complete, "error: {message, type, param, code}", reply.json, reply.at)
+    assert isinstance(error, dict)
     if code is not None:
-        equal(found["code"], code, "error.code", reply.at)
-    return found
+        assert_equal(error["code"], code, "error.code", reply.at)
+    return error

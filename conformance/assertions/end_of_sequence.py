@@ -1,80 +1,85 @@
-"""Texts that come to an end by themselves, and what the reference makes of token ids."""
+"""Texts that end by themselves, and texts and samples computed by the reference."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from conformance.assertions.next_token import naming
+from conformance.fixtures.prompts import PROMPTS
+from conformance.harness.capabilities import unique_token_names
+from conformance.harness.once import once_per_run
 from conformance.http.client import Server
+from conformance.http.oracle import Oracle
 from conformance.http.response import Choice
-from conformance.oracle.sampling import PROMPTS
-from conformance.oracle.truth import Truth
 from conformance.verdicts import Inconclusive
 from reference.logprobs import log_softmax
 from reference.output_text import prompt_text, start_choice
 from reference.params import CompletionParams
 from reference.request import TokenGenerated
-from reference.sampler import choose, final_logits
+from reference.sampler import final_logits, gumbel_argmax
 from reference.threefry import noise
 
-# As good as any others: the random model of the checks' own tests ends with one of the first.
-TRIED = range(12_500, 22_500)
-LENGTH = 60
-LAST_WORDS = ("A: A dog says woof.", "Q: What does a cat say?\nA: A cat says", "The end.")
+# Any range will do; with this one the tests' random model needs few attempts.
+CANDIDATE_SEEDS = range(12_500, 22_500)
+MAX_TOKENS = 60
+ENDING_PROMPTS = ("A: A dog says woof.", "Q: What does a cat say?\nA: A cat says", "The end.")
 
 
-def text_of(truth: Truth, prompt: str, ids: Sequence[int], finish_reason: Any) -> str:
-    """The text of an output, from its ids."""
-    words = truth.model.tokenizer
-    text = start_choice(words, CompletionParams(), truth.ids(prompt), prompt_text(words, prompt))
+def reference_text(oracle: Oracle, prompt: str, ids: Sequence[int], finish_reason: Any) -> str:
+    """Return the text of an output, detokenized by the reference."""
+    tokenizer = oracle.model.tokenizer
+    prompt_ids = oracle.ids(prompt)
+    choice = start_choice(tokenizer, CompletionParams(), prompt_ids, prompt_text(tokenizer, prompt))
     reasons = [None] * (len(ids) - 1) + [finish_reason]
     events = [
         TokenGenerated(choice=0, token=token, finish_reason=reason)
         for token, reason in zip(ids, reasons, strict=True)
     ]
-    return "".join([text.push(event).text for event in events])
+    return "".join([choice.push(event).text for event in events])
 
 
-def first_token(truth: Truth, prompt: str, seed: int, **params: Any) -> int:
-    """The first token that the reference draws."""
-    step = truth.first(prompt, params)
-    return choose(final_logits(step.logits, step.history), noise(seed, 0, 0, len(step.logits)))
+def reference_first_token(oracle: Oracle, prompt: str, seed: int, **params: Any) -> int:
+    """Return the first token that the reference samples."""
+    step = oracle.first_step(prompt, params)
+    return gumbel_argmax(
+        final_logits(step.logits, step.history), noise(seed, 0, 0, len(step.logits))
+    )
 
 
-def drawing(truth: Truth, tokens: Iterable[int], **params: Any) -> tuple[dict[str, Any], int]:
-    """The fields of a request with which the reference draws one of some unlikely tokens first, and
-    that token. Raises Inconclusive if none of many seeds does.
+def seeded_request_for(
+    oracle: Oracle, tokens: Iterable[int], **params: Any
+) -> tuple[dict[str, Any], int]:
+    """Return request fields with which the reference first samples one of some tokens, and which.
+
+    Raises Inconclusive if none of many seeds does.
     """
     tokens = list(tokens)
     if not tokens:
         raise Inconclusive("the model has no such token")
-    steps = {prompt: truth.first(prompt, params) for prompt in PROMPTS}
+    steps = {prompt: oracle.first_step(prompt, params) for prompt in PROMPTS}
     final = {p: log_softmax(final_logits(s.logits, s.history)) for p, s in steps.items()}
+    # The tokens are unlikely: search the seeds with the most likely pair of prompt and token.
     _, prompt, token = max((x[t], p, t) for p, x in final.items() for t in tokens)
-    for seed in TRIED:
-        if choose(final[prompt], noise(seed, 0, 0, len(final[prompt]))) == token:
+    for seed in CANDIDATE_SEEDS:
+        if gumbel_argmax(final[prompt], noise(seed, 0, 0, len(final[prompt]))) == token:
             return {"prompt": prompt, "seed": seed, **params}, token
-    raise Inconclusive(f"none of {len(TRIED)} seeds draws what is wanted of this model")
+    raise Inconclusive(f"none of {len(CANDIDATE_SEEDS)} seeds samples the token from this model")
 
 
-def ended(server: Server) -> tuple[dict[str, Any], Choice]:
-    """A request whose text comes to its end, and the choice. Asked for once a run."""
-    facts = server.target.facts
-    if "ended" not in facts:
-        facts["ended"] = try_to_end(server)
-    found: tuple[dict[str, Any], Choice] = facts["ended"]
-    return found
+@once_per_run
+def ended_completion(server: Server) -> tuple[dict[str, Any], Choice]:
+    """Return the fields of a request whose text ends at an end-of-sequence token, and its choice.
 
-
-def try_to_end(server: Server) -> tuple[dict[str, Any], Choice]:
-    rows = {"logprobs": 0, **naming(server)}
-    for prompt in LAST_WORDS:
-        fields: dict[str, Any] = {"prompt": prompt, "max_tokens": LENGTH, **rows}
-        choice = server.ask(**fields).choice
+    The prompts tried first may end greedily; else the oracle finds a seed that samples the token.
+    """
+    logprobs_fields = {"logprobs": 0, **unique_token_names(server)}
+    for prompt in ENDING_PROMPTS:
+        fields: dict[str, Any] = {"prompt": prompt, "max_tokens": MAX_TOKENS, **logprobs_fields}
+        choice = server.complete(**fields).choice
         if choice.finish_reason == "stop":
             return fields, choice
-    asked, _ = drawing(server.truth, server.truth.model.checkpoint.eos_token_ids, temperature=2)
-    fields = {**asked, "max_tokens": 2, **rows}
-    choice = server.ask(**fields).choice
+    ends = server.oracle.model.checkpoint.eos_token_ids
+    seeded, _ = seeded_request_for(server.oracle, ends, temperature=2)
+    fields = {**seeded, "max_tokens": 2, **logprobs_fields}
+    choice = server.complete(**fields).choice
     if choice.finish_reason != "stop":
-        raise Inconclusive("no text of those tried came to its end")
+        raise Inconclusive("no text of those tried ends by itself")
     return fields, choice

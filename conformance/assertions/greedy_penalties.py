@@ -1,8 +1,7 @@
-"""Greedy choices under a penalty, held against a server's own log-probabilities.
+"""Greedy tokens under a penalty, derived from the server's own log-probabilities.
 
-At temperature 0 nothing is left to chance, and the log-probabilities of a row are the logits less
-a number that is the same for all. So a row says which token a penalty of logits must lead to, as
-far as its tokens go.
+Temperature 0 removes all randomness, and log-probabilities are logits minus a constant. So the
+reported values determine which of the reported tokens is the argmax after a penalty of logits.
 """
 
 import itertools
@@ -11,24 +10,33 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from conformance.assertions.next_token import GAP, WIDE, Row, naming, row_of
+from conformance.assertions.next_token import (
+    MAX_LOGPROBS,
+    TIE_GAP,
+    NextTokenDistribution,
+    next_token_distribution,
+)
+from conformance.fixtures.prompts import PROMPTS
+from conformance.harness.capabilities import unique_token_names
+from conformance.harness.once import once_per_run
 from conformance.http.client import Server
 from conformance.http.exchange import Exchange
 from conformance.http.response import Choice
-from conformance.oracle.sampling import PROMPTS
 from conformance.verdicts import Failed, Inconclusive, NonStrict
 
-LENGTH = 24
-AGAIN = 4  # tokens after which a prompt is repeated
-LEFT_OUT = "as if it had been left out"
-WITHIN = 2.0  # of a logit: what a penalty of 2 moves
+MAX_TOKENS = 24
+CONTINUATION_TOKENS = 4  # between a prompt and its repetition
+IGNORED = "as if it had been left out"
+MAX_LEAD = 2.0  # of a logit: the largest penalty
 Amount = Callable[[float, int], float]
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """One greedy choice. values: the log-probabilities that are known, its own among them. before:
-    how often each token was chosen before it.
+class GreedyStep:
+    """One token of a greedy completion.
+
+    values: the reported log-probabilities, including its own. before: the number of times each
+    token was chosen before it.
     """
 
     name: str
@@ -41,133 +49,142 @@ class Chosen:
         return self.values[self.name]
 
     @property
-    def likeliest(self) -> bool:
-        return self.value >= max(self.values.values()) - GAP
+    def is_argmax(self) -> bool:
+        """The token is the most likely one without a penalty, or ties with it."""
+        return self.value >= max(self.values.values()) - TIE_GAP
 
 
-def greedy(server: Server, prompt: str, length: int = LENGTH, **fields: Any) -> Choice:
-    """A greedy completion with all the log-probabilities that one gets."""
-    asked = {"prompt": prompt, "max_tokens": length, "temperature": 0, "logprobs": WIDE}
-    return server.ask(**asked | fields).choice
+def greedy_choice(server: Server, prompt: str, length: int = MAX_TOKENS, **fields: Any) -> Choice:
+    """Return a greedy completion with as many log-probabilities as a server reports."""
+    body = {"prompt": prompt, "max_tokens": length, "temperature": 0, "logprobs": MAX_LOGPROBS}
+    return server.complete(**body | fields).choice
 
 
-def chosen(choice: Choice) -> Iterator[Chosen]:
-    """The choices of a completion, one after the other."""
-    rows, before = choice.rows, Counter[str]()
-    for name, value, top in zip(rows.tokens, rows.values, rows.top, strict=True):
+def greedy_steps(choice: Choice) -> Iterator[GreedyStep]:
+    """Yield the tokens of a completion in order."""
+    columns, before = choice.logprobs, Counter[str]()
+    for name, value, top in zip(columns.tokens, columns.values, columns.top, strict=True):
         if value is None:
-            raise Failed("a log-probability of each token", rows.values, at=choice.at)
-        yield Chosen(name, {**(top or {}), name: value}, Counter(before), choice.at)
+            raise Failed("a log-probability of each token", columns.values, at=choice.at)
+        yield GreedyStep(name, {**(top or {}), name: value}, Counter(before), choice.at)
         before[name] += 1
 
 
-def subtracts(server: Server, name: str, amount: Amount, values: Iterable[float]) -> None:
-    """Each token is the likeliest after a penalty of the output.
+def assert_subtracts(server: Server, name: str, amount: Amount, values: Iterable[float]) -> None:
+    """Require that each greedy token is the argmax after a penalty of the output.
 
-    amount: what is subtracted, given the penalty and how often the token was chosen. values: of
-    either sign. Raises Inconclusive if those of one sign never make another token the likeliest.
+    amount: the number to subtract from a logit, given the penalty and the token's count. values:
+    penalties of both signs. Raises Inconclusive if those of one sign never change the argmax.
     """
-    moved = set()
+    effective_signs = set()
     for value, prompt in itertools.product(values, PROMPTS[:5]):
-        choice = greedy(server, prompt, **naming(server) | {name: value})
-        steps = list(chosen(choice))
+        choice = greedy_choice(server, prompt, **unique_token_names(server) | {name: value})
+        steps = list(greedy_steps(choice))
         for step in steps:
-            follow(server, name, value, amount, step, steps, prompt)
-        if not all(step.likeliest for step in steps):
-            moved.add(value > 0)
-    if len(moved) < 2:
+            assert_step(server, name, value, amount, step, steps, prompt)
+        if not all(step.is_argmax for step in steps):
+            effective_signs.add(value > 0)
+    if len(effective_signs) < 2:
         raise Inconclusive(f"{name} makes no difference after the prompts tried")
 
 
-def follow(
+def assert_step(
     server: Server,
     name: str,
     value: float,
     amount: Amount,
-    step: Chosen,
-    steps: list[Chosen],
+    step: GreedyStep,
+    steps: list[GreedyStep],
     prompt: str,
 ) -> None:
-    """Raises Failed if a known token would have been likelier than the one that was chosen."""
-    after = {n: v - amount(value, step.before.get(n, 0)) for n, v in step.values.items()}
-    best = max(after, key=lambda n: after[n])
-    if after[step.name] >= after[best] - GAP:
+    """Raise Failed if a reported token has a higher penalized logit than the chosen one."""
+    penalized = {n: v - amount(value, step.before.get(n, 0)) for n, v in step.values.items()}
+    best = max(penalized, key=lambda n: penalized[n])
+    if penalized[step.name] >= penalized[best] - TIE_GAP:
         return
-    if all(s.likeliest for s in steps):
-        plain = [s.name for s in chosen(greedy(server, prompt, **naming(server)))]
-        if plain != [s.name for s in steps]:
-            raise Inconclusive("the log-probabilities are those after the penalty", at=step.at)
+    ignored = all(s.is_argmax for s in steps)
+    if ignored:
+        # Each token is the argmax of the reported values. If the text is not the one without the
+        # penalty, the penalty works and the values already include it.
+        plain = greedy_steps(greedy_choice(server, prompt, **unique_token_names(server)))
+        if [s.name for s in plain] != [s.name for s in steps]:
+            raise Inconclusive("the log-probabilities include the penalty", at=step.at)
     expected = f"with {name} {value} {best!r} as token {steps.index(step) + 1}"
-    note = LEFT_OUT if all(s.likeliest for s in steps) else ""
-    raise Failed(expected, repr(step.name), note=note, at=step.at)
+    raise Failed(expected, repr(step.name), note=IGNORED if ignored else "", at=step.at)
 
 
-def repeating(server: Server) -> list[tuple[Row, set[str]]]:
-    """The rows of prompts that say twice what they begin with, and once how the server goes on: so
-    that it may want to go on like that again. With each the tokens that are surely in the prompt.
-    Names are texts. Asked for once a run.
+@once_per_run
+def repeated_prompts(server: Server) -> list[tuple[NextTokenDistribution, set[str]]]:
+    """Return distributions after prompts that repeat their beginning, with tokens of the prompt.
+
+    Each prompt continues its first occurrence as the server does, so the model tends to repeat
+    that. Tokens are named by their texts.
     """
-    facts = server.target.facts
-    if "repeating" not in facts:
-        facts["repeating"] = [again(server, prompt) for prompt in PROMPTS]
-    found: list[tuple[Row, set[str]]] = facts["repeating"]
-    return found
+    return [repeat_prompt(server, prompt) for prompt in PROMPTS]
 
 
-def again(server: Server, prompt: str) -> tuple[Row, set[str]]:
-    choice = greedy(server, prompt, AGAIN, logprobs=1)
+def repeat_prompt(server: Server, prompt: str) -> tuple[NextTokenDistribution, set[str]]:
+    """Return the distribution after prompt, continuation, prompt; and the continuation's tokens."""
+    choice = greedy_choice(server, prompt, CONTINUATION_TOKENS, logprobs=1)
     longer = f"{prompt}{choice.text}\n{prompt}"
-    return row_of(server, longer, return_tokens_as_token_ids=...), set(choice.rows.tokens)
+    distribution = next_token_distribution(server, longer, return_tokens_as_token_ids=...)
+    return distribution, set(choice.logprobs.tokens)
 
 
-def perhaps_in(name: str, prompt: str) -> bool:
-    """Whether a token may be one of a prompt's. Beginnings of words are marked in many ways."""
+def maybe_in_prompt(name: str, prompt: str) -> bool:
+    """Return whether a token may occur in a prompt, whatever mark its word boundary has."""
     return name.strip(" ▁Ġ") in prompt or not name.isprintable() or "\ufffd" in name
 
 
-def rival(row: Row, inside: set[str]) -> float | None:
-    """How much likelier a token that is surely in the prompt is than all that surely are not; below
-    0 if it is less likely. None if there are none of the one or the other.
+def logit_lead(distribution: NextTokenDistribution, prompt_names: set[str]) -> float | None:
+    """Return the lead of the best token that is certainly in the prompt over the best that is not.
+
+    None if one of the two kinds is not reported.
     """
-    seen = [v for n, v in row.values.items() if n in inside]
-    new = [v for n, v in row.values.items() if not perhaps_in(n, row.prompt)]
-    return max(seen) - max(new) if seen and new else None
+    present = [v for n, v in distribution.values.items() if n in prompt_names]
+    absent = [
+        v for n, v in distribution.values.items() if not maybe_in_prompt(n, distribution.prompt)
+    ]
+    return max(present) - max(absent) if present and absent else None
 
 
-def prompt_is_not_counted(server: Server, name: str) -> None:
-    """The first token is the same with a penalty of the output as without, also where a penalty of
-    the prompt would have changed it.
+def assert_prompt_not_counted(server: Server, name: str) -> None:
+    """Require that a penalty of the output does not change the first token.
+
+    Only prompts are used after which the same penalty of the prompt's tokens would change it.
     """
     tried = 0
-    for row, inside in repeating(server):
-        lead = rival(row, inside)
-        if lead is None or not GAP < abs(lead) < WITHIN - GAP or not decided(row, inside):
+    for distribution, prompt_names in repeated_prompts(server):
+        lead = logit_lead(distribution, prompt_names)
+        reversible = lead is not None and TIE_GAP < abs(lead) < MAX_LEAD - TIE_GAP
+        if lead is None or not reversible or not is_decided(distribution, prompt_names):
             continue
         tried += 1
         value = 2 if lead > 0 else -2
-        [first] = chosen(greedy(server, row.prompt, 1, **{name: value}))
-        if not first.likeliest:
+        [step] = greedy_steps(greedy_choice(server, distribution.prompt, 1, **{name: value}))
+        if not step.is_argmax:
             raise NonStrict(
-                f"with {name} {value} {row.best!r}, which nothing was chosen before",
-                repr(first.name),
+                f"with {name} {value} {distribution.best!r}, as the output is empty",
+                repr(step.name),
                 note=f"{name} over the prompt too",
-                at=first.at,
+                at=step.at,
             )
     if not tried:
         raise Inconclusive("after the prompts tried a penalty of the prompt would change nothing")
-    acts(server, name, 2, 0)
+    assert_has_effect(server, name, 2, 0)
 
 
-def acts(server: Server, name: str, value: float, off: float) -> None:
-    """Raises Failed if no text is another with a penalty than without."""
+def assert_has_effect(server: Server, name: str, value: float, off: float) -> None:
+    """Raise Failed if a penalty changes none of the greedy texts."""
     for prompt in PROMPTS[:5]:
-        fields = {"prompt": prompt, "max_tokens": LENGTH}
-        without, penalised = (server.ask(**fields | {name: v}).text for v in (off, value))
-        if without != penalised:
+        fields = {"prompt": prompt, "max_tokens": MAX_TOKENS}
+        plain, penalized = (server.complete(**fields | {name: v}).text for v in (off, value))
+        if plain != penalized:
             return
-    raise Failed(f"another text with {name} {value}", penalised, note=LEFT_OUT, at=server.last)
+    raise Failed(f"another text with {name} {value}", penalized, note=IGNORED, at=server.last)
 
 
-def decided(row: Row, inside: set[str]) -> bool:
-    """Whether the likeliest token is surely in the prompt, or surely not."""
-    return row.best in inside or not perhaps_in(row.best, row.prompt)
+def is_decided(distribution: NextTokenDistribution, prompt_names: set[str]) -> bool:
+    """Return whether the top token is certainly in the prompt, or certainly not."""
+    best = distribution.best
+    return best in prompt_names or not maybe_in_prompt(best, distribution.prompt)

@@ -1,99 +1,115 @@
-"""What a server tells of the images that it is given."""
+"""Log-probabilities of prompts with images."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from conformance.assertions.basic import require
-from conformance.assertions.logprobs import CLOSE
-from conformance.assertions.next_token import Row, row_of
-from conformance.fixtures.images import PLACEHOLDER, shown
+from conformance.assertions.basic import assert_that
+from conformance.assertions.logprobs import REPEAT_TOLERANCE
+from conformance.assertions.next_token import NextTokenDistribution, next_token_distribution
+from conformance.fixtures.images import PLACEHOLDER, mosaic_uri
+from conformance.harness.once import once_per_run
 from conformance.http.client import Server
-from conformance.http.response import Answer, Json
+from conformance.http.response import Completion, Json
 from conformance.verdicts import Inconclusive
 
-ASKED = f"{PLACEHOLDER}\nThe picture shows a"
-BOTH = f"{PLACEHOLDER} and {PLACEHOLDER}\nThe second picture shows a"
-WITHIN = f"Here: {PLACEHOLDER} is the first, {PLACEHOLDER} the second."
-ROUNDING = 1e-6  # of a log-probability: less is no difference
+ONE_IMAGE_PROMPT = f"{PLACEHOLDER}\nThe picture shows a"
+TWO_IMAGE_PROMPT = f"{PLACEHOLDER} and {PLACEHOLDER}\nThe second picture shows a"
+INTERLEAVED_PROMPT = f"Here: {PLACEHOLDER} is the first, {PLACEHOLDER} the second."
+ROUNDING = 1e-6  # of a log-probability: a smaller difference does not count
 
 
-def showing(*images: str) -> dict[str, Json]:
-    """The field of a request that brings images."""
+def image_data(*images: str) -> dict[str, Json]:
+    """Return the request field that carries images."""
     return {"data": {"image": list(images)}}
 
 
-def places(server: Server) -> int:
-    """By how much each image makes a prompt longer. Asked for once a run."""
-    facts = server.target.facts
-    if "places of an image" not in facts:
-        one = server.ask(prompt=ASKED, max_tokens=1, **showing(shown(0)))
-        two = server.ask(prompt=PLACEHOLDER + ASKED, max_tokens=1, **showing(shown(0), shown(1)))
-        facts["places of an image"] = two.prompt_tokens - one.prompt_tokens
-    return int(facts["places of an image"])
+@once_per_run
+def tokens_per_image(server: Server) -> int:
+    """Return the number of prompt tokens that each image adds."""
+    first, second = mosaic_uri(0), mosaic_uri(1)
+    one = server.complete(prompt=ONE_IMAGE_PROMPT, max_tokens=1, **image_data(first))
+    two = server.complete(
+        prompt=PLACEHOLDER + ONE_IMAGE_PROMPT, max_tokens=1, **image_data(first, second)
+    )
+    return two.prompt_tokens - one.prompt_tokens
 
 
-def echoed(server: Server, prompt: str, *images: str) -> Answer:
-    """A prompt with images that comes back with its rows."""
-    return server.ask(prompt=prompt, max_tokens=2, echo=True, logprobs=1, **showing(*images))
+def echoed_prompt(server: Server, prompt: str, *images: str) -> Completion:
+    """Return a completion that echoes a prompt with images, with its logprobs."""
+    fields = {"max_tokens": 2, "echo": True, "logprobs": 1}
+    return server.complete(prompt=prompt, **fields, **image_data(*images))
 
 
-def seen(server: Server, *images: str, prompt: str = ASKED, **fields: Any) -> Row:
-    """The log-probabilities of the token after a prompt with images."""
-    return row_of(server, prompt, **showing(*images), **fields)
+def image_distribution(
+    server: Server, *images: str, prompt: str = ONE_IMAGE_PROMPT, **fields: Any
+) -> NextTokenDistribution:
+    """Return the distribution of the token after a prompt with images."""
+    return next_token_distribution(server, prompt, **image_data(*images), **fields)
 
 
-def apart(one: Mapping[str, float], other: Mapping[str, float]) -> float:
-    """What the values of two rows differ by, at most. What only one of them lists is at most as
-    likely in the other as the last that is listed.
+def max_difference(first: Mapping[str, float], second: Mapping[str, float]) -> float:
+    """Return the largest difference of two lists of log-probabilities.
+
+    A token that only one list has is, in the other, at most as likely as the last entry: this gives
+    a lower bound of its difference.
     """
-    both = [abs(value - other[name]) for name, value in one.items() if name in other]
-    alone = [
+    common = [abs(value - second[name]) for name, value in first.items() if name in second]
+    one_sided = [
         value - min(b.values())
-        for a, b in ((one, other), (other, one))
+        for a, b in ((first, second), (second, first))
         for name, value in a.items()
         if name not in b
     ]
-    return max([0.0, *both, *alone])
+    return max([0.0, *common, *one_sided])
 
 
-def must_be_close(one: Row, other: Row, what: str) -> None:
-    """Two ways to see the same."""
-    found = apart(one.values, other.values)
-    expected = f"log-probabilities within {CLOSE} {what}"
-    require(found <= CLOSE, expected, f"{found:.4f} apart", other.at)
+def assert_close(first: NextTokenDistribution, second: NextTokenDistribution, what: str) -> None:
+    """Require log-probabilities within the tolerance of repeated requests."""
+    difference = max_difference(first.values, second.values)
+    expected = f"log-probabilities within {REPEAT_TOLERANCE} {what}"
+    assert_that(difference <= REPEAT_TOLERANCE, expected, f"{difference:.4f} apart", second.at)
 
 
-def look_alike(server: Server, images: Mapping[str, str], as_is: str) -> None:
-    """Pictures that are the same, however they are stored."""
-    plain = seen(server, as_is)
+def assert_equivalent_images(server: Server, images: Mapping[str, str], reference: str) -> None:
+    """Require equal log-probabilities for files that decode to the pixels of `reference`."""
+    expected = image_distribution(server, reference)
     for name, image in images.items():
-        must_be_close(plain, seen(server, image), f"for the same picture as {name}")
+        assert_close(expected, image_distribution(server, image), f"for the same image as {name}")
 
 
-def must_be_apart(server: Server, one: Sequence[str], other: Sequence[str], prompt: str) -> None:
-    """Images that are not the same are not read as if they were. Raises Inconclusive if the model
-    hardly makes a difference.
+def assert_images_distinguished(
+    server: Server, first: Sequence[str], second: Sequence[str], prompt: str
+) -> None:
+    """Require different log-probabilities for different images.
+
+    Raises Inconclusive if the difference is above the noise of a repeated request but too small to
+    be sure.
     """
-    a, b, again = (seen(server, *images, prompt=prompt) for images in (one, other, one))
-    found, noise = apart(a.values, b.values), apart(a.values, again.values)
-    if found > CLOSE + noise:
+    a, b, repeated = (
+        image_distribution(server, *images, prompt=prompt) for images in (first, second, first)
+    )
+    difference = max_difference(a.values, b.values)
+    noise = max_difference(a.values, repeated.values)
+    if difference > REPEAT_TOLERANCE + noise:
         return
+    seen = f"{difference:.2e} apart"
     expected = "other log-probabilities with other images"
-    require(found > 4 * noise + ROUNDING, expected, f"{found:.2e} apart", b.at)
-    raise Inconclusive(f"two images lead to log-probabilities {found:.2e} apart", at=b.at)
+    assert_that(difference > 4 * noise + ROUNDING, expected, seen, b.at)
+    raise Inconclusive(f"two images lead to log-probabilities {seen}", at=b.at)
 
 
-def between(server: Server, *images: str) -> dict[str, float]:
-    """The log-probabilities of the text between two images, by its place."""
-    answer = echoed(server, WITHIN, *images)
-    rows, start = answer.choice.rows, WITHIN.index(PLACEHOLDER)
-    inside = range(start + 1, WITHIN.index(PLACEHOLDER, start + 1))
-    found = {
+def logprobs_between_images(server: Server, *images: str) -> dict[str, float]:
+    """Return the log-probabilities of the text between two images, by position and token string."""
+    completion = echoed_prompt(server, INTERLEAVED_PROMPT, *images)
+    columns, start = completion.choice.logprobs, INTERLEAVED_PROMPT.index(PLACEHOLDER)
+    inside = range(start + 1, INTERLEAVED_PROMPT.index(PLACEHOLDER, start + 1))
+    values = {
         f"{i} {name}": value
         for i, (name, value, offset) in enumerate(
-            zip(rows.tokens, rows.values, rows.offsets, strict=True)
+            zip(columns.tokens, columns.values, columns.offsets, strict=True)
         )
         if offset in inside and value is not None
     }
-    require(len(found) > 1, "numbers for the text between two images", rows, answer.at)
-    return found
+    expected = "log-probabilities of the text between two images"
+    assert_that(len(values) > 1, expected, columns, completion.at)
+    return values

@@ -1,4 +1,4 @@
-"""Log-probabilities that a server reports, held against others."""
+"""Reported log-probabilities, compared with those of another request or of the reference."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -6,36 +6,43 @@ from typing import Any
 
 import numpy as np
 
-from conformance.assertions.basic import equal, require
-from conformance.assertions.next_token import WIDE, Row, naming, row_of
+from conformance.assertions.basic import assert_equal, assert_that
+from conformance.assertions.next_token import (
+    MAX_LOGPROBS,
+    NextTokenDistribution,
+    next_token_distribution,
+)
+from conformance.harness.capabilities import unique_token_names
 from conformance.http.client import Server
 from conformance.http.exchange import Exchange
-from conformance.http.response import Choice, Rows
-from conformance.oracle.greedy_paths import penalised
-from conformance.oracle.truth import Truth
+from conformance.http.oracle import Oracle
+from conformance.http.response import Choice, Logprobs
+from conformance.oracle.greedy_paths import penalized_logits
 from conformance.verdicts import Failed, NonStrict, Unsupported
 from reference.logits import Logits, temperature
 from reference.logprobs import log_softmax
 from reference.request import TokenLogprobs
 
-CLOSE = 1e-2  # of a log-probability: what two answers to one question may differ by
-LOWEST = -9999.0  # what is written for less than everything
+REPEAT_TOLERANCE = 1e-2  # of a log-probability, between two responses to one request
+MIN_LOGPROB = -9999.0  # reported for any lower value
 
 Values = Mapping[str, float]
 
 
-def shifts(one: Values, other: Values) -> dict[str, float]:
-    """By how much the values of one are others in the other, as far as both know them."""
-    return {name: other[name] - value for name, value in one.items() if name in other}
+def differences(first: Values, second: Values) -> dict[str, float]:
+    """Return second − first of the tokens that both report."""
+    return {name: second[name] - value for name, value in first.items() if name in second}
 
 
-def alike(one: Values, other: Values) -> bool:
-    """Whether the likeliest are the same, with the same values. What is as likely as the last of
-    them may be left out for another.
+def nearly_equal(first: Values, second: Values) -> bool:
+    """Return whether two lists have the same top tokens with the same values.
+
+    A token that ties with the last one of a list may be missing in the other.
     """
-    likeliest = sorted(one.values(), reverse=True)[:WIDE]
-    for name, value in one.items():
-        if value > likeliest[-1] + CLOSE and abs(other.get(name, LOWEST) - value) > CLOSE:
+    top = sorted(first.values(), reverse=True)[:MAX_LOGPROBS]
+    for name, value in first.items():
+        difference = abs(second.get(name, MIN_LOGPROB) - value)
+        if value > top[-1] + REPEAT_TOLERANCE and difference > REPEAT_TOLERANCE:
             return False
     return True
 
@@ -44,159 +51,191 @@ def spread(values: Collection[float]) -> float:
     return max(values) - min(values) if values else 0.0
 
 
-def must_be_alike(row: Row, other: Row, what: str, known: Mapping[str, bool]) -> None:
-    """known: (by dialect) whether it explains what is seen."""
-    if alike(row.values, other.values):
+def assert_same_logprobs(
+    expected: NextTokenDistribution,
+    actual: NextTokenDistribution,
+    what: str,
+    known: Mapping[str, bool],
+) -> None:
+    """Require nearly equal log-probabilities. known: whether each dialect explains a difference."""
+    if nearly_equal(expected.values, actual.values):
         return
-    expected, seen = (f"{first(r.values)}" for r in (row, other))
-    raise_as(known, f"{expected} with {what}", seen, other.at)
+    values, seen = format_values(expected.values), format_values(actual.values)
+    raise_mismatch(known, f"{values} with {what}", seen, actual.at)
 
 
-def raise_as(known: Mapping[str, bool], expected: str, seen: str, at: Exchange) -> None:
+def raise_mismatch(known: Mapping[str, bool], expected: str, seen: str, at: Exchange) -> None:
+    """Raise NonStrict if a known dialect explains a mismatch, else Failed."""
     for name, explains in known.items():
         if explains:
             raise NonStrict(expected, seen, note=f"log-probabilities {name}", at=at)
     raise Failed(expected, seen, at=at)
 
 
-def first(values: Values) -> str:
+def format_values(values: Values) -> str:
+    """Return the first five items, on one line."""
     return ", ".join(f"{name!r} {value:.4f}" for name, value in list(values.items())[:5])
 
 
-def scaled(row: Row, other: Row, scale: float) -> bool:
-    """Whether the other's values are those at a temperature, if the row's are those at 1."""
-    moved = {n: value / scale for n, value in row.values.items()}
-    both = shifts(moved, other.values)
-    return len(both) > 1 and spread(both.values()) <= CLOSE
+def is_scaled(base: NextTokenDistribution, other: NextTokenDistribution, scale: float) -> bool:
+    """Return whether `other` is `base`, which is at temperature 1, at temperature `scale`."""
+    scaled = {n: value / scale for n, value in base.values.items()}
+    shifts = differences(scaled, other.values)
+    return len(shifts) > 1 and spread(shifts.values()) <= REPEAT_TOLERANCE
 
 
-def renormalised(row: Row, other: Row) -> bool:
-    """Whether the other's values are the row's of some tokens, with all that there is."""
-    kept = {n: v for n, v in other.values.items() if v > LOWEST}
-    everything = math.fsum(math.exp(v) for v in kept.values())
-    both = shifts(row.values, kept).values()
-    return abs(everything - 1) <= CLOSE and spread(both) <= CLOSE and min(both, default=0) > CLOSE
+def is_renormalized(base: NextTokenDistribution, other: NextTokenDistribution) -> bool:
+    """Return whether `other` is `base` restricted to some tokens that share the whole mass."""
+    kept = {n: v for n, v in other.values.items() if v > MIN_LOGPROB}
+    mass = math.fsum(math.exp(v) for v in kept.values())
+    shifts = differences(base.values, kept).values()
+    uniform = spread(shifts) <= REPEAT_TOLERANCE and min(shifts, default=0) > REPEAT_TOLERANCE
+    return abs(mass - 1) <= REPEAT_TOLERANCE and uniform
 
 
-def only_these_moved(one: Values, other: Values, names: Collection[str]) -> bool:
-    """Whether all others kept their distances, but these did not keep theirs."""
-    moved = shifts(one, other)
-    rest = [v for n, v in moved.items() if n not in names]
-    these = [abs(v - rest[0]) for n, v in moved.items() if rest and n in names]
-    return len(rest) > 1 and spread(rest) <= CLOSE and any(v > CLOSE for v in these)
+def only_these_shifted(first: Values, second: Values, names: Collection[str]) -> bool:
+    """Return whether some of `names` moved relative to all other tokens, which kept their gaps."""
+    shifts = differences(first, second)
+    rest = [v for n, v in shifts.items() if n not in names]
+    relative = [abs(v - rest[0]) for n, v in shifts.items() if rest and n in names]
+    stable = len(rest) > 1 and spread(rest) <= REPEAT_TOLERANCE
+    return stable and any(v > REPEAT_TOLERANCE for v in relative)
 
 
-def demand_entries(choice: Choice, likeliest: set[str], choices: list[Choice]) -> None:
-    """The entries of one draw; the others tell in which way they are wrong."""
-    entries = set(choice.rows.top[0] or {})
-    expected = likeliest | {choice.rows.tokens[0]}
+def assert_top_logprobs(choice: Choice, expected_top: set[str], choices: list[Choice]) -> None:
+    """Require that top_logprobs lists the top tokens and the sampled one.
+
+    choices: samples of the same distribution, which show the rule that the server follows instead.
+    """
+    entries = set(choice.logprobs.top[0] or {})
+    expected = expected_top | {choice.logprobs.tokens[0]}
     if entries == expected:
         return
-    tops = [(set(c.rows.top[0] or {}), c.rows.tokens[0]) for c in choices]
+    tops = [(set(c.logprobs.top[0] or {}), c.logprobs.tokens[0]) for c in choices]
     known = {
-        "the chosen token is left out if it is not likely": all(t == likeliest for t, _ in tops),
-        "always N: the chosen token takes the place of another": all(
-            name in top and len(top) == len(likeliest) for top, name in tops
+        "the sampled token is left out if it is not likely": all(
+            top == expected_top for top, _ in tops
+        ),
+        "always N entries: the sampled token replaces another": all(
+            name in top and len(top) == len(expected_top) for top, name in tops
         ),
     }
     for note, explains in known.items():
         if explains:
             raise NonStrict(f"{sorted(expected)}", f"{sorted(entries)}", note=note, at=choice.at)
-    require(False, f"{sorted(expected)} in top_logprobs", sorted(entries), choice.at)
+    assert_that(False, f"{sorted(expected)} in top_logprobs", sorted(entries), choice.at)
 
 
-def compare(plain: Choice, other: Choice, what: str) -> bool:
-    """Rows as far as the same tokens come before them. Returns whether a penalised token is among
-    those compared, or was chosen for its penalty.
+def assert_unpenalized_logprobs(plain: Choice, penalized: Choice, what: str) -> bool:
+    """Require equal logprobs with and without a penalty, while the earlier tokens are the same.
+
+    Return whether the comparison is significant: it includes a penalized token, or the penalty
+    changed a token.
     """
-    a, b = plain.rows, other.rows
-    told = False
+    a, b = plain.logprobs, penalized.logprobs
+    significant = False
     for i in range(1, min(len(a.tokens), len(b.tokens))):
         if a.tokens[:i] != b.tokens[:i]:
             return True
-        one, two, before = a.top[i] or {}, b.top[i] or {}, set(a.tokens[:i])
-        told = told or bool(before & one.keys())
-        if not alike(one, two):
-            known = {"after penalties": only_these_moved(one, two, before)}
-            raise_as(known, f"{first(one)} with {what}", first(two), other.at)
-    return told
+        first, second, before = a.top[i] or {}, b.top[i] or {}, set(a.tokens[:i])
+        significant = significant or bool(before & first.keys())
+        if not nearly_equal(first, second):
+            known = {"after penalties": only_these_shifted(first, second, before)}
+            expected = f"{format_values(first)} with {what}"
+            raise_mismatch(known, expected, format_values(second), penalized.at)
+    return significant
 
 
-def under(server: Server, row: Row, settings: Iterable[dict[str, Any]]) -> list[tuple[str, Row]]:
-    """The row under each setting that the server knows. Raises Unsupported if it knows none."""
-    found: list[tuple[str, Row]] = []
-    refused: Unsupported | None = None
+def distributions_under(
+    server: Server, base: NextTokenDistribution, settings: Iterable[dict[str, Any]]
+) -> list[tuple[str, NextTokenDistribution]]:
+    """Return the distribution under each setting that the server accepts, after the same prompt.
+
+    Raises Unsupported if it accepts none.
+    """
+    distributions: list[tuple[str, NextTokenDistribution]] = []
+    refusal: Unsupported | None = None
     for fields in settings:
         try:
-            found.append((f"{fields}", row_of(server, row.prompt, **fields)))
+            distribution = next_token_distribution(server, base.prompt, **fields)
         except Unsupported as outcome:
-            refused = outcome
-    if refused is not None and not found:
-        raise refused
-    return found
+            refusal = outcome
+        else:
+            distributions.append((f"{fields}", distribution))
+    if refusal is not None and not distributions:
+        raise refusal
+    return distributions
 
 
-def as_the_model_says(server: Server, count: int, **fields: Any) -> None:
-    """Values and ranks of six tokens against the reference's."""
-    truth, params = server.truth, {k: v for k, v in fields.items() if k not in ("prompt", "seed")}
-    choice = server.ask(max_tokens=6, logprobs=count, **naming(server), **fields).choice
-    steps = truth.steps(fields["prompt"], params, truth.token_ids(choice))
-    model = [log_softmax(step.logits) for step in steps]
-    if (wrong := deviation(truth, choice.rows, model, count)) is None:
+def assert_reference_logprobs(server: Server, count: int, **fields: Any) -> None:
+    """Compare the logprobs of six tokens with those of the reference."""
+    oracle, params = server.oracle, {k: v for k, v in fields.items() if k not in ("prompt", "seed")}
+    body = {"max_tokens": 6, "logprobs": count, **unique_token_names(server)}
+    choice = server.complete(**body, **fields).choice
+    steps = oracle.steps(fields["prompt"], params, oracle.token_ids(choice))
+    expected = [log_softmax(step.logits) for step in steps]
+    mismatch = first_mismatch(oracle, choice.logprobs, expected, count)
+    if mismatch is None:
         return
     scale = params.get("temperature", 1.0)
-    heated = [log_softmax(temperature(s.logits, scale)) for s in steps] if scale else []
-    penalised_too = [log_softmax(penalised(s.logits, s.history)) for s in steps]
+    scaled = [log_softmax(temperature(s.logits, scale)) for s in steps] if scale else []
+    penalized = [log_softmax(penalized_logits(s.logits, s.history)) for s in steps]
     known = {
-        "after temperature": bool(heated) and fits(truth, choice.rows, heated, count),
-        "after penalties": fits(truth, choice.rows, penalised_too, count),
+        "after temperature": bool(scaled) and is_match(oracle, choice.logprobs, scaled, count),
+        "after penalties": is_match(oracle, choice.logprobs, penalized, count),
     }
-    raise_as(known, *wrong, choice.at)
+    raise_mismatch(known, *mismatch, choice.at)
 
 
-def echoed_as_the_model_says(server: Server, count: int, prompt: str) -> None:
-    """Values and ranks of a prompt's tokens against the reference's."""
-    truth = server.truth
-    fields = {"max_tokens": 1, "logprobs": count, "echo": True, **naming(server)}
-    answer = server.ask(prompt=prompt, **fields)
-    rows, ids = answer.choice.rows, truth.ids(prompt)
-    equal(
-        [truth.token_id(name, rows) for name in rows.tokens][: len(ids)],
+def assert_reference_prompt_logprobs(server: Server, count: int, prompt: str) -> None:
+    """Compare the logprobs of an echoed prompt with those of the reference."""
+    oracle = server.oracle
+    fields = {"max_tokens": 1, "logprobs": count, "echo": True, **unique_token_names(server)}
+    completion = server.complete(prompt=prompt, **fields)
+    columns, ids = completion.choice.logprobs, oracle.ids(prompt)
+    assert_equal(
+        [oracle.token_id(name) for name in columns.tokens][: len(ids)],
         [*ids],
         "ids of the prompt",
     )
-    inside = slice(1, len(ids))
-    said = Rows(rows.tokens[inside], rows.values[inside], rows.top[inside], rows.offsets[inside])
-    reports = truth.prompt_reports(prompt, truth.model.vocab_size)
-    if wrong := deviation(truth, said, [dense(report) for report in reports if report], count):
-        raise Failed(*wrong, at=answer.at)
+    inside = slice(1, len(ids))  # the first token has no log-probability
+    reported = Logprobs(
+        columns.tokens[inside],
+        columns.values[inside],
+        columns.top[inside],
+        columns.offsets[inside],
+    )
+    entries = oracle.prompt_logprobs(prompt, oracle.model.vocab_size)
+    expected = [dense_logprobs(entry) for entry in entries if entry]
+    if mismatch := first_mismatch(oracle, reported, expected, count):
+        raise Failed(*mismatch, at=completion.at)
 
 
-def dense(report: TokenLogprobs) -> Logits:
-    """(V,): of a report of all tokens."""
-    values = dict(report.top)
+def dense_logprobs(entry: TokenLogprobs) -> Logits:
+    """Return the log-probabilities (V,) of an entry that lists all tokens."""
+    values = dict(entry.top)
     return np.array([values[token] for token in range(len(values))], np.float32)
 
 
-def fits(truth: Truth, said: Rows, rows: Sequence[Logits], count: int) -> bool:
-    return deviation(truth, said, rows, count) is None
+def is_match(oracle: Oracle, reported: Logprobs, expected: Sequence[Logits], count: int) -> bool:
+    return first_mismatch(oracle, reported, expected, count) is None
 
 
-def deviation(
-    truth: Truth, said: Rows, rows: Sequence[Logits], count: int
+def first_mismatch(
+    oracle: Oracle, reported: Logprobs, expected: Sequence[Logits], count: int
 ) -> tuple[str, str] | None:
-    """What was expected, and what was seen, where rows that were said first differ from these.
+    """Return the expected and the actual value of the first wrong entry, None if there is none.
 
-    Values may be off by the tolerance, so ranks may be wrong by twice that.
+    expected: (V,) log-probabilities of each entry. Values may differ by the tolerance, so the rank
+    of a listed token may be too low by twice that.
     """
-    for i, (row, name) in enumerate(zip(rows, said.tokens, strict=False)):
-        values = {**(said.top[i] or {}), name: said.values[i]}
-        least = np.sort(row)[-count] - 2 * truth.tolerance
-        for other, value in values.items():
-            exact = max(float(row[truth.token_id(other, said)]), LOWEST)
-            where = f"of {other!r} in row {i + 1}"
-            if value is None or not abs(exact - value) <= truth.tolerance:
-                return f"{exact:.4f} {where}", f"{value}"
-            if other != name and exact < least:
-                return f"one of the {count} likeliest in row {i + 1}", repr(other)
+    for i, (logprobs, name) in enumerate(zip(expected, reported.tokens, strict=False)):
+        values = {**(reported.top[i] or {}), name: reported.values[i]}
+        threshold = np.sort(logprobs)[-count] - 2 * oracle.tolerance
+        for listed, value in values.items():
+            exact = max(float(logprobs[oracle.token_id(listed)]), MIN_LOGPROB)
+            if value is None or not abs(exact - value) <= oracle.tolerance:
+                return f"{exact:.4f} for {listed!r} in entry {i + 1}", f"{value}"
+            if listed != name and exact < threshold:
+                return f"one of the {count} most likely tokens in entry {i + 1}", repr(listed)
     return None

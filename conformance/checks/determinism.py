@@ -1,109 +1,114 @@
-"""What stays the same: the same request twice, alone or in a crowd, as one of several prompts."""
+"""Reproducibility: the same request twice, under concurrent load, and in a list of prompts."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from conformance.assertions.basic import equal, same
+from conformance.assertions.basic import assert_equal, assert_same_choices
+from conformance.fixtures.prompts import PROMPTS
 from conformance.harness.capabilities import LOGPROBS, PROMPT_LISTS, SEEDS, has
-from conformance.harness.registry import consistency
+from conformance.harness.registry import CheckGroup
 from conformance.http.client import Server
 from conformance.http.response import Choice
-from conformance.oracle.sampling import PROMPTS
 from conformance.verdicts import Evidence, Failed, Level, NonStrict
 
-RESTS_ON = "generate.generate"
-CROWD = 12
+checks = CheckGroup("determinism", spec="generate.generate")
+
+CONCURRENT_REQUESTS = 12
 ROUNDING = 1e-3  # of a log-probability
 GREEDY = {"temperature": 0, "max_tokens": 24}
 SEEDED = {"temperature": 1, "max_tokens": 24, "seed": 7}
 
 
-def asked(server: Server, **fields: Any) -> dict[str, Any]:
-    """With log-probabilities, if the server has them: they show the last bit."""
+def with_logprobs(server: Server, **fields: Any) -> dict[str, Any]:
+    """Add log-probabilities if the server has them: they reveal differences in the last bit."""
     return fields | ({"logprobs": 5} if has(server, LOGPROBS) else {})
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, alone=True)
-def a_greedy_request_twice(server: Server) -> None:
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC, exclusive=True)
+def greedy_repeatable(server: Server) -> None:
     """The same request at temperature 0 has the same answer, to the last bit of its
     log-probabilities.
     """
-    again(server, GREEDY)
+    assert_repeatable(server, GREEDY)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, SEEDS, alone=True)
-def a_seeded_request_twice(server: Server) -> None:
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC, SEEDS, exclusive=True)
+def seeded_repeatable(server: Server) -> None:
     """The same request with a seed has the same answer, to the last bit of its
     log-probabilities.
     """
-    again(server, SEEDED)
+    assert_repeatable(server, SEEDED)
 
 
-def the_same(one: Sequence[Choice], other: Sequence[Choice], expected: str) -> None:
-    """Raises NonStrict if they differ in the last bits of their log-probabilities only."""
+def assert_same_bits(first: Sequence[Choice], second: Sequence[Choice], expected: str) -> None:
+    """Raise NonStrict if only the last bits of log-probabilities differ, else Failed."""
     try:
-        same(one, other, expected)
+        assert_same_choices(first, second, expected)
     except Failed as failed:
-        if all(map(but_for_rounding, one, other)):
-            note = "the same tokens; their log-probabilities round otherwise"
+        if all(map(equal_up_to_rounding, first, second)):
+            note = "the same tokens; their log-probabilities differ by rounding"
             raise NonStrict(failed.expected, failed.seen, note=note, at=failed.at) from None
         raise
 
 
-def but_for_rounding(one: Choice, other: Choice) -> bool:
-    if one.text != other.text or one.json.get("logprobs") is None:
+def equal_up_to_rounding(first: Choice, second: Choice) -> bool:
+    """Return whether two choices have one text, and log-probabilities that are nearly equal."""
+    if first.text != second.text or first.json.get("logprobs") is None:
         return False
-    pairs = list(zip(one.rows.values, other.rows.values, strict=False))
-    alike = len(one.rows.values) == len(other.rows.values) == len(pairs)
-    return alike and all(abs((a or 0) - (b or 0)) <= ROUNDING for a, b in pairs)
+    pairs = list(zip(first.logprobs.values, second.logprobs.values, strict=False))
+    same_length = len(first.logprobs.values) == len(second.logprobs.values) == len(pairs)
+    return same_length and all(abs((a or 0) - (b or 0)) <= ROUNDING for a, b in pairs)
 
 
-def again(server: Server, fields: dict[str, Any]) -> None:
+def assert_repeatable(server: Server, fields: dict[str, Any]) -> None:
+    """Send the same requests three times."""
     for prompt in PROMPTS[:3]:
-        body = asked(server, prompt=prompt, **fields)
-        first, *others = (server.ask(**body) for _ in range(3))
-        for other in others:
-            the_same(first.choices, other.choices, "the same answer")
+        body = with_logprobs(server, prompt=prompt, **fields)
+        first, *repeats = (server.complete(**body) for _ in range(3))
+        for repeat in repeats:
+            assert_same_bits(first.choices, repeat.choices, "the same answer")
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, alone=True)
-def a_greedy_request_in_a_crowd(server: Server) -> None:
-    """A request at temperature 0 has the same answer, to the last bit, while others are
-    answered.
-    """
-    in_a_crowd(server, GREEDY)
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC, exclusive=True)
+def greedy_batch_invariant(server: Server) -> None:
+    """A request at temperature 0 has the same answer, to the last bit, under concurrent load."""
+    assert_batch_invariant(server, GREEDY)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, SEEDS, alone=True)
-def a_seeded_request_in_a_crowd(server: Server) -> None:
-    """A request with a seed has the same answer, to the last bit, while others are answered."""
-    in_a_crowd(server, SEEDED)
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC, SEEDS, exclusive=True)
+def seeded_batch_invariant(server: Server) -> None:
+    """A request with a seed has the same answer, to the last bit, under concurrent load."""
+    assert_batch_invariant(server, SEEDED)
 
 
-def in_a_crowd(server: Server, fields: dict[str, Any]) -> None:
-    """Every third request of a crowd is one that was answered alone before."""
-    bodies = [asked(server, prompt=prompt, **fields) for prompt in PROMPTS[: CROWD // 3]]
-    alone = [server.ask(**body) for body in bodies]
-    crowd = [bodies[i // 3] if i % 3 == 0 else bystander(server, i) for i in range(CROWD)]
-    for one, other in zip(alone, server.ask_all(crowd)[::3], strict=True):
-        the_same(one.choices, other.choices, "the answer that it has alone")
+def assert_batch_invariant(server: Server, fields: dict[str, Any]) -> None:
+    """Send requests one by one, then again as every third of many concurrent ones."""
+    prompts = PROMPTS[: CONCURRENT_REQUESTS // 3]
+    bodies = [with_logprobs(server, prompt=prompt, **fields) for prompt in prompts]
+    sequential = [server.complete(**body) for body in bodies]
+    mixed = [
+        bodies[i // 3] if i % 3 == 0 else other_request(server, i)
+        for i in range(CONCURRENT_REQUESTS)
+    ]
+    for first, second in zip(sequential, server.complete_all(mixed)[::3], strict=True):
+        assert_same_bits(first.choices, second.choices, "the answer without concurrent requests")
 
 
-def bystander(server: Server, number: int) -> dict[str, Any]:
-    """Longer or shorter, and with chance of its own."""
+def other_request(server: Server, number: int) -> dict[str, Any]:
+    """Return a request of another length and with another seed."""
     prompt = " ".join(server.rng.choices(PROMPTS, k=1 + number % 3))
     tokens = 4 + 3 * number
     return {"prompt": prompt, "max_tokens": tokens, "temperature": 1.5, "seed": number}
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, PROMPT_LISTS)
-def a_prompt_in_a_list(server: Server) -> None:
-    """At temperature 0 a prompt has the same text, and log-probabilities to the last bit, as one of
-    several and by itself.
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC, PROMPT_LISTS)
+def prompt_list_invariant(server: Server) -> None:
+    """At temperature 0 a prompt has the same text, and log-probabilities to the last bit, in a list
+    of prompts and in a request of its own.
     """
-    fields, prompts = asked(server, **GREEDY), list(PROMPTS[:4])
-    answer = server.ask(prompt=prompts, **fields)
+    fields, prompts = with_logprobs(server, **GREEDY), list(PROMPTS[:4])
+    answer = server.complete(prompt=prompts, **fields)
     for prompt, choice in zip(prompts, answer.choices, strict=True):
-        [alone] = server.ask(prompt=prompt, **fields).choices
-        seen, expected = ((c.text, c.json.get("logprobs")) for c in (choice, alone))
-        equal(seen, expected, f"the answer to {prompt!r}", answer.at)
+        [single] = server.complete(prompt=prompt, **fields).choices
+        seen, expected = ((c.text, c.json.get("logprobs")) for c in (choice, single))
+        assert_equal(seen, expected, f"the answer to {prompt!r}", answer.at)

@@ -1,196 +1,176 @@
-"""What is wrong with a request, and how a server says so."""
+"""Invalid requests, and the errors that a server answers with."""
 
 import json
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
 from conformance.assertions.basic import (
-    details,
-    each,
-    equal,
-    error_of,
-    refused_one,
-    require,
-    status,
+    assert_all,
+    assert_equal,
+    assert_error,
+    assert_status,
+    assert_that,
+    assert_value_rejected,
+    error_details,
 )
-from conformance.harness.registry import protocol
+from conformance.harness.registry import CheckGroup
 from conformance.http.client import Reply, Server
-from conformance.verdicts import (
-    Broken,
-    Evidence,
-    Failed,
-    Inconclusive,
-    Level,
-    Unsupported,
-)
+from conformance.verdicts import Evidence, Failed, Inconclusive, Level, ServerError, Unsupported
+from reference.params import CompletionParams
 
-RESTS_ON = "RFC 9110"
+checks = CheckGroup("errors", spec="RFC 9110")
 
-WRONG: dict[str, Any] = {
-    "model": ["a"],
-    "prompt": {"text": "a"},
-    "max_tokens": "many",
-    "temperature": "warm",
-    "top_p": [0.5],
-    "n": "several",
-    "stream": "maybe",
-    "logprobs": "all",
-    "echo": [],
-    "stop": 3,
-    "presence_penalty": {},
-    "frequency_penalty": "none",
-    "seed": "first",
-    "user": 3,
-}
 OUT_OF_RANGE = {"max_tokens": 0, "temperature": 3, "top_p": 2, "n": 0, "presence_penalty": 9}
 NUMBERS = ("max_tokens", "temperature", "top_p", "top_k", "n", "logprobs", "seed")
 LONG = "long " * 20_000
-MOST = 20_000  # characters of an error
-LARGE = 17 * 2**20  # bytes, of which the contract's own servers allow 16 MiB
+MAX_ERROR = 20_000  # characters
+LARGE_BODY = 17 * 2**20  # bytes; this project's server allows 16 MiB
 
 
-def invalid(server: Server, body: Any) -> None:
-    """It is a 422 with a list of errors."""
+def assert_invalid(server: Server, body: Any) -> None:
+    """Raise Failed unless a body is a 422 with a list of errors."""
     reply = server.send(body)
-    status(reply, 422)
-    details(reply)
+    assert_status(reply, 422)
+    error_details(reply)
 
 
-def malformed(server: Server, *bodies: bytes) -> None:
-    each(partial(invalid, server, body) for body in bodies)
+def assert_all_invalid(server: Server, *bodies: bytes) -> None:
+    """Raise Failed unless each body is a 422 with a list of errors."""
+    assert_all(partial(assert_invalid, server, body) for body in bodies)
 
 
-@protocol(Level.MUST, Evidence.EXACT, rests_on="RFC 8259")
-def malformed_json_is_refused(server: Server) -> None:
-    """A body that is no JSON is a 422 with a list of errors."""
-    whole = json.dumps(server.body()).encode()
-    malformed(server, whole[:-1], whole[:-1] + b",}", whole.replace(b'"', b"'"), whole + whole)
+@checks.protocol(Level.MUST, Evidence.EXACT, spec="RFC 8259")
+def malformed_json(server: Server) -> None:
+    """A body that is not JSON is a 422 with a list of errors."""
+    valid = json.dumps(server.body()).encode()
+    assert_all_invalid(
+        server, valid[:-1], valid[:-1] + b",}", valid.replace(b'"', b"'"), valid + valid
+    )
 
 
-@protocol(Level.MUST, Evidence.EXACT)
-def a_body_is_an_object(server: Server) -> None:
-    """A body that is JSON and no object is a 422 with a list of errors."""
-    each(partial(invalid, server, body) for body in ([server.body()], "Once", 3, None))
+@checks.protocol(Level.MUST, Evidence.EXACT)
+def non_object_body(server: Server) -> None:
+    """A body that is JSON but not an object is a 422 with a list of errors."""
+    assert_all(partial(assert_invalid, server, body) for body in ([server.body()], "Once", 3, None))
 
 
-@protocol(Level.MUST, Evidence.EXACT)
-def an_empty_body_is_refused(server: Server) -> None:
-    """No body at all is a 422 with a list of errors."""
-    malformed(server, b"")
+@checks.protocol(Level.MUST, Evidence.EXACT)
+def empty_body(server: Server) -> None:
+    """An empty body is a 422 with a list of errors."""
+    assert_all_invalid(server, b"")
 
 
-@protocol(Level.MUST, Evidence.EXACT, rests_on="RFC 8259")
-def a_body_is_utf8(server: Server) -> None:
+@checks.protocol(Level.MUST, Evidence.EXACT, spec="RFC 8259")
+def non_utf8_body(server: Server) -> None:
     """A body in another encoding than UTF-8 is a 422, like other malformed JSON."""
     text = json.dumps(server.body(prompt="Caf\xe9"), ensure_ascii=False)
-    malformed(server, text.encode("latin-1"), text.encode("utf-16"), text.encode("utf-16-le"))
+    encodings = "latin-1", "utf-16", "utf-16-le"
+    assert_all_invalid(server, *(text.encode(encoding) for encoding in encodings))
 
 
-@protocol(Level.MUST, Evidence.EXACT, rests_on="RFC 8259")
-def nan_is_no_number(server: Server) -> None:
+@checks.protocol(Level.MUST, Evidence.EXACT, spec="RFC 8259")
+def nan_and_infinity(server: Server) -> None:
     """`NaN`, `Infinity` and `-Infinity`, which some libraries write as JSON, are a 422."""
-    each(
-        partial(invalid, server, server.body(**{name: float(value)}))
+    assert_all(
+        partial(assert_invalid, server, server.body(**{name: float(value)}))
         for name in ("temperature", "presence_penalty")
         for value in ("nan", "inf", "-inf")
     )
 
 
-@protocol(Level.MUST, Evidence.EXACT)
-def wrong_types_are_refused(server: Server) -> None:
-    """A value of a type that a field does not have is a 422 that names the field."""
-    each(partial(refused_one, server, name, value) for name, value in WRONG.items())
+@checks.protocol(Level.SHOULD, Evidence.EXACT)
+def boolean_as_number(server: Server) -> None:
+    """`true`, which is 1 in some languages, is not a number: a 422 that names the field."""
+    assert_all(partial(assert_value_rejected, server, name, True) for name in NUMBERS)
 
 
-@protocol(Level.SHOULD, Evidence.EXACT)
-def a_boolean_is_no_number(server: Server) -> None:
-    """`true`, which is 1 to some languages, is no number: a 422 that names the field."""
-    each(partial(refused_one, server, name, True) for name in NUMBERS)
-
-
-@protocol(Level.MUST, Evidence.EXACT)
-def every_error_is_told(server: Server) -> None:
+@checks.protocol(Level.MUST, Evidence.EXACT)
+def all_errors_reported(server: Server) -> None:
     """If several fields are wrong, all of them are named at once."""
     reply = server.post(**OUT_OF_RANGE)
-    status(reply, 422)
-    found = named(reply)
-    require(set(found) == OUT_OF_RANGE.keys(), f"errors at {list(OUT_OF_RANGE)}", found, reply.at)
+    assert_status(reply, 422)
+    names = fields_named(reply)
+    assert_that(
+        set(names) == OUT_OF_RANGE.keys(), f"errors at {list(OUT_OF_RANGE)}", names, reply.at
+    )
 
 
-@protocol(Level.MUST, Evidence.EXACT)
-def errors_come_in_the_order_of_the_fields(server: Server) -> None:
+@checks.protocol(Level.MUST, Evidence.EXACT)
+def errors_in_field_order(server: Server) -> None:
     """The order of errors is that of the contract's fields, not that of the body."""
     for names in reversed(OUT_OF_RANGE), OUT_OF_RANGE:
         reply = server.send(server.body(**{name: OUT_OF_RANGE[name] for name in names}))
-        status(reply, 422)
-        found = named(reply)
-        if len(set(found)) < 2:
+        assert_status(reply, 422)
+        seen = fields_named(reply)
+        if len(set(seen)) < 2:
             raise Unsupported("one error at a time has no order", at=reply.at)
-        order = sorted(found, key=list(OUT_OF_RANGE).index)
-        require(found == order, f"errors at {order}", found, reply.at)
+        order = sorted(seen, key=list(OUT_OF_RANGE).index)
+        assert_that(seen == order, f"errors at {order}", seen, reply.at)
 
 
-def named(reply: Reply) -> list[str]:
-    """The fields among those out of range that a 422 names."""
-    found = [str(error["loc"][1]) for error in details(reply) if len(error["loc"]) > 1]
-    return [name for name in found if name in OUT_OF_RANGE]
+def fields_named(reply: Reply) -> list[str]:
+    """Return the fields of `OUT_OF_RANGE` that a 422 names."""
+    names = [str(error["loc"][1]) for error in error_details(reply) if len(error["loc"]) > 1]
+    return [name for name in names if name in OUT_OF_RANGE]
 
 
-@protocol(Level.MUST, Evidence.EXACT)
-def what_is_echoed_is_bounded(server: Server) -> None:
-    """An error does not send back all that was sent: 100 kB of wrong value are a short error."""
-    for fields in {"temperature": LONG}, {"max_tokens": [1] * 40_000}, {"model": LONG}:
-        reply = server.post(**fields)
-        require(400 <= reply.status < 500, "an error", reply.status, reply.at)
+@checks.protocol(Level.MUST, Evidence.EXACT)
+def echoed_input_truncated(server: Server) -> None:
+    """An error does not repeat all of its input: 100 kB of an invalid value make a short error."""
+    for wrong in {"temperature": LONG}, {"max_tokens": [1] * 40_000}, {"model": LONG}:
+        reply = server.post(**wrong)
+        assert_that(400 <= reply.status < 500, "an error", reply.status, reply.at)
         size = len(reply.text)
-        require(size < MOST, f"fewer than {MOST} characters", f"{size} characters", reply.at)
+        expected = f"fewer than {MAX_ERROR} characters"
+        assert_that(size < MAX_ERROR, expected, f"{size} characters", reply.at)
 
 
-@protocol(Level.MUST, Evidence.EXACT)
-def another_method_is_405(server: Server) -> None:
-    """GET on completions is a 405 that says so in `detail`."""
+@checks.protocol(Level.MUST, Evidence.EXACT)
+def wrong_method_405(server: Server) -> None:
+    """GET on completions is a 405 with a `detail`."""
     reply = server.send(method="GET")
-    status(reply, 405)
-    require("detail" in reply.json, "a detail", reply.json, reply.at)
+    assert_status(reply, 405)
+    assert_that("detail" in reply.json, "a detail", reply.json, reply.at)
 
 
-@protocol(Level.MUST, Evidence.EXACT)
-def another_path_is_404(server: Server) -> None:
-    """A path where nothing is served is a 404 that says so in `detail`."""
+@checks.protocol(Level.MUST, Evidence.EXACT)
+def unknown_path_404(server: Server) -> None:
+    """A path that is not served is a 404 with a `detail`."""
     reply = server.send(server.body(), url=f"{server.target.base}/no/such/path")
-    status(reply, 404)
-    require("detail" in reply.json, "a detail", reply.json, reply.at)
+    assert_status(reply, 404)
+    assert_that("detail" in reply.json, "a detail", reply.json, reply.at)
 
 
-@protocol(Level.MUST, Evidence.EXACT)
-def errors_are_called_json(server: Server) -> None:
+@checks.protocol(Level.MUST, Evidence.EXACT)
+def json_content_type(server: Server) -> None:
     """The content type of an error is application/json."""
     for reply in server.post(temperature=5), server.post(model="no-such-model"):
         kind = reply.headers.get("content-type", "")
-        require(kind.startswith("application/json"), "application/json", kind, reply.at)
+        assert_that(kind.startswith("application/json"), "application/json", kind, reply.at)
 
 
-@protocol(Level.MUST, Evidence.EXACT)
-def too_much_is_413(server: Server) -> None:
-    """A body over the size limit is a 413 that says so in `error`."""
-    body = json.dumps(server.body(max_tokens=1)).encode() + b" " * LARGE
+@checks.protocol(Level.MUST, Evidence.EXACT)
+def body_too_large_413(server: Server) -> None:
+    """A body over the size limit is a 413 with an `error`."""
+    body = json.dumps(server.body(max_tokens=1)).encode() + b" " * LARGE_BODY
     try:
         reply = server.send(body)
-    except Broken as broken:  # the connection was closed on what was still to come
-        raise Inconclusive(f"{LARGE} bytes were not read to their end: {broken.note}") from None
+    except ServerError as broken:  # the server closed the connection before it read the whole body
+        raise Inconclusive(f"{LARGE_BODY} bytes were not read to the end: {broken.note}") from None
     if reply.status == 200:
-        raise Inconclusive(f"the limit is above {LARGE} bytes")
-    error_of(reply, 413)
+        raise Inconclusive(f"the limit is above {LARGE_BODY} bytes")
+    assert_error(reply, 413)
 
 
-NASTY = (
+FUZZ_BODIES = (
     b"[" * 100_000,
     b'{"a":' * 50_000,
     b'{"model": "a", "seed": ' + b"9" * 5000 + b"}",
     b"\x00",
     b'"\\ud800"',
 )
-HARD: tuple[dict[str, Any], ...] = (
+FUZZ_FIELDS: tuple[dict[str, Any], ...] = (
     {"prompt": "\ud800"},
     {"model": "\ud800"},
     {"stop": ["\ud800"], "user": "\udfff"},
@@ -205,15 +185,16 @@ HARD: tuple[dict[str, Any], ...] = (
     {"data": {"image": [{}]}},
     {"": "", "__class__": {}, "\ud800": 1},
 )
+FIELDS = ("model", "prompt", *(f.name for f in fields(CompletionParams)))
 
 
-@protocol(Level.MUST, Evidence.EXACT)
-def nothing_sent_breaks_it(server: Server) -> None:
-    """Whatever a body is, the answer is no 5xx."""
-    bodies: list[Any] = [*NASTY, *(server.body(**fields) for fields in HARD)]
-    bodies += [server.body(**{name: None}) for name in WRONG]
+@checks.protocol(Level.MUST, Evidence.EXACT)
+def fuzz_no_5xx(server: Server) -> None:
+    """The answer to a body with unusual content is never a 5xx."""
+    bodies: list[Any] = [*FUZZ_BODIES, *(server.body(**unusual) for unusual in FUZZ_FIELDS)]
+    bodies += [server.body(**{name: None}) for name in FIELDS]
     for body in bodies:
         reply = server.send(body)
         if reply.status >= 500:
             raise Failed("no 5xx", reply.status, at=reply.at)
-    equal(server.post(max_tokens=1).status, 200, "status of a plain request after them")
+    assert_equal(server.post(max_tokens=1).status, 200, "status of a plain request after them")

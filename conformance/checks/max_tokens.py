@@ -1,95 +1,70 @@
-"""max_tokens: the most tokens of a choice."""
+"""max_tokens: the maximum number of tokens of a choice."""
 
 from typing import Any
 
-from conformance.assertions.basic import equal, refused, require, status
-from conformance.harness.capabilities import CONTEXT, PROMPT_IDS, SEEDS, context_length
-from conformance.harness.registry import consistency, protocol
+from conformance.assertions.basic import assert_that
+from conformance.assertions.context import assert_fills_context
+from conformance.fixtures.prompts import PROMPTS
+from conformance.harness.capabilities import CONTEXT_LENGTH, PROMPT_IDS, SEEDS
+from conformance.harness.registry import CheckGroup
 from conformance.http.client import Server
-from conformance.http.response import Answer
-from conformance.oracle.sampling import PROMPTS
 from conformance.verdicts import Evidence, Inconclusive, Level
 
-LONGEST = 8192  # tokens of a context that it is fair to fill
-ROOM = 20  # more than the 16 that null means elsewhere
-FILLERS = (5, 300, 1000)  # ids of which a prompt of the right length is made
+checks = CheckGroup("max_tokens")
+
+ROOM = 20  # tokens: more than 16, which null means to other servers
 
 
-@protocol(Level.MUST, Evidence.EXACT)
-def out_of_range_is_refused(server: Server) -> None:
-    """A value below 1 or above 1,000,000 is a 422 that names the field."""
-    refused(server, "max_tokens", [0, -1, 1_000_001, 2**63])
-
-
-@protocol(Level.MUST, Evidence.EXACT)
-def wrong_types_are_refused(server: Server) -> None:
-    """A value that is no whole number is a 422 that names the field."""
-    refused(server, "max_tokens", [1.5, "many", [8], {}])
-
-
-@consistency(Level.MUST, Evidence.EXACT)
-def so_many_and_no_more(server: Server) -> None:
-    """A choice that does not end by itself has exactly that many tokens and the finish_reason
-    `length`; one that does has no more.
+@checks.consistency(Level.MUST, Evidence.EXACT)
+def exact_limit(server: Server) -> None:
+    """A choice with the finish_reason `length` has exactly max_tokens tokens, and one with `stop`
+    has no more.
     """
     for count in 1, 2, 7:
-        answers = [server.ask(prompt=prompt, max_tokens=count) for prompt in PROMPTS[:3]]
+        answers = [server.complete(prompt=prompt, max_tokens=count) for prompt in PROMPTS[:3]]
         for answer in answers:
             seen, reason = answer.completion_tokens, answer.choice.finish_reason
-            well = seen == count if reason == "length" else seen <= count and reason == "stop"
-            require(well, f"{count} tokens, and length", f"{seen}, and {reason}", answer.at)
+            valid = seen == count if reason == "length" else seen <= count and reason == "stop"
+            assert_that(valid, f"{count} tokens, and length", f"{seen}, and {reason}", answer.at)
         if all(a.choice.finish_reason == "stop" for a in answers):
-            raise Inconclusive("every text ended by itself", at=answers[0].at)
+            raise Inconclusive("every text ended before its limit", at=answers[0].at)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC)
-def fewer_are_the_beginning_of_more(server: Server) -> None:
-    """A greedy text of fewer tokens is the beginning of one of more."""
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC)
+def greedy_prefix(server: Server) -> None:
+    """A greedy text with a smaller limit is a prefix of one with a larger limit."""
     for prompt in PROMPTS[:3]:
-        beginnings(server, prompt=prompt)
+        assert_prefixes(server, prompt=prompt)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, SEEDS)
-def fewer_draw_what_more_draw(server: Server) -> None:
-    """With a seed, too, a text of fewer tokens is the beginning of one of more."""
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC, SEEDS)
+def seeded_prefix(server: Server) -> None:
+    """With a seed, too, a text with a smaller limit is a prefix of one with a larger limit."""
     for _ in range(3):
-        beginnings(server, temperature=1.5, seed=server.rng.getrandbits(31))
+        assert_prefixes(server, temperature=1.5, seed=server.rng.getrandbits(31))
 
 
-def beginnings(server: Server, **fields: Any) -> None:
-    """A character that is cut short is not compared: what stands for it is U+FFFD."""
-    answers = [server.ask(max_tokens=count, **fields) for count in (1, 4, 10)]
+def assert_prefixes(server: Server, **fields: Any) -> None:
+    """Compare texts of several limits, without the U+FFFD of a character that the limit cuts."""
+    answers = [server.complete(max_tokens=count, **fields) for count in (1, 4, 10)]
     for shorter, longer in zip(answers, answers[1:], strict=False):
         begins = longer.text.startswith(shorter.text.rstrip("\ufffd"))
-        require(begins, f"a text that begins with {shorter.text!r}", repr(longer.text), longer.at)
+        assert_that(
+            begins, f"a text that begins with {shorter.text!r}", repr(longer.text), longer.at
+        )
 
 
-@consistency(Level.MUST, Evidence.EXACT, CONTEXT, PROMPT_IDS)
-def the_context_limits_it(server: Server) -> None:
-    """A value beyond what the context has left is limited, not refused."""
+@checks.consistency(Level.MUST, Evidence.EXACT, CONTEXT_LENGTH, PROMPT_IDS)
+def clamped_to_context(server: Server) -> None:
+    """A value above the room that the prompt leaves in the context is clamped, not refused."""
     for value in 4, 1000, 1_000_000:
-        filled(server, 3, max_tokens=value)
+        assert_fills_context(server, 3, max_tokens=value)
 
 
-@consistency(Level.MUST, Evidence.EXACT, CONTEXT, PROMPT_IDS)
-def null_is_what_is_left(server: Server) -> None:
-    """With null, and without the field, a choice has as many tokens as the context has left (and
-    16384 at most, which is not tried).
+@checks.consistency(Level.MUST, Evidence.EXACT, CONTEXT_LENGTH, PROMPT_IDS)
+def null_fills_context(server: Server) -> None:
+    """With null, and without the field, the limit is the room that the prompt leaves in the context
+    (and at most 16384, which is not tested).
     """
     for value in None, ...:
-        filled(server, ROOM, max_tokens=value)
-
-
-def filled(server: Server, room: int, **fields: Any) -> None:
-    """A prompt that leaves some room in the context, and a choice that fills it."""
-    context = context_length(server) or 0
-    if context > LONGEST:
-        raise Inconclusive(f"a context of {context} tokens is too long to be filled")
-    for token in FILLERS:
-        reply = server.post(prompt=[token] * (context - room), **fields)
-        status(reply, 200)
-        answer = Answer(reply.json, reply.at)
-        if answer.choice.finish_reason == "length":
-            equal(answer.completion_tokens, room, "completion_tokens", answer.at)
-            return
-    raise Inconclusive("every text ended by itself")
+        assert_fills_context(server, ROOM, max_tokens=value)

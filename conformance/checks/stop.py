@@ -1,208 +1,220 @@
 """stop: strings that end the text."""
 
-from conformance.assertions.basic import accepted, equal, refused, require, same_answer
-from conformance.assertions.token_boundaries import MARK, Growth, growth
+from conformance.assertions.basic import (
+    assert_accepted,
+    assert_equal,
+    assert_rejected,
+    assert_same_completion,
+    assert_that,
+)
+from conformance.assertions.token_boundaries import ABSENT_TEXT, TokenBoundaries, token_boundaries
 from conformance.harness.capabilities import LOGPROBS, STREAM
-from conformance.harness.registry import consistency, protocol
+from conformance.harness.registry import CheckGroup
 from conformance.http.client import Server
 from conformance.verdicts import Evidence, Failed, Inconclusive, Level, NonStrict
 
-MOST = 16
+checks = CheckGroup("stop")
+
+MAX_STRINGS = 16
 
 
-@protocol(Level.MUST, Evidence.EXACT)
-def more_than_sixteen_are_refused(server: Server) -> None:
+@checks.protocol(Level.MUST, Evidence.EXACT)
+def too_many_strings_422(server: Server) -> None:
     """A list of more than 16 strings is a 422 that names the field."""
-    refused(server, "stop", [never(MOST + 1)])
+    assert_rejected(server, "stop", [absent_strings(MAX_STRINGS + 1)])
 
 
-@protocol(Level.MUST, Evidence.EXACT)
-def an_empty_string_is_refused(server: Server) -> None:
+@checks.protocol(Level.MUST, Evidence.EXACT)
+def empty_string_422(server: Server) -> None:
     """An empty string, alone or in a list, is a 422 that names the field."""
-    refused(server, "stop", ["", [""], [MARK, ""]])
+    assert_rejected(server, "stop", ["", [""], [ABSENT_TEXT, ""]])
 
 
-@protocol(Level.MUST, Evidence.EXACT)
-def wrong_type_is_refused(server: Server) -> None:
-    """What is neither a string nor a list of strings is a 422 that names the field."""
-    refused(server, "stop", [5, True, {"a": "b"}, [5], [None]])
+@checks.protocol(Level.MUST, Evidence.EXACT)
+def sixteen_strings_accepted(server: Server) -> None:
+    """A list of 16 strings is accepted, and so are a single string, an empty list and null."""
+    assert_accepted(
+        server, "stop", [absent_strings(MAX_STRINGS), ABSENT_TEXT, [ABSENT_TEXT], [], None]
+    )
 
 
-@protocol(Level.MUST, Evidence.EXACT)
-def up_to_sixteen_are_accepted(server: Server) -> None:
-    """16 strings are accepted, and so are one, an empty list and null."""
-    accepted(server, "stop", [never(MOST), MARK, [MARK], [], None])
+def absent_strings(count: int) -> list[str]:
+    """Return strings that do not occur in any output."""
+    return [f"{ABSENT_TEXT}{i}" for i in range(count)]
 
 
-def never(count: int) -> list[str]:
-    """Strings that do not come."""
-    return [f"{MARK}{i}" for i in range(count)]
-
-
-@consistency(Level.MUST, Evidence.METAMORPHIC)
-def the_text_ends_before_the_match(server: Server) -> None:
-    """The text ends before the stop string, also where that spans two tokens, and `finish_reason`
-    is stop.
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC)
+def text_ends_before_match(server: Server) -> None:
+    """The text ends before the stop string, even if the string spans two tokens, and
+    `finish_reason` is stop.
     """
-    grown = growth(server)
-    for start, end in grown.across():
-        answer = server.ask(**grown.asked, stop=[grown.text[start:end]])
-        equal(answer.text, grown.text[:start], "text", answer.at)
-        equal(answer.choice.finish_reason, "stop", "finish_reason", answer.at)
+    boundaries = token_boundaries(server)
+    for start, end in boundaries.spans_across_tokens():
+        answer = server.complete(**boundaries.fields, stop=[boundaries.text[start:end]])
+        assert_equal(answer.text, boundaries.text[:start], "text", answer.at)
+        assert_equal(answer.choice.finish_reason, "stop", "finish_reason", answer.at)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC)
-def one_string_is_a_list_of_one(server: Server) -> None:
-    """A string means the list that has it alone."""
-    grown = growth(server)
-    start, end = grown.across()[0]
-    stop = grown.text[start:end]
-    one, other = (server.ask(**grown.asked, stop=s) for s in ([stop], stop))
-    same_answer(one, other, "the answer to a list of one")
-    equal(other.text, grown.text[:start], "text", other.at)
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC)
+def string_equals_one_item_list(server: Server) -> None:
+    """A string means the list that contains only this string."""
+    boundaries = token_boundaries(server)
+    start, end = boundaries.spans_across_tokens()[0]
+    stop = boundaries.text[start:end]
+    from_list, from_string = (server.complete(**boundaries.fields, stop=s) for s in ([stop], stop))
+    assert_same_completion(from_list, from_string, "the answer to a list of one")
+    assert_equal(from_string.text, boundaries.text[:start], "text", from_string.at)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC)
-def any_string_of_the_list_ends(server: Server) -> None:
-    """The last of 16 strings ends the text as well as the first."""
-    grown = growth(server)
-    start, end = grown.across()[0]
-    answer = server.ask(**grown.asked, stop=[*never(MOST - 1), grown.text[start:end]])
-    equal(answer.text, grown.text[:start], "text", answer.at)
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC)
+def any_list_item_stops(server: Server) -> None:
+    """The last of 16 strings ends the text just like the first."""
+    boundaries = token_boundaries(server)
+    start, end = boundaries.spans_across_tokens()[0]
+    stops = [*absent_strings(MAX_STRINGS - 1), boundaries.text[start:end]]
+    answer = server.complete(**boundaries.fields, stop=stops)
+    assert_equal(answer.text, boundaries.text[:start], "text", answer.at)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC)
-def the_reason_is_the_string(server: Server) -> None:
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC)
+def stop_reason_is_string(server: Server) -> None:
     """`stop_reason` is the stop string that ended the text, and null if none did."""
-    grown = growth(server)
-    for start, end in grown.across():
-        stop = grown.text[start:end]
-        answer = server.ask(**grown.asked, stop=[MARK, stop])
-        equal(answer.choice.stop_reason, stop, "stop_reason", answer.at)
-    answer = server.ask(**grown.asked, stop=[MARK])
-    equal(answer.choice.stop_reason, None, "stop_reason", answer.at)
+    boundaries = token_boundaries(server)
+    for start, end in boundaries.spans_across_tokens():
+        stop = boundaries.text[start:end]
+        answer = server.complete(**boundaries.fields, stop=[ABSENT_TEXT, stop])
+        assert_equal(answer.choice.stop_reason, stop, "stop_reason", answer.at)
+    answer = server.complete(**boundaries.fields, stop=[ABSENT_TEXT])
+    assert_equal(answer.choice.stop_reason, None, "stop_reason", answer.at)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC)
-def the_match_that_completes_first_wins(server: Server) -> None:
-    """Of overlapping matches that one token completes, the one that is complete first ends the
-    text, though another begins before it or stands before it in the list.
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC)
+def earliest_completed_match(server: Server) -> None:
+    """If one token completes overlapping matches, the match that is complete first ends the text,
+    even if another match begins before it or precedes it in the list.
     """
-    grown = growth(server)
-    for start, end, inner_start, inner_end in grown.nested():
-        outer, inner = grown.text[start:end], grown.text[inner_start:inner_end]
+    boundaries = token_boundaries(server)
+    text = boundaries.text
+    for start, end, inner_start, inner_end in boundaries.nested_spans():
+        outer, inner = text[start:end], text[inner_start:inner_end]
         for stops in [outer, inner], [inner, outer]:
-            answer = server.ask(**grown.asked, stop=stops)
-            expected = f"the text to end before {inner!r}: {grown.text[:inner_start]!r}"
-            require(answer.text == grown.text[:inner_start], expected, answer.text, answer.at)
+            answer = server.complete(**boundaries.fields, stop=stops)
+            expected = f"the text to end before {inner!r}: {text[:inner_start]!r}"
+            assert_that(answer.text == text[:inner_start], expected, answer.text, answer.at)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC)
-def the_order_of_the_list_decides_a_tie(server: Server) -> None:
-    """Of matches that are complete at the same character the first in the list ends the text."""
-    grown = growth(server)
-    for start, end, shorter, _ in grown.nested():
-        one, other = grown.text[start:end], grown.text[shorter:end]
-        for stops, expected in ([one, other], start), ([other, one], shorter):
-            answer = server.ask(**grown.asked, stop=stops)
-            equal(answer.text, grown.text[:expected], "text", answer.at)
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC)
+def list_order_breaks_ties(server: Server) -> None:
+    """If two matches are complete at the same character, the first in the list ends the text."""
+    boundaries = token_boundaries(server)
+    for start, end, inner_start, _ in boundaries.nested_spans():
+        longer, shorter = boundaries.text[start:end], boundaries.text[inner_start:end]
+        for stops, expected in ([longer, shorter], start), ([shorter, longer], inner_start):
+            answer = server.complete(**boundaries.fields, stop=stops)
+            assert_equal(answer.text, boundaries.text[:expected], "text", answer.at)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC)
-def what_does_not_match_changes_nothing(server: Server) -> None:
-    """Strings that do not come, though the text has their beginnings, within it or at its end,
-    leave the answer as it is.
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC)
+def near_miss_unchanged(server: Server) -> None:
+    """Strings that do not occur leave the answer unchanged, even if the text contains the beginning
+    of one, within it or at its end.
     """
-    grown = growth(server)
-    plain = server.ask(**grown.asked)
-    for stop in near_misses(grown):
-        answer = server.ask(**grown.asked, stop=[stop])
-        same_answer(plain, answer, f"the same answer with stop {stop!r}")
+    boundaries = token_boundaries(server)
+    plain = server.complete(**boundaries.fields)
+    for stop in near_misses(boundaries):
+        answer = server.complete(**boundaries.fields, stop=[stop])
+        assert_same_completion(plain, answer, f"the same answer with stop {stop!r}")
 
 
-def near_misses(grown: Growth) -> list[str]:
-    """What the text has the beginning of, at its end or within it; and what is nowhere in it."""
-    starts = [grown.text[-1:], grown.text[-3:], *(grown.text[a:b] for a, b in grown.across())]
-    return [start + MARK for start in starts] + [MARK]
-
-
-@consistency(Level.MUST, Evidence.METAMORPHIC)
-def on_the_last_token_stop_beats_length(server: Server) -> None:
-    """A stop string that is complete with the last token that was allowed ends the text, and the
-    reason is stop.
+def near_misses(boundaries: TokenBoundaries) -> list[str]:
+    """Return strings whose beginnings are at the end of the text or within it, and one whose first
+    character does not occur.
     """
-    grown = growth(server)
-    for start, end in grown.across():
-        count = grown.tokens(end)
-        answer = server.ask(prompt=grown.prompt, max_tokens=count, stop=[grown.text[start:end]])
-        equal(answer.choice.finish_reason, "stop", "finish_reason", answer.at)
-        equal(answer.text, grown.text[:start], "text", answer.at)
+    text = boundaries.text
+    prefixes = [text[-1:], text[-3:], *(text[a:b] for a, b in boundaries.spans_across_tokens())]
+    return [prefix + ABSENT_TEXT for prefix in prefixes] + [ABSENT_TEXT]
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC)
-def tokens_of_the_match_are_counted(server: Server) -> None:
-    """completion_tokens counts every token that was generated, those of the match too, and none
-    after it.
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC)
+def stop_beats_length(server: Server) -> None:
+    """A stop string that the last token within max_tokens completes ends the text, with the
+    finish_reason stop.
     """
-    grown = growth(server)
-    for start, end in grown.across():
-        answer = server.ask(**grown.asked, stop=[grown.text[start:end]])
-        equal(answer.completion_tokens, grown.tokens(end), "completion_tokens", answer.at)
+    boundaries = token_boundaries(server)
+    for start, end in boundaries.spans_across_tokens():
+        count, stop = boundaries.num_tokens(end), boundaries.text[start:end]
+        answer = server.complete(prompt=boundaries.prompt, max_tokens=count, stop=[stop])
+        assert_equal(answer.choice.finish_reason, "stop", "finish_reason", answer.at)
+        assert_equal(answer.text, boundaries.text[:start], "text", answer.at)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, LOGPROBS)
-def tokens_of_the_match_have_rows(server: Server) -> None:
-    """`logprobs` has a row for every token that was generated, those of the match too; the offset
-    of what is no text is where the text ends.
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC)
+def matched_tokens_counted(server: Server) -> None:
+    """completion_tokens counts every generated token, including those of the match, and none after
+    it.
     """
-    grown = growth(server)
-    rows = server.ask(**grown.asked, logprobs=1).choice.rows
-    for start, end in grown.across():
-        count, stop = grown.tokens(end), grown.text[start:end]
-        choice = server.ask(**grown.asked, logprobs=1, stop=[stop]).choice
-        equal(choice.rows.tokens, rows.tokens[:count], "tokens", choice.at)
-        offsets = [min(offset, start) for offset in rows.offsets[:count]]
-        equal(choice.rows.offsets, offsets, "text_offset", choice.at)
+    boundaries = token_boundaries(server)
+    for start, end in boundaries.spans_across_tokens():
+        answer = server.complete(**boundaries.fields, stop=[boundaries.text[start:end]])
+        expected = boundaries.num_tokens(end)
+        assert_equal(answer.completion_tokens, expected, "completion_tokens", answer.at)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, STREAM)
-def no_part_of_a_match_is_streamed(server: Server) -> None:
-    """The pieces of a stream add up to the text before the match at every moment: no character of
-    the match is sent.
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC, LOGPROBS)
+def matched_tokens_in_logprobs(server: Server) -> None:
+    """`logprobs` has an entry for every generated token, including those of the match; tokens after
+    the end of the text have its length as their offset.
     """
-    grown = growth(server)
-    for start, end in grown.across():
-        stop = grown.text[start:end]
-        choice = server.stream(**grown.asked, stop=[stop]).answer.choice
-        equal(choice.text, grown.text[:start], f"pieces before {stop!r}", choice.at)
-        equal(choice.finish_reason, "stop", "finish_reason", choice.at)
+    boundaries = token_boundaries(server)
+    unstopped = server.complete(**boundaries.fields, logprobs=1).choice.logprobs
+    for start, end in boundaries.spans_across_tokens():
+        count, stop = boundaries.num_tokens(end), boundaries.text[start:end]
+        choice = server.complete(**boundaries.fields, logprobs=1, stop=[stop]).choice
+        assert_equal(choice.logprobs.tokens, unstopped.tokens[:count], "tokens", choice.at)
+        offsets = [min(offset, start) for offset in unstopped.offsets[:count]]
+        assert_equal(choice.logprobs.offsets, offsets, "text_offset", choice.at)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, STREAM)
-def what_was_held_back_arrives(server: Server) -> None:
-    """What could have become a match, and did not, is sent."""
-    grown = growth(server)
-    for stop in near_misses(grown):
-        stream = server.stream(**grown.asked, stop=[stop])
-        equal(stream.answer.text, grown.text, f"with stop {stop!r} the pieces", stream.at)
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC, STREAM)
+def match_not_streamed(server: Server) -> None:
+    """The joined parts of a stream are the text before the match: no character of the match is
+    sent at any time.
+    """
+    boundaries = token_boundaries(server)
+    for start, end in boundaries.spans_across_tokens():
+        stop = boundaries.text[start:end]
+        choice = server.stream(**boundaries.fields, stop=[stop]).completion.choice
+        assert_equal(choice.text, boundaries.text[:start], f"the parts before {stop!r}", choice.at)
+        assert_equal(choice.finish_reason, "stop", "finish_reason", choice.at)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, STREAM)
-def only_what_could_match_is_held_back(server: Server) -> None:
-    """A stop string of which the text has not even the first character holds nothing back."""
-    grown = growth(server)
-    plain = pieces(server, grown)
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC, STREAM)
+def withheld_text_flushed(server: Server) -> None:
+    """Text that was withheld because it could become a match is sent once it cannot."""
+    boundaries = token_boundaries(server)
+    for stop in near_misses(boundaries):
+        stream = server.stream(**boundaries.fields, stop=[stop])
+        assert_equal(
+            stream.completion.text, boundaries.text, f"with stop {stop!r} the parts", stream.at
+        )
+
+
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC, STREAM)
+def minimal_hold_back(server: Server) -> None:
+    """A stop string whose first character is not in the text does not delay any text."""
+    boundaries = token_boundaries(server)
+    plain = streamed_texts(server, boundaries)
     if len(plain) < 2:
-        raise Inconclusive("the server sends its text in one piece")
-    held = pieces(server, grown, stop=[MARK * (len(grown.text) + 1)])
-    if len(held) < 2:
-        window = "as much is held back as the longest stop string has"
-        raise NonStrict(f"{plain}", f"{held}", note=window, at=server.last)
-    if len(held[0]) > len(plain[0]):
-        raise Failed(f"{plain}", f"{held}", at=server.last)
+        raise Inconclusive("the server sends its text in one part")
+    delayed = streamed_texts(server, boundaries, stop=[ABSENT_TEXT * (len(boundaries.text) + 1)])
+    if len(delayed) < 2:
+        note = "the length of the longest stop string is withheld"
+        raise NonStrict(f"{plain}", f"{delayed}", note=note, at=server.last)
+    if len(delayed[0]) > len(plain[0]):
+        raise Failed(f"{plain}", f"{delayed}", at=server.last)
 
 
-def pieces(server: Server, grown: Growth, **fields: object) -> list[str]:
-    """The texts of a stream's events, but for those without text."""
-    parts = server.stream(**grown.asked, **fields).parts
+def streamed_texts(server: Server, boundaries: TokenBoundaries, **fields: object) -> list[str]:
+    """Return the texts of a stream's events that have any."""
+    parts = server.stream(**boundaries.fields, **fields).parts
     return [part["text"] for part in parts if part.get("text")]

@@ -2,148 +2,152 @@
 
 from dataclasses import dataclass
 
-from conformance.assertions.basic import accepted, equal, refused, same
-from conformance.assertions.end_of_sequence import drawing, ended, first_token
-from conformance.assertions.next_token import naming
-from conformance.assertions.token_boundaries import growth
-from conformance.harness.capabilities import LOGPROBS, SEEDS, TOKEN_ID, TOKEN_IDS
-from conformance.harness.registry import consistency, protocol, truth
+from conformance.assertions.basic import assert_equal, assert_rejected, assert_same_choices
+from conformance.assertions.end_of_sequence import (
+    ended_completion,
+    reference_first_token,
+    seeded_request_for,
+)
+from conformance.assertions.token_boundaries import token_boundaries
+from conformance.harness.capabilities import (
+    LOGPROBS,
+    SEEDS,
+    TOKEN_IDS,
+    unique_token_names,
+)
+from conformance.harness.registry import CheckGroup
 from conformance.http.client import Server
-from conformance.http.response import Rows
+from conformance.http.response import TOKEN_ID, Logprobs
 from conformance.verdicts import Evidence, Inconclusive, Level
 
-BEYOND = 2**31  # more than any vocabulary has
+checks = CheckGroup("stop_token_ids")
+
+ABOVE_ANY_VOCABULARY = 2**31
 
 
-@protocol(Level.MUST, Evidence.EXACT)
-def outside_the_vocabulary_is_refused(server: Server) -> None:
-    """An id that the model does not have is a 422 that names the field."""
-    refused(server, "stop_token_ids", [[-1], [BEYOND], [5, -1]])
-
-
-@protocol(Level.MUST, Evidence.EXACT)
-def wrong_type_is_refused(server: Server) -> None:
-    """What is no list of integers is a 422 that names the field."""
-    refused(server, "stop_token_ids", [5, "5", ["five"], [1.5], [None], {}])
-
-
-@protocol(Level.MUST, Evidence.EXACT)
-def a_list_or_null_is_accepted(server: Server) -> None:
-    """A list of ids is accepted, and so are an empty one and null."""
-    accepted(server, "stop_token_ids", [[5], [5, 6, 7], [], None])
+@checks.protocol(Level.MUST, Evidence.EXACT)
+def outside_vocabulary(server: Server) -> None:
+    """An id that is not in the model's vocabulary is a 422 that names the field."""
+    assert_rejected(server, "stop_token_ids", [[ABOVE_ANY_VOCABULARY], [5, ABOVE_ANY_VOCABULARY]])
 
 
 @dataclass(frozen=True)
-class Ending:
-    """A token of a greedy text that has not come before in it. count: how many tokens there are
-    with it. before: the text up to it. rows: those of the whole text.
+class StopToken:
+    """A token of a greedy text that does not occur earlier in it.
+
+    count: the number of tokens up to and including it. before: the text up to it. logprobs: the
+    entries of the whole text.
     """
 
     prompt: str
     id: int
     count: int
     before: str
-    rows: Rows
+    logprobs: Logprobs
 
 
-def ending(server: Server) -> Ending:
-    """Of the text that grows with each of its tokens."""
-    grown = growth(server)
-    fields = {"logprobs": 1, "return_tokens_as_token_ids": True}
-    rows = server.ask(**grown.asked, **fields).choice.rows
-    for i in range(2, len(rows.tokens)):
-        match = TOKEN_ID.fullmatch(rows.tokens[i])
-        if match and rows.tokens[i] not in rows.tokens[:i]:
-            before = grown.text[: grown.ends[i - 1]]
-            return Ending(grown.prompt, int(match[1]), i + 1, before, rows)
-    raise Inconclusive("the text says again what it has said")
-
-
-def absent(rows: Rows) -> list[int]:
-    """Ids that are not in a text, of the first that are no special tokens in most vocabularies."""
-    found = [i for i in range(3, 10) if f"token_id:{i}" not in rows.tokens]
-    if not found:
-        raise Inconclusive("all ids tried are in the text")
-    return found
-
-
-@consistency(Level.MUST, Evidence.METAMORPHIC, LOGPROBS, TOKEN_IDS)
-def the_text_ends_before_the_token(server: Server) -> None:
-    """The text ends before the stop token, which is no part of it; `finish_reason` is stop."""
-    end = ending(server)
-    for ids in [end.id], [*absent(end.rows), end.id]:
-        answer = server.ask(prompt=end.prompt, stop_token_ids=ids)
-        equal(answer.text, end.before, "text", answer.at)
-        equal(answer.choice.finish_reason, "stop", "finish_reason", answer.at)
-
-
-@consistency(Level.MUST, Evidence.METAMORPHIC, LOGPROBS, TOKEN_IDS)
-def the_reason_is_the_id(server: Server) -> None:
-    """`stop_reason` is the id of the token that ended the text, a number."""
-    end = ending(server)
-    choice = server.ask(prompt=end.prompt, stop_token_ids=[end.id]).choice
-    equal(choice.stop_reason, end.id, "stop_reason", choice.at)
-
-
-@consistency(Level.MUST, Evidence.METAMORPHIC, LOGPROBS, TOKEN_IDS)
-def the_token_is_counted(server: Server) -> None:
-    """completion_tokens counts the stop token."""
-    end = ending(server)
-    answer = server.ask(prompt=end.prompt, stop_token_ids=[end.id])
-    equal(answer.completion_tokens, end.count, "completion_tokens", answer.at)
-
-
-@consistency(Level.MUST, Evidence.METAMORPHIC, LOGPROBS, TOKEN_IDS)
-def the_token_has_a_row(server: Server) -> None:
-    """`logprobs` has a row for the stop token, at the end of the text."""
-    end = ending(server)
-    fields = {"logprobs": 1, "return_tokens_as_token_ids": True}
-    choice = server.ask(prompt=end.prompt, stop_token_ids=[end.id], **fields).choice
-    equal(choice.rows.tokens, end.rows.tokens[: end.count], "tokens", choice.at)
-    equal(choice.rows.offsets[-1], len(end.before), "the last offset", choice.at)
-
-
-@consistency(Level.MUST, Evidence.METAMORPHIC, LOGPROBS, TOKEN_IDS)
-def on_the_last_token_stop_beats_length(server: Server) -> None:
-    """If the last token that was allowed is a stop token, the reason is stop."""
-    end = ending(server)
-    choice = server.ask(prompt=end.prompt, max_tokens=end.count, stop_token_ids=[end.id]).choice
-    equal(choice.finish_reason, "stop", "finish_reason", choice.at)
-    equal(choice.text, end.before, "text", choice.at)
-
-
-@consistency(Level.MUST, Evidence.METAMORPHIC, LOGPROBS, TOKEN_IDS, SEEDS)
-def an_id_that_does_not_come_changes_nothing(server: Server) -> None:
-    """An id that is not drawn leaves the answer as it is, with a seed at temperature 1."""
-    fields = {"temperature": 1, "seed": 11, "logprobs": 1, "return_tokens_as_token_ids": True}
-    plain = server.ask(**fields)
-    answer = server.ask(**fields, stop_token_ids=absent(plain.choice.rows))
-    same(plain.choices, answer.choices, "the same answer")
-
-
-@truth(Level.MUST, Evidence.EXACT, LOGPROBS, SEEDS)
-def a_special_token_stays_within_reach(server: Server) -> None:
-    """A special token, which else is never drawn, may be drawn if it is a stop token."""
-    truth, rows = server.truth, {"max_tokens": 1, "logprobs": 0, **naming(server)}
-    special = truth.model.tokenizer.special_ids - set(truth.model.checkpoint.eos_token_ids)
-    params = {"temperature": 2, "stop_token_ids": tuple(sorted(special))}
-    asked, token = drawing(truth, special, **params)
-    without = asked | {"stop_token_ids": ()}
-    plain = server.ask(**without | {"stop_token_ids": ...}, **rows).choice
-    if truth.token_ids(plain) != [first_token(truth, **without)]:
-        raise Inconclusive("the server's chance is another than the reference's")
-    choice = server.ask(**asked, **rows).choice
-    equal(truth.token_ids(choice), [token], "the token drawn", choice.at)
-    equal(choice.stop_reason, token, "stop_reason", choice.at)
-    equal(choice.text, "", "text", choice.at)
-
-
-@truth(Level.SHOULD, Evidence.METAMORPHIC, LOGPROBS)
-def end_of_sequence_comes_before_a_stop_token(server: Server) -> None:
-    """A text that comes to its end does so with `stop_reason` null, though the token that ends it
-    is a stop token, too.
+def stop_token(server: Server) -> StopToken:
+    """Return a token of a text to which every token adds characters. Raises Inconclusive if there
+    is none.
     """
-    fields, plain = ended(server)
-    ends = list(server.truth.model.checkpoint.eos_token_ids)
-    choice = server.ask(**fields, stop_token_ids=ends).choice
-    same([plain], [choice], "the same answer")
+    boundaries = token_boundaries(server)
+    fields = {"logprobs": 1, "return_tokens_as_token_ids": True}
+    logprobs = server.complete(**boundaries.fields, **fields).choice.logprobs
+    for i in range(2, len(logprobs.tokens)):
+        match = TOKEN_ID.fullmatch(logprobs.tokens[i])
+        if match and logprobs.tokens[i] not in logprobs.tokens[:i]:
+            before = boundaries.text[: boundaries.ends[i - 1]]
+            return StopToken(boundaries.prompt, int(match[1]), i + 1, before, logprobs)
+    raise Inconclusive("every token of the text occurs earlier in it")
+
+
+def absent_ids(logprobs: Logprobs) -> list[int]:
+    """Return ids that are not in a text; the first three are special in most vocabularies."""
+    ids = [i for i in range(3, 10) if f"token_id:{i}" not in logprobs.tokens]
+    if not ids:
+        raise Inconclusive("all tried ids are in the text")
+    return ids
+
+
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC, LOGPROBS, TOKEN_IDS)
+def text_ends_before_token(server: Server) -> None:
+    """The text ends before the stop token, which is not part of it; `finish_reason` is stop."""
+    stop = stop_token(server)
+    for ids in [stop.id], [*absent_ids(stop.logprobs), stop.id]:
+        answer = server.complete(prompt=stop.prompt, stop_token_ids=ids)
+        assert_equal(answer.text, stop.before, "text", answer.at)
+        assert_equal(answer.choice.finish_reason, "stop", "finish_reason", answer.at)
+
+
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC, LOGPROBS, TOKEN_IDS)
+def stop_reason_token_id(server: Server) -> None:
+    """`stop_reason` is the id of the token that ended the text, a number."""
+    stop = stop_token(server)
+    choice = server.complete(prompt=stop.prompt, stop_token_ids=[stop.id]).choice
+    assert_equal(choice.stop_reason, stop.id, "stop_reason", choice.at)
+
+
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC, LOGPROBS, TOKEN_IDS)
+def token_in_usage(server: Server) -> None:
+    """completion_tokens counts the stop token."""
+    stop = stop_token(server)
+    answer = server.complete(prompt=stop.prompt, stop_token_ids=[stop.id])
+    assert_equal(answer.completion_tokens, stop.count, "completion_tokens", answer.at)
+
+
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC, LOGPROBS, TOKEN_IDS)
+def token_in_logprobs(server: Server) -> None:
+    """`logprobs` has an entry for the stop token, at the end of the text."""
+    stop = stop_token(server)
+    fields = {"logprobs": 1, "return_tokens_as_token_ids": True}
+    choice = server.complete(prompt=stop.prompt, stop_token_ids=[stop.id], **fields).choice
+    assert_equal(choice.logprobs.tokens, stop.logprobs.tokens[: stop.count], "tokens", choice.at)
+    assert_equal(choice.logprobs.offsets[-1], len(stop.before), "the last offset", choice.at)
+
+
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC, LOGPROBS, TOKEN_IDS)
+def stop_over_length(server: Server) -> None:
+    """If the last token within max_tokens is a stop token, `finish_reason` is stop."""
+    stop = stop_token(server)
+    fields = {"max_tokens": stop.count, "stop_token_ids": [stop.id]}
+    choice = server.complete(prompt=stop.prompt, **fields).choice
+    assert_equal(choice.finish_reason, "stop", "finish_reason", choice.at)
+    assert_equal(choice.text, stop.before, "text", choice.at)
+
+
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC, LOGPROBS, TOKEN_IDS, SEEDS)
+def absent_id_no_effect(server: Server) -> None:
+    """An id that is not drawn does not change the answer, with a seed at temperature 1."""
+    fields = {"temperature": 1, "seed": 11, "logprobs": 1, "return_tokens_as_token_ids": True}
+    plain = server.complete(**fields)
+    answer = server.complete(**fields, stop_token_ids=absent_ids(plain.choice.logprobs))
+    assert_same_choices(plain.choices, answer.choices, "the same answer")
+
+
+@checks.truth(Level.MUST, Evidence.EXACT, LOGPROBS, SEEDS)
+def special_token_reachable(server: Server) -> None:
+    """A special token, which is otherwise masked, can be drawn if it is a stop token."""
+    oracle = server.oracle
+    logprobs_fields = {"max_tokens": 1, "logprobs": 0, **unique_token_names(server)}
+    special = oracle.model.tokenizer.special_ids - set(oracle.model.checkpoint.eos_token_ids)
+    params = {"temperature": 2, "stop_token_ids": tuple(sorted(special))}
+    fields, token = seeded_request_for(oracle, special, **params)
+    unstopped = fields | {"stop_token_ids": ()}
+    plain = server.complete(**unstopped | {"stop_token_ids": ...}, **logprobs_fields).choice
+    if oracle.token_ids(plain) != [reference_first_token(oracle, **unstopped)]:
+        raise Inconclusive("the server's random number generator is not the reference's")
+    choice = server.complete(**fields, **logprobs_fields).choice
+    assert_equal(oracle.token_ids(choice), [token], "the token drawn", choice.at)
+    assert_equal(choice.stop_reason, token, "stop_reason", choice.at)
+    assert_equal(choice.text, "", "text", choice.at)
+
+
+@checks.truth(Level.SHOULD, Evidence.METAMORPHIC, LOGPROBS)
+def eos_over_stop_token(server: Server) -> None:
+    """A text that ends with the end-of-sequence token has the `stop_reason` null, even if that
+    token is a stop token.
+    """
+    fields, plain = ended_completion(server)
+    eos = list(server.oracle.model.checkpoint.eos_token_ids)
+    choice = server.complete(**fields, stop_token_ids=eos).choice
+    assert_same_choices([plain], [choice], "the same answer")

@@ -1,79 +1,79 @@
-"""stream_options: what a stream says beside the text."""
+"""stream_options: whether and when a stream reports usage."""
 
 from typing import Any
 
-from conformance.assertions.basic import equal, refused, require
-from conformance.harness.capabilities import SEVERAL, STREAM, has
-from conformance.harness.registry import consistency, protocol
+from conformance.assertions.basic import assert_equal, assert_rejected, assert_that
+from conformance.harness.capabilities import MULTIPLE_CHOICES, STREAM, has
+from conformance.harness.registry import CheckGroup
 from conformance.http.client import Server
-from conformance.http.response import Answer, Stream
+from conformance.http.response import Completion, Stream
 from conformance.verdicts import Evidence, Failed, Level
+
+checks = CheckGroup("stream_options")
 
 COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
-def fields_of(server: Server) -> dict[str, Any]:
-    """A request for several choices, if the server can, and for one, if not."""
-    return {"max_tokens": 5} | ({"n": 2, "temperature": 1} if has(server, SEVERAL) else {})
+def request_fields(server: Server) -> dict[str, Any]:
+    """Return the fields of a request for two choices, or for one if the server has no n."""
+    return {"max_tokens": 5} | ({"n": 2, "temperature": 1} if has(server, MULTIPLE_CHOICES) else {})
 
 
 def counts(usage: Any, stream: Stream) -> list[int]:
-    """Without what was cached, which the same request changes."""
+    """Return the three counts, without the cached tokens, which a repeated request changes."""
     if not isinstance(usage, dict) or any(type(usage.get(name)) is not int for name in COUNTS):
         raise Failed("usage with three counts", usage, at=stream.at)
     return [usage[name] for name in COUNTS]
 
 
-@protocol(Level.MUST, Evidence.EXACT, STREAM)
-def wrong_types_are_refused(server: Server) -> None:
-    """What is no object, or has no truth value where there should be one, is a 422 that names the
-    field.
-    """
-    wrong: list[Any] = ["usage", 3, [], True]
-    wrong += [{"include_usage": "maybe"}, {"include_usage": 3}, {"continuous_usage_stats": []}]
-    for value in wrong:
-        refused(server, "stream_options", [value])
+@checks.protocol(Level.MUST, Evidence.EXACT, STREAM)
+def option_types(server: Server) -> None:
+    """An option that is not a boolean is a 422 that names the field."""
+    wrong: list[Any] = [{"include_usage": "maybe"}, {"include_usage": 3}]
+    wrong += [{"continuous_usage_stats": []}]
+    assert_rejected(server, "stream_options", wrong)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, STREAM)
-def usage_is_there_by_default(server: Server) -> None:
-    """Without stream_options, and where they do not say, a stream has the usage of the whole
-    answer.
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC, STREAM)
+def usage_by_default(server: Server) -> None:
+    """Without stream_options, and without include_usage in them, a stream has the usage of the
+    response that is not streamed.
     """
-    fields = fields_of(server)
-    whole = server.ask(**fields)
+    fields = request_fields(server)
+    response = server.complete(**fields)
     for options in ..., None, {}, {"continuous_usage_stats": False}:
         stream = server.stream(stream_options=options, **fields)
-        says_the_same(stream, whole)
+        assert_same_usage(stream, response)
 
 
-def says_the_same(stream: Stream, whole: Answer) -> None:
-    expected = [whole.usage.get(name) for name in COUNTS]
-    equal(counts(stream.usage, stream), expected, "usage of the stream", stream.at)
+def assert_same_usage(stream: Stream, response: Completion) -> None:
+    """Compare the final usage of a stream with that of a response that is not streamed."""
+    expected = [response.usage.get(name) for name in COUNTS]
+    assert_equal(counts(stream.usage, stream), expected, "usage of the stream", stream.at)
 
 
-@protocol(Level.MUST, Evidence.EXACT, STREAM)
-def include_usage_may_be_false(server: Server) -> None:
+@checks.protocol(Level.MUST, Evidence.EXACT, STREAM)
+def include_usage_false(server: Server) -> None:
     """With include_usage false no event has usage."""
-    stream = server.stream(stream_options={"include_usage": False}, **fields_of(server))
-    found = [e["usage"] for e in stream.events if e.get("usage") is not None]
-    require(not found, "no usage", found, stream.at)
+    stream = server.stream(stream_options={"include_usage": False}, **request_fields(server))
+    usages = [e["usage"] for e in stream.events if e.get("usage") is not None]
+    assert_that(not usages, "no usage", usages, stream.at)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC, STREAM)
-def usage_may_run_along(server: Server) -> None:
-    """With continuous_usage_stats every event has usage, which never falls: the prompt's in full,
-    the completion's up to there, at the end the whole answer's.
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC, STREAM)
+def continuous_usage(server: Server) -> None:
+    """With continuous_usage_stats every event has usage, which never decreases: all tokens of the
+    prompt, the tokens of the output so far, and at the end the final counts.
     """
-    fields = fields_of(server)
-    whole = server.ask(**fields)
+    fields = request_fields(server)
+    response = server.complete(**fields)
     options = {"include_usage": True, "continuous_usage_stats": True}
     stream = server.stream(stream_options=options, **fields)
-    found = [counts(event.get("usage"), stream) for event in stream.events]
-    for prompt, completion, total in found:
-        equal(prompt, whole.prompt_tokens, "prompt_tokens", stream.at)
-        equal(total, prompt + completion, "total_tokens", stream.at)
-    completions = [completion for _, completion, _ in found]
-    rising = completions == sorted(completions) and completions[0] < completions[-1]
-    require(rising, "completion_tokens that grow", completions, stream.at)
-    says_the_same(stream, whole)
+    usages = [counts(event.get("usage"), stream) for event in stream.events]
+    for prompt, completion, total in usages:
+        assert_equal(prompt, response.prompt_tokens, "prompt_tokens", stream.at)
+        assert_equal(total, prompt + completion, "total_tokens", stream.at)
+    completions = [completion for _, completion, _ in usages]
+    increasing = completions == sorted(completions) and completions[0] < completions[-1]
+    assert_that(increasing, "completion_tokens that increase", completions, stream.at)
+    assert_same_usage(stream, response)

@@ -2,143 +2,132 @@
 
 from typing import Any
 
-from conformance.assertions.basic import NO_NUMBERS, accepted, refused, require, same
-from conformance.assertions.greedy_penalties import chosen, greedy
+from conformance.assertions.basic import assert_accepted, assert_same_choices, assert_that
+from conformance.assertions.greedy_penalties import greedy_choice, greedy_steps
 from conformance.assertions.next_token import (
-    as_often_among,
-    default_is,
-    first_row,
-    naming,
+    assert_conditional_frequencies,
+    uncertain_distribution,
 )
-from conformance.harness.capabilities import LOGPROBS, TOKEN_ID, TOKEN_IDS
-from conformance.harness.registry import consistency, protocol, truth
+from conformance.fixtures.prompts import PROMPTS
+from conformance.harness.capabilities import (
+    LOGPROBS,
+    TOKEN_IDS,
+    unique_token_names,
+)
+from conformance.harness.registry import CheckGroup
 from conformance.http.client import Server
-from conformance.oracle.sampling import PROMPTS, first_token, telling
+from conformance.http.response import TOKEN_ID
+from conformance.oracle.judging import assert_first_token_distribution
+from conformance.oracle.prompt_search import discriminating_prompt
 from conformance.verdicts import Evidence, Failed, Inconclusive, Level
 
-
-@protocol(Level.MUST, Evidence.EXACT)
-def out_of_range_is_refused(server: Server) -> None:
-    """A value above 2 or below 0 is a 422 that names the field."""
-    refused(server, "temperature", [2.1, -0.1, 1e9])
+checks = CheckGroup("temperature")
 
 
-@protocol(Level.MUST, Evidence.EXACT)
-def what_is_no_number_is_refused(server: Server) -> None:
-    """A string, a list or an object is a 422 that names the field."""
-    refused(server, "temperature", NO_NUMBERS)
+@checks.protocol(Level.MUST, Evidence.EXACT)
+def small_values_accepted(server: Server) -> None:
+    """No value above 0 is too small, not even one for which float32 has no normal number."""
+    assert_accepted(server, "temperature", [0.01, 1e-6, 1e-40, 5e-324])
 
 
-@protocol(Level.MUST, Evidence.EXACT)
-def the_ends_of_the_range_are_accepted(server: Server) -> None:
-    """0 and 2 are values like any other."""
-    accepted(server, "temperature", [0, 2, 0.0, 2.0])
-
-
-@protocol(Level.MUST, Evidence.EXACT)
-def small_values_are_accepted(server: Server) -> None:
-    """However small a value is, it is no error: not even one that float32 has no normal number
-    for.
+@checks.consistency(Level.MUST, Evidence.EXACT, LOGPROBS)
+def greedy_at_zero(server: Server) -> None:
+    """At temperature 0 each token is the argmax of the log-probabilities in its entry, or ties with
+    it.
     """
-    accepted(server, "temperature", [0.01, 1e-6, 1e-40, 5e-324])
+    assert_argmax(server, 0)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC)
-def default_is_one(server: Server) -> None:
-    """Without the field the draws are those of temperature 1."""
-    default_is(server, "temperature", 1, ...)
+@checks.consistency(Level.MUST, Evidence.EXACT, LOGPROBS)
+def no_temperature_floor(server: Server) -> None:
+    """At temperature 10⁻⁶ each token is the argmax, too: small values are not raised to a floor."""
+    assert_argmax(server, 1e-6)
 
 
-@consistency(Level.MUST, Evidence.EXACT, LOGPROBS)
-def zero_is_greedy(server: Server) -> None:
-    """At temperature 0 each token is the likeliest, or as likely, by its own log-probabilities."""
-    likeliest(server, 0)
-
-
-@consistency(Level.MUST, Evidence.EXACT, LOGPROBS)
-def nearly_zero_is_greedy(server: Server) -> None:
-    """At temperature 10⁻⁶ too: there is no floor below which the value does not count."""
-    likeliest(server, 1e-6)
-
-
-def likeliest(server: Server, value: float) -> None:
-    """Raises Failed if a token is not the likeliest that was known."""
+def assert_argmax(server: Server, value: float) -> None:
+    """Raise Failed if a token is not the most probable one that is known."""
     for prompt in PROMPTS:
-        for step in chosen(greedy(server, prompt, temperature=value, **naming(server))):
-            if not step.likeliest:
+        for step in greedy_steps(
+            greedy_choice(server, prompt, temperature=value, **unique_token_names(server))
+        ):
+            if not step.is_argmax:
                 best = max(step.values, key=lambda name: step.values[name])
                 expected = f"at temperature {value} {best!r} ({step.values[best]:.3f})"
                 raise Failed(expected, f"{step.name!r} ({step.value:.3f})", at=step.at)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC)
-def zero_ignores_the_seed(server: Server) -> None:
-    """At temperature 0 the text is the same with any seed and with none, ties or not."""
-    one_text(server, 0)
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC)
+def greedy_ignores_seed(server: Server) -> None:
+    """At temperature 0 the text is the same with any seed and with none, even at ties."""
+    assert_greedy_text(server, 0)
 
 
-@consistency(Level.MUST, Evidence.METAMORPHIC)
-def below_the_smallest_float_is_zero(server: Server) -> None:
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC)
+def subnormal_greedy(server: Server) -> None:
     """A value below the smallest normal float32 is 0: the text is the greedy one, with any seed."""
-    one_text(server, 1e-40)
+    assert_greedy_text(server, 1e-40)
 
 
-def one_text(server: Server, value: float) -> None:
-    """Raises Failed if the text at a temperature is not the greedy one, whatever the seed."""
+def assert_greedy_text(server: Server, value: float) -> None:
+    """Raise Failed if the text at a temperature is not the greedy one, whatever the seed."""
     for prompt in PROMPTS[:6]:
-        plain = server.ask(prompt=prompt)
+        plain = server.complete(prompt=prompt)
         for seed in 1, 2, ...:
-            other = server.ask(prompt=prompt, temperature=value, seed=seed)
-            same(plain.choices, other.choices, f"one text at temperature 0 and at {value}")
+            other = server.complete(prompt=prompt, temperature=value, seed=seed)
+            assert_same_choices(
+                plain.choices, other.choices, f"one text at temperature 0 and at {value}"
+            )
 
 
-@consistency(Level.MUST, Evidence.EXACT, LOGPROBS, TOKEN_IDS)
-def of_equals_the_lowest_id(server: Server) -> None:
-    """At temperature 0, of several tokens that are the likeliest, the one with the lowest id is
-    chosen.
+@checks.consistency(Level.MUST, Evidence.EXACT, LOGPROBS, TOKEN_IDS)
+def greedy_tie_lowest_id(server: Server) -> None:
+    """At temperature 0, of several tokens that tie for the largest logit, the one with the lowest
+    id is chosen.
     """
     ties = 0
     for prompt in PROMPTS:
-        for step in chosen(greedy(server, prompt, **naming(server))):
-            equals = [name for name, value in step.values.items() if value == step.value]
-            if not step.likeliest or len(equals) < 2:
+        for step in greedy_steps(greedy_choice(server, prompt, **unique_token_names(server))):
+            tied = [name for name, value in step.values.items() if value == step.value]
+            if not step.is_argmax or len(tied) < 2:
                 continue
             ties += 1
-            require(
-                step.name == min(equals, key=number), f"the first of {equals}", step.name, step.at
-            )
+            lowest = min(tied, key=id_of)
+            assert_that(step.name == lowest, f"the first of {tied}", step.name, step.at)
     if not ties:
-        raise Inconclusive("after the prompts tried no two tokens are the likeliest")
+        raise Inconclusive("after the tried prompts no two tokens tie for the largest logit")
 
 
-def number(name: str) -> int:
-    """The id in a token's name."""
+def id_of(name: str) -> int:
+    """Return the id in a token's name."""
     match = TOKEN_ID.fullmatch(name)
     return int(match[1]) if match else -1
 
 
-@consistency(Level.MUST, Evidence.STATISTICAL, LOGPROBS)
-def draws_as_reported(server: Server) -> None:
-    """At temperatures 0.5 and 2 the likeliest tokens are drawn, among each other, as often as the
-    reported log-probabilities say when they are divided by the temperature.
+@checks.consistency(Level.MUST, Evidence.STATISTICAL, LOGPROBS)
+def draws_match_logprobs(server: Server) -> None:
+    """At temperatures 0.5 and 2 the most probable tokens have, among each other, the frequencies
+    that the reported log-probabilities give when they are divided by the temperature.
     """
-    row = first_row(server)
-    at_one = row.probabilities
+    distribution = uncertain_distribution(server)
+    at_one = distribution.probabilities
     for value in 0.5, 2:
         expected = {name: p ** (1 / value) for name, p in at_one.items()}
         what = f"temperature {value}"
-        as_often_among(server, row, expected, what, [at_one], temperature=value)
+        assert_conditional_frequencies(
+            server, distribution, expected, what, [at_one], temperature=value
+        )
 
 
-@truth(Level.MUST, Evidence.STATISTICAL)
-def divides_the_logits(server: Server) -> None:
-    """At temperatures 0.5, 1 and 2 tokens are drawn from the softmax of the logits that were
-    divided by it: all of them, however unlikely.
+@checks.truth(Level.MUST, Evidence.STATISTICAL)
+def softmax_of_divided_logits(server: Server) -> None:
+    """At temperatures 0.5, 1 and 2 tokens are drawn from the softmax of the logits divided by it,
+    the least probable ones included.
     """
     for value in 0.5, 1, 2:
-        prompt, params = telling(server.truth, at(value))
-        first_token(server, prompt, params)
+        prompt, params = discriminating_prompt(server.oracle, temperature_grid(value))
+        assert_first_token_distribution(server, prompt, params)
 
 
-def at(value: float) -> Any:
+def temperature_grid(value: float) -> Any:
+    """Return a grid with a single candidate."""
     return lambda logits: [{"temperature": value}]

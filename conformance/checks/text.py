@@ -1,166 +1,171 @@
-"""From tokens to text: nothing is lost, and nothing is there that is no text."""
+"""The text of a choice: lossless detokenization, without special tokens."""
 
 from typing import Any
 
 import numpy as np
 
-from conformance.assertions.basic import equal, require
-from conformance.assertions.end_of_sequence import ended, text_of
-from conformance.assertions.token_boundaries import UNREADABLE
+from conformance.assertions.basic import assert_equal, assert_that
+from conformance.assertions.end_of_sequence import ended_completion, reference_text
+from conformance.assertions.token_boundaries import REPLACEMENT_CHARACTER
+from conformance.fixtures.prompts import PROMPTS
 from conformance.harness.capabilities import LOGPROBS, SEEDS, STREAM
-from conformance.harness.registry import consistency, truth
+from conformance.harness.registry import CheckGroup
 from conformance.http.client import Server
-from conformance.oracle.dialects import NAMES, chain
-from conformance.oracle.greedy_paths import CLEARLY, output_of
-from conformance.oracle.sampling import PROMPTS
-from conformance.oracle.truth import Truth
+from conformance.http.oracle import Oracle
+from conformance.oracle.dialects import STEP_NAMES, chain
+from conformance.oracle.greedy_paths import CLEAR_GAP, completion_with_ids
 from conformance.verdicts import Evidence, Failed, Inconclusive, Level, NonStrict
 
-RESTS_ON = "tokenizer.detokenizer.Detokenizer"
+checks = CheckGroup("text", spec="tokenizer.detokenizer.Detokenizer")
 
-# Characters that most vocabularies spell byte by byte: a model may go on with such.
-MANY_BYTES = "日本語の文章です"
-TOLD = "no text has more than ASCII in it"
+# Characters that most vocabularies spell byte by byte: a model may continue with more of them.
+MULTIBYTE_PROMPT = "日本語の文章です"
+ONLY_ASCII = "every text is plain ASCII"
 
-
-def of_many_bytes(server: Server) -> list[dict[str, Any]]:
-    """Requests whose texts may have such characters, or parts of them."""
-    seeds = [server.rng.getrandbits(31) for _ in range(4)]
-    asked = {"prompt": MANY_BYTES, "temperature": 2, "max_tokens": 24}
-    return [{**asked, "seed": seed} for seed in seeds]
-
-
-@truth(Level.MUST, Evidence.EXACT, LOGPROBS)
-def is_what_its_tokens_spell(server: Server) -> None:
-    """The text is what the bytes of the tokens spell in UTF-8, in whatever tokens a character
-    comes.
-    """
-    for prompt in PROMPTS[:4]:
-        choice, ids = output_of(server, prompt=prompt, temperature=2, max_tokens=24)
-        expected = text_of(server.truth, prompt, ids, choice.finish_reason)
-        equal(choice.text, expected, f"the text of {ids}", choice.at)
-
-
-@truth(Level.MUST, Evidence.EXACT, LOGPROBS)
-def what_is_no_character_is_replaced(server: Server) -> None:
-    """Bytes that are no character are written U+FFFD, once for each longest beginning of one; those
-    that are one are that character.
-    """
-    told = False
-    for fields in of_many_bytes(server):
-        choice, ids = output_of(server, **fields)
-        expected = text_of(server.truth, MANY_BYTES, ids, choice.finish_reason)
-        equal(choice.text, expected, f"the text of {ids}", choice.at)
-        told = told or not expected.isascii()
-    if not told:
-        raise Inconclusive(TOLD)
-
-
-@consistency(Level.MUST, Evidence.METAMORPHIC, STREAM, SEEDS)
-def a_stream_keeps_characters_whole(server: Server) -> None:
-    """The pieces of a stream add up to the text, where characters come in several tokens."""
-    told = False
-    for fields in of_many_bytes(server):
-        whole, choice = server.ask(**fields).text, server.stream(**fields).answer.choice
-        equal(choice.text, whole, "the pieces, joined", choice.at)
-        told = told or not whole.isascii()
-    if not told:
-        raise Inconclusive(TOLD)
-
-
-@consistency(Level.MUST, Evidence.EXACT)
-def has_no_half_characters(server: Server) -> None:
-    """A text is Unicode: no surrogate stands alone in it."""
-    for fields in of_many_bytes(server):
-        answer = server.ask(**fields)
-        half = [c for c in answer.text if 0xD800 <= ord(c) <= 0xDFFF]
-        require(not half, "no surrogates", half, answer.at)
-
-
-@truth(Level.MUST, Evidence.EXACT, LOGPROBS)
-def the_space_before_the_output_is_kept(server: Server) -> None:
-    """If the first token of the output begins with a space, so does the text."""
-    told = False
-    for prompt in PROMPTS:
-        choice, ids = output_of(server, prompt=prompt, max_tokens=2)
-        expected = text_of(server.truth, prompt, ids, choice.finish_reason)
-        told = told or expected.startswith(" ")
-        if expected.startswith(" ") and choice.text == expected[1:]:
-            note = "the leading space is taken away"
-            raise NonStrict(f"{expected!r}", repr(choice.text), note=note, at=choice.at)
-        equal(choice.text, expected, f"the text of {ids}", choice.at)
-    if not told:
-        raise Inconclusive("no output of those tried begins with a space")
-
-
-@truth(Level.MUST, Evidence.EXACT, LOGPROBS)
-def special_tokens_are_never_drawn(server: Server) -> None:
-    """A special token that does not end the text is never drawn, however likely it is."""
-    model = server.truth.model
-    never = server.truth.special - set(model.checkpoint.eos_token_ids)
-    told = False
-    for prompt in after_special(server.truth, never):
-        told = True
-        choice, ids = output_of(server, prompt=prompt, max_tokens=1, **REPEATING)
-        require(not never & set(ids), "no special token", sorted(never & set(ids)), choice.at)
-    if not told:
-        raise Inconclusive("no prompt that was tried makes a special token the likeliest")
-
-
-# What is in the prompt becomes likelier by far, and is drawn if it is the likeliest.
+# Raises the logits of the prompt's tokens so much that the argmax is one of them.
 REPEATING = {"temperature": 0, "repetition_penalty": 0.01}
 
 
-def after_special(truth: Truth, never: frozenset[int]) -> list[str]:
-    """Prompts, three at most, after which one of the tokens in `never` is clearly the likeliest,
-    but that it may not be drawn.
+def multibyte_requests(server: Server) -> list[dict[str, Any]]:
+    """Return requests whose outputs may have characters of several tokens, or parts of them."""
+    seeds = [server.rng.getrandbits(31) for _ in range(4)]
+    fields = {"prompt": MULTIBYTE_PROMPT, "temperature": 2, "max_tokens": 24}
+    return [{**fields, "seed": seed} for seed in seeds]
+
+
+@checks.truth(Level.MUST, Evidence.EXACT, LOGPROBS)
+def detokenization(server: Server) -> None:
+    """The text is the UTF-8 decoding of the bytes of its tokens, however many tokens a character
+    spans.
     """
-    if_allowed = chain(NAMES[1:])
-    names = [truth.model.tokenizer.piece(token).decode() for token in sorted(never)[:8]]
-    found: list[str] = []
+    for prompt in PROMPTS[:4]:
+        choice, ids = completion_with_ids(server, prompt=prompt, temperature=2, max_tokens=24)
+        expected = reference_text(server.oracle, prompt, ids, choice.finish_reason)
+        assert_equal(choice.text, expected, f"the text of {ids}", choice.at)
+
+
+@checks.truth(Level.MUST, Evidence.EXACT, LOGPROBS)
+def invalid_bytes_replaced(server: Server) -> None:
+    """Each maximal invalid sequence of bytes is replaced by one U+FFFD; valid sequences are decoded
+    as their characters.
+    """
+    has_multibyte = False
+    for fields in multibyte_requests(server):
+        choice, ids = completion_with_ids(server, **fields)
+        expected = reference_text(server.oracle, MULTIBYTE_PROMPT, ids, choice.finish_reason)
+        assert_equal(choice.text, expected, f"the text of {ids}", choice.at)
+        has_multibyte = has_multibyte or not expected.isascii()
+    if not has_multibyte:
+        raise Inconclusive(ONLY_ASCII)
+
+
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC, STREAM, SEEDS)
+def multibyte_characters_streamed(server: Server) -> None:
+    """The joined parts of a stream are the text, even if characters span several tokens."""
+    has_multibyte = False
+    for fields in multibyte_requests(server):
+        text, choice = server.complete(**fields).text, server.stream(**fields).completion.choice
+        assert_equal(choice.text, text, "the joined parts", choice.at)
+        has_multibyte = has_multibyte or not text.isascii()
+    if not has_multibyte:
+        raise Inconclusive(ONLY_ASCII)
+
+
+@checks.consistency(Level.MUST, Evidence.EXACT)
+def no_lone_surrogates(server: Server) -> None:
+    """A text is valid Unicode: it has no lone surrogate."""
+    for fields in multibyte_requests(server):
+        answer = server.complete(**fields)
+        surrogates = [c for c in answer.text if 0xD800 <= ord(c) <= 0xDFFF]
+        assert_that(not surrogates, "no surrogates", surrogates, answer.at)
+
+
+@checks.truth(Level.MUST, Evidence.EXACT, LOGPROBS)
+def leading_space_kept(server: Server) -> None:
+    """If the first token of the output begins with a space, so does the text."""
+    has_leading_space = False
+    for prompt in PROMPTS:
+        choice, ids = completion_with_ids(server, prompt=prompt, max_tokens=2)
+        expected = reference_text(server.oracle, prompt, ids, choice.finish_reason)
+        has_leading_space = has_leading_space or expected.startswith(" ")
+        if expected.startswith(" ") and choice.text == expected[1:]:
+            note = "the leading space is stripped"
+            raise NonStrict(f"{expected!r}", repr(choice.text), note=note, at=choice.at)
+        assert_equal(choice.text, expected, f"the text of {ids}", choice.at)
+    if not has_leading_space:
+        raise Inconclusive("no output begins with a space")
+
+
+@checks.truth(Level.MUST, Evidence.EXACT, LOGPROBS)
+def special_tokens_not_sampled(server: Server) -> None:
+    """A special token other than an end-of-sequence token is not sampled, whatever its
+    probability.
+    """
+    eos_token_ids = server.oracle.model.checkpoint.eos_token_ids
+    disallowed = server.oracle.special_ids - set(eos_token_ids)
+    prompts = prompts_before_special_tokens(server.oracle, disallowed)
+    for prompt in prompts:
+        choice, ids = completion_with_ids(server, prompt=prompt, max_tokens=1, **REPEATING)
+        sampled = sorted(disallowed & set(ids))
+        assert_that(not sampled, "no special token", sampled, choice.at)
+    if not prompts:
+        raise Inconclusive("no tried prompt makes a special token the argmax")
+
+
+def prompts_before_special_tokens(oracle: Oracle, disallowed: frozenset[int]) -> list[str]:
+    """Return at most three prompts after which a disallowed token would clearly be the argmax if it
+    were allowed.
+    """
+    without_mask = chain(STEP_NAMES[1:])
+    names = [oracle.model.tokenizer.token_bytes(token).decode() for token in sorted(disallowed)[:8]]
+    prompts: list[str] = []
     for prompt in (text + name for text in ("", *PROMPTS) for name in names):
-        step = truth.first(prompt, REPEATING)
-        scores = if_allowed(step.logits, step.history)
-        others = np.delete(scores, list(never))
-        if scores[list(never)].max() > others.max() + CLEARLY:
-            found.append(prompt)
-        if len(found) == 3:
+        step = oracle.first_step(prompt, REPEATING)
+        scores = without_mask(step.logits, step.history)
+        allowed_scores = np.delete(scores, list(disallowed))
+        if scores[list(disallowed)].max() > allowed_scores.max() + CLEAR_GAP:
+            prompts.append(prompt)
+        if len(prompts) == 3:
             break
-    return found
+    return prompts
 
 
-@truth(Level.MUST, Evidence.EXACT, LOGPROBS, rests_on="stopping.finish")
-def end_of_sequence_is_no_text(server: Server) -> None:
-    """A text that comes to its end has finish_reason stop and stop_reason null; the token that ends
-    it is no part of it, is counted, and has a row.
+@checks.truth(Level.MUST, Evidence.EXACT, LOGPROBS, spec="stopping.finish")
+def eos_not_in_text(server: Server) -> None:
+    """A text that ends with an end-of-sequence token has finish_reason stop and stop_reason null;
+    the token is not in the text, but it is counted and has a logprobs entry.
     """
-    fields, choice = ended(server)
-    truth, answer = server.truth, server.ask(**fields)
-    ids, choice = truth.token_ids(answer.choice), answer.choice
-    ends = truth.model.checkpoint.eos_token_ids
-    if choice.finish_reason != "stop" or ids[-1:] != [i for i in ids[-1:] if i in ends]:
-        raise Failed(f"a last row of {list(ends)}, and stop", f"{ids}", at=answer.at)
-    equal(choice.text, text_of(truth, fields["prompt"], ids, "stop"), "text", answer.at)
-    equal(choice.stop_reason, None, "stop_reason", answer.at)
-    equal(answer.completion_tokens, len(ids), "completion_tokens", answer.at)
+    fields, choice = ended_completion(server)
+    oracle, answer = server.oracle, server.complete(**fields)
+    ids, choice = oracle.token_ids(answer.choice), answer.choice
+    eos_token_ids = oracle.model.checkpoint.eos_token_ids
+    if choice.finish_reason != "stop" or ids[-1:] != [i for i in ids[-1:] if i in eos_token_ids]:
+        expected = f"a last token of {list(eos_token_ids)}, and stop"
+        raise Failed(expected, f"{ids}", at=answer.at)
+    assert_equal(
+        choice.text, reference_text(oracle, fields["prompt"], ids, "stop"), "text", answer.at
+    )
+    assert_equal(choice.stop_reason, None, "stop_reason", answer.at)
+    assert_equal(answer.completion_tokens, len(ids), "completion_tokens", answer.at)
 
 
-@truth(Level.MUST, Evidence.EXACT, LOGPROBS, SEEDS)
-def an_unfinished_character_ends_a_text(server: Server) -> None:
-    """Cut off within a character, the text ends with U+FFFD in its place."""
-    told = False
-    for fields in of_many_bytes(server):
-        _, ids = output_of(server, **fields)
-        for count in cuts(server.truth, ids)[:2]:
-            choice, ids = output_of(server, **fields | {"max_tokens": count})
-            expected = text_of(server.truth, MANY_BYTES, ids, choice.finish_reason)
-            equal(choice.text, expected, f"the text of {ids}", choice.at)
-            told = told or expected.endswith(UNREADABLE)
-    if not told:
+@checks.truth(Level.MUST, Evidence.EXACT, LOGPROBS, SEEDS)
+def incomplete_character_replaced(server: Server) -> None:
+    """A text that is cut off within a character ends with U+FFFD in its place."""
+    has_incomplete = False
+    for fields in multibyte_requests(server):
+        _, ids = completion_with_ids(server, **fields)
+        for count in incomplete_lengths(server.oracle, ids)[:2]:
+            choice, ids = completion_with_ids(server, **fields | {"max_tokens": count})
+            expected = reference_text(server.oracle, MULTIBYTE_PROMPT, ids, choice.finish_reason)
+            assert_equal(choice.text, expected, f"the text of {ids}", choice.at)
+            has_incomplete = has_incomplete or expected.endswith(REPLACEMENT_CHARACTER)
+    if not has_incomplete:
         raise Inconclusive("no text was cut off within a character")
 
 
-def cuts(truth: Truth, ids: list[int]) -> list[int]:
-    """After how many tokens a text ends within a character."""
-    parts = ((i, text_of(truth, MANY_BYTES, ids[:i], "length")) for i in range(1, len(ids) + 1))
-    return [i for i, text in parts if text.endswith(UNREADABLE)]
+def incomplete_lengths(oracle: Oracle, ids: list[int]) -> list[int]:
+    """Return the numbers of tokens after which the text ends within a character."""
+    counts = range(1, len(ids) + 1)
+    texts = ((i, reference_text(oracle, MULTIBYTE_PROMPT, ids[:i], "length")) for i in counts)
+    return [i for i, text in texts if text.endswith(REPLACEMENT_CHARACTER)]

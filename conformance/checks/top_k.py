@@ -1,90 +1,76 @@
-"""top_k: the k likeliest tokens, and ties."""
+"""top_k: keeps the k tokens with the largest logits, and ties."""
 
 import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from conformance.assertions.basic import NO_NUMBERS, accepted, refused, same
+from conformance.assertions.basic import assert_accepted, assert_same_choices
 from conformance.assertions.next_token import (
-    GAP,
-    as_often,
-    default_is,
-    first_row,
-    only_among,
+    TIE_GAP,
+    assert_frequencies,
+    assert_support,
+    uncertain_distribution,
 )
+from conformance.fixtures.prompts import PROMPTS
 from conformance.harness.capabilities import LOGPROBS, SEEDS
-from conformance.harness.registry import consistency, protocol, truth
+from conformance.harness.registry import CheckGroup
 from conformance.http.client import Server
-from conformance.oracle.sampling import PROMPTS, first_token, neutral, telling
+from conformance.oracle.judging import assert_first_token_distribution
+from conformance.oracle.prompt_search import discriminating_prompt
+from conformance.oracle.sampling import (
+    neutral_params,
+)
 from conformance.verdicts import Evidence, Inconclusive, Level
 from reference.logits import Logits
 
-HUGE = 10**9, 2**40
+checks = CheckGroup("top_k")
+
+ABOVE_ANY_VOCABULARY = 10**9, 2**40
 
 
-@protocol(Level.MUST, Evidence.EXACT)
-def out_of_range_is_refused(server: Server) -> None:
-    """A value below 0 is a 422 that names the field."""
-    refused(server, "top_k", [-1, -(10**9)])
+@checks.protocol(Level.MUST, Evidence.EXACT)
+def no_upper_limit(server: Server) -> None:
+    """A value far above the size of the vocabulary is accepted."""
+    assert_accepted(server, "top_k", [1, *ABOVE_ANY_VOCABULARY])
 
 
-@protocol(Level.MUST, Evidence.EXACT)
-def what_is_no_integer_is_refused(server: Server) -> None:
-    """A fraction, a string, a list or an object is a 422 that names the field."""
-    refused(server, "top_k", [1.5, *NO_NUMBERS])
-
-
-@protocol(Level.MUST, Evidence.EXACT)
-def any_count_is_accepted(server: Server) -> None:
-    """0 is a value like any other, and so is one far beyond the vocabulary."""
-    accepted(server, "top_k", [0, 1, *HUGE])
-
-
-@consistency(Level.MUST, Evidence.METAMORPHIC)
-def default_is_zero(server: Server) -> None:
-    """Without the field nothing is dropped: the draws are those with 0."""
-    default_is(server, "top_k", 0, 2)
-
-
-@consistency(Level.MUST, Evidence.METAMORPHIC, SEEDS)
-def beyond_the_vocabulary_is_off(server: Server) -> None:
-    """With a value far beyond the vocabulary the draws are those with 0."""
-    for value, prompt in itertools.product(HUGE, PROMPTS[:3]):
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC, SEEDS)
+def above_vocabulary_off(server: Server) -> None:
+    """With a value far above the size of the vocabulary the draws are those with 0."""
+    for value, prompt in itertools.product(ABOVE_ANY_VOCABULARY, PROMPTS[:3]):
         seed = server.rng.getrandbits(31)
-        asked = neutral(server) | {
-            "prompt": prompt,
-            "temperature": 2,
-            "max_tokens": 24,
-            "seed": seed,
-        }
-        off, other = (server.ask(**asked | {"top_k": k}) for k in (0, value))
-        same(off.choices, other.choices, f"with top_k {value} the text of top_k 0")
+        sampled = {"prompt": prompt, "temperature": 2, "max_tokens": 24, "seed": seed}
+        fields = neutral_params(server) | sampled
+        off, large = (server.complete(**fields | {"top_k": k}) for k in (0, value))
+        assert_same_choices(off.choices, large.choices, f"with top_k {value} the text of top_k 0")
 
 
-@consistency(Level.MUST, Evidence.EXACT, LOGPROBS)
-def one_keeps_the_likeliest(server: Server) -> None:
-    """With 1 the likeliest token is drawn, or one as likely, at any temperature."""
-    row = first_row(server)
-    best = row.values[row.best]
-    kept = [name for name, value in row.values.items() if value > best - GAP]
-    only_among(server, row, kept, "top_k 1", temperature=2, top_k=1)
-
-
-@consistency(Level.MUST, Evidence.STATISTICAL, LOGPROBS)
-def draws_from_the_likeliest(server: Server) -> None:
-    """At temperature 1 the tokens drawn are the k likeliest, and as often as their reported
-    probabilities say.
+@checks.consistency(Level.MUST, Evidence.EXACT, LOGPROBS)
+def one_keeps_argmax(server: Server) -> None:
+    """With 1 only the most probable token is drawn, or one of equal probability, at any
+    temperature.
     """
-    row = first_row(server)
-    k = next((k for k in (3, 4, 5, 2) if row.clear(k - 1)), None)
+    distribution = uncertain_distribution(server)
+    best = distribution.values[distribution.best]
+    kept = [name for name, value in distribution.values.items() if value > best - TIE_GAP]
+    assert_support(server, distribution, kept, "top_k 1", temperature=2, top_k=1)
+
+
+@checks.consistency(Level.MUST, Evidence.STATISTICAL, LOGPROBS)
+def draws_from_top_k(server: Server) -> None:
+    """At temperature 1 the tokens drawn are the k most probable ones, with the frequencies that
+    their reported probabilities give.
+    """
+    distribution = uncertain_distribution(server)
+    k = next((k for k in (3, 4, 5, 2) if distribution.is_separated(k - 1)), None)
     if k is None:
-        raise Inconclusive("the likeliest tokens are too close to each other")
-    expected = {name: row.probabilities[name] for name in row.names[:k]}
-    as_often(server, row, expected, f"top_k {k}", temperature=1, top_k=k)
+        raise Inconclusive("the most probable tokens nearly tie")
+    expected = {name: distribution.probabilities[name] for name in distribution.names[:k]}
+    assert_frequencies(server, distribution, expected, f"top_k {k}", temperature=1, top_k=k)
 
 
-def counts(**others: Any) -> Any:
-    """A few."""
+def top_k_grid(**others: Any) -> Any:
+    """Return a grid of small values."""
 
     def grid(logits: Logits) -> Iterator[dict[str, Any]]:
         for k in range(1, 9):
@@ -93,23 +79,23 @@ def counts(**others: Any) -> Any:
     return grid
 
 
-@truth(Level.MUST, Evidence.STATISTICAL)
-def ties_at_the_boundary_stay(server: Server) -> None:
-    """Tokens as likely as the k-th likeliest are kept with it."""
-    prompt, params = telling(server.truth, counts(), ["top_k by rank: ties are cut"])
-    first_token(server, prompt, params)
+@checks.truth(Level.MUST, Evidence.STATISTICAL)
+def boundary_ties_kept(server: Server) -> None:
+    """Tokens whose logit equals the k-th largest are all kept."""
+    prompt, params = discriminating_prompt(
+        server.oracle, top_k_grid(), ["top_k by rank: ties are cut"]
+    )
+    assert_first_token_distribution(server, prompt, params)
 
 
-@truth(Level.MUST, Evidence.STATISTICAL)
-def comes_before_top_p(server: Server) -> None:
-    """The nucleus is one of the tokens that top_k has left, whose probabilities are made to add up
-    to 1.
-    """
+@checks.truth(Level.MUST, Evidence.STATISTICAL)
+def before_top_p(server: Server) -> None:
+    """top_p applies to the tokens that top_k keeps, with their probabilities renormalized."""
 
     def grid(logits: Logits) -> Iterator[dict[str, Any]]:
         for mass in 0.5, 0.6, 0.7, 0.8, 0.9:
-            yield from counts(top_p=mass)(logits)
+            yield from top_k_grid(top_p=mass)(logits)
 
-    apart = ["top_p before top_k", "top_p of the whole distribution"]
-    prompt, params = telling(server.truth, grid, apart)
-    first_token(server, prompt, params)
+    dialect_names = ["top_p before top_k", "top_p of the whole distribution"]
+    prompt, params = discriminating_prompt(server.oracle, grid, dialect_names)
+    assert_first_token_distribution(server, prompt, params)

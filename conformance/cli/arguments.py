@@ -1,4 +1,4 @@
-"""The command line of the checks."""
+"""The argument parser of the command line."""
 
 import argparse
 import math
@@ -7,79 +7,81 @@ from pathlib import Path
 
 from conformance.verdicts import Depth
 
-KEY = "COMPLETIONS_API_KEY"  # no name that another program's secret may have
-DESCRIPTION = "What the parameters of a completions endpoint mean, held against a server."
+KEY = "COMPLETIONS_API_KEY"  # specific, so that no other program's secret is sent to a server
+DESCRIPTION = "Conformance checks for the parameters of a completions endpoint."
 
 
-def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(prog="python -m conformance", description=DESCRIPTION)
-    commands = result.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run(commands.add_parser("run", help="hold a server against the specification"))
-    selection(commands.add_parser("list", help="the checks"))
-    one = commands.add_parser("explain", help="a check: its clause, and the code it rests on")
-    one.add_argument("id", help="as `list` shows it")
-    compare(commands.add_parser("compare", help="several runs, side by side in one page"))
-    parity(commands.add_parser("parity", help="a backend against the reference, in one process"))
-    return result
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m conformance", description=DESCRIPTION)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_run_options(commands.add_parser("run", help="check a server against the specification"))
+    add_selection_options(commands.add_parser("list", help="list the checks"))
+    explain = commands.add_parser("explain", help="show a check's clause and the code it tests")
+    explain.add_argument("id", help="a check id, as shown by `list`")
+    add_compare_options(commands.add_parser("compare", help="show several runs side by side"))
+    add_parity_options(
+        commands.add_parser("parity", help="compare a backend with the reference, in one process")
+    )
+    return parser
 
 
-def selection(result: argparse.ArgumentParser) -> None:
-    """Which checks: globs like `top_p/*`, `*/out-of-range-*`; a parameter's name is all of its."""
-    option = result.add_argument
-    option("--only", action="append", default=[], metavar="GLOB", help="these; repeatable")
-    option("--skip", action="append", default=[], metavar="GLOB", help="not these; repeatable")
+def add_selection_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that select checks: globs of ids, or parameter names."""
+    option = parser.add_argument
+    option("--only", action="append", default=[], metavar="GLOB", help="run these; repeatable")
+    option("--skip", action="append", default=[], metavar="GLOB", help="skip these; repeatable")
     option("--depth", action="append", default=[], choices=list(Depth), help="repeatable")
 
 
-def run(result: argparse.ArgumentParser) -> None:
-    option = result.add_argument
-    option("url", help="where clients find the API, such as http://127.0.0.1:8000/v1")
-    option("--model", required=True, help="the name that the server knows it by")
-    option("--truth", type=Path, metavar="CHECKPOINT", help="the directory of the same weights")
-    option("--tolerance", type=positive_float, help="of a log-probability, where --truth is given")
-    selection(result)
-    option("--expect", type=Path, metavar="FILE.toml", help="what is known to differ, and why")
-    option("--seed", type=int, default=0, help="of the checks' own chance")
-    option("--max-requests", type=positive, help="after which checks are INCONCLUSIVE")
-    option("--concurrency", type=positive, default=2, help="checks at a time")
-    option("--api-key", type=key, default=os.environ.get(KEY), help=f"else from {KEY}")
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    option("url", help="base URL of the API, such as http://127.0.0.1:8000/v1")
+    option("--model", required=True, help="the served model name")
+    option("--truth", type=Path, metavar="CHECKPOINT", help="directory of the server's weights")
+    option("--tolerance", type=positive_float, help="error of a log-probability, used with --truth")
+    add_selection_options(parser)
+    option("--expect", type=Path, metavar="FILE.toml", help="known deviations, with reasons")
+    option("--seed", type=int, default=0, help="seed of the checks' random numbers")
+    option("--max-requests", type=positive, help="further checks are INCONCLUSIVE")
+    option("--concurrency", type=positive, default=2, help="number of checks at a time")
+    option("--api-key", type=api_key, default=os.environ.get(KEY), help=f"default: {KEY}")
     option("--timeout", type=positive_float, default=120.0, help="of a request, in seconds")
-    option("--name", help="of the server in reports; else the URL")
-    option("--report", type=Path, metavar="OUT.html", help="one page that needs nothing else")
-    option("--json", type=Path, metavar="OUT.json", help="for `compare`, and for programs")
-    option("--junit", type=Path, metavar="OUT.xml", help="for CI")
+    option("--name", help="the server's name in reports; default: the URL")
+    option("--report", type=Path, metavar="OUT.html", help="write a self-contained page")
+    option("--json", type=Path, metavar="OUT.json", help="write results for `compare`")
+    option("--junit", type=Path, metavar="OUT.xml", help="write results for CI")
 
 
-def compare(result: argparse.ArgumentParser) -> None:
-    option = result.add_argument
+def add_compare_options(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
     option("runs", type=Path, nargs="+", metavar="RUN.json", help="written by `run --json`")
     option("--report", type=Path, required=True, metavar="OUT.html")
-    option("--markdown", type=Path, metavar="OUT.md", help="the same as a table of verdicts")
+    option("--markdown", type=Path, metavar="OUT.md", help="write the verdicts as a table")
 
 
-def parity(result: argparse.ArgumentParser) -> None:
-    option = result.add_argument
+def add_parity_options(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
     option("--backend", choices=["jax"], default="jax")
     option("--model", type=Path, action="append", help="a checkpoint directory; repeatable")
-    option("--max-examples", type=positive, default=100, help="of each property")
-    option("--seed", type=int, default=0, help="where the search starts")
+    option("--max-examples", type=positive, default=100, help="examples of each property")
+    option("--seed", type=int, default=0, help="seed of the search")
     option("--only", metavar="GLOB", help="properties, like `logits/*`")
 
 
-def key(text: str) -> str | None:
-    """Fit for a header. What is wrong with it is said without showing it."""
+def api_key(text: str) -> str | None:
+    """Parse a key for a header. The error does not show the key."""
     if not text.isascii() or not text.isprintable() or " " in text:
-        raise argparse.ArgumentTypeError("a key is of ASCII characters without spaces")
+        raise argparse.ArgumentTypeError("a key must be ASCII characters without spaces")
     return text or None
 
 
 def positive(text: str) -> int:
     if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
     return number
 
 
 def positive_float(text: str) -> float:
     if not 0 < (number := float(text)) < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no number above 0")
+        raise argparse.ArgumentTypeError(f"must be a finite number above 0, got {text}")
     return number

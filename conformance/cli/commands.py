@@ -1,4 +1,4 @@
-"""What each command does. Raises CannotRun if it cannot."""
+"""The commands. Each returns its exit status, or raises CannotRun."""
 
 import argparse
 import importlib
@@ -6,7 +6,8 @@ import inspect
 import time
 from collections.abc import Callable
 from difflib import get_close_matches
-from pathlib import Path
+from functools import partial
+from typing import Any
 
 import httpx
 from rich.console import Console, RenderableType
@@ -15,40 +16,38 @@ from rich.markup import escape
 from conformance.cli import expectations
 from conformance.cli.inputs import (
     CannotRun,
-    can_be_written,
-    chosen,
-    expected_by,
-    reachable,
-    read,
+    build_target,
+    ensure_reachable,
+    ensure_writable,
+    read_expectations,
+    read_report,
     save,
-    target_of,
+    selected_checks,
 )
-from conformance.cli.progress import INTERRUPTED, progress, stopping
+from conformance.cli.progress import INTERRUPTED, CtrlC, ProgressBar
 from conformance.harness import registry, runner
 from conformance.harness.result import Report, Result
 from conformance.reports import html, junit, markdown, table
 from reference.bundle import EMBEDDED
 
 console = Console(highlight=False, emoji=False)
-WIDE = 10_000  # columns of what is no terminal: a line there is a line
+PIPE_COLUMNS = 10_000  # rich must not wrap the lines of a pipe or a file
 
 
 def run(options: argparse.Namespace) -> int:
-    """Hold a server against the specification. What was found is reported even if it is little,
-    because somebody pressed Ctrl-C.
-    """
-    checks, expected = chosen(options), expected_by(options)
-    can_be_written(options, "report", "json", "junit")
+    """Check a server against the specification, and report the results, also after Ctrl-C."""
+    checks, expected = selected_checks(options), read_expectations(options)
+    ensure_writable(options, "report", "json", "junit")
     start = time.monotonic()
     with httpx.Client(timeout=options.timeout) as http:
-        target = target_of(options, http)
-        reachable(target)
-        with stopping(target.budget) as ctrl_c, progress(len(checks), console) as tell:
+        target = build_target(options, http)
+        ensure_reachable(target)
+        with CtrlC(target.budget) as ctrl_c, ProgressBar(len(checks), console) as show_result:
 
-            def done(result: Result) -> None:
-                tell(expectations.excused(result, expected))
+            def on_result(result: Result) -> None:
+                show_result(expectations.excused(result, expected))
 
-            results = runner.run(target, checks, options.concurrency, done)
+            results = runner.run(target, checks, options.concurrency, on_result)
     left_out = {c.id for c in registry.all_checks()} - {c.id for c in checks}
     results, complaints = expectations.apply(results, expected, left_out)
     report = Report(
@@ -72,47 +71,50 @@ def run(options: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
-def show(what: RenderableType) -> None:
-    terminal = console.is_terminal
-    (console if terminal else Console(width=WIDE, highlight=False, emoji=False)).print(what)
+def show(content: RenderableType) -> None:
+    pipe = Console(width=PIPE_COLUMNS, highlight=False, emoji=False)
+    (console if console.is_terminal else pipe).print(content)
 
 
-def listed(options: argparse.Namespace) -> int:
-    """The checks, with their clauses."""
-    show(table.checks(chosen(options)))
+def list_checks(options: argparse.Namespace) -> int:
+    """List the selected checks with their clauses."""
+    show(table.checks(selected_checks(options)))
     return 0
 
 
 def explain(options: argparse.Namespace) -> int:
-    """A check: its clause, and the source that it rests on."""
-    found = {c.id: c for c in registry.all_checks()}
-    if options.id not in found:
-        near = [i for i in found if i.startswith(options.id)]
-        near += get_close_matches(options.id, found, n=1)
-        meant = f"; is it {near[0]}?" if near else "; `list` shows them all"
-        raise CannotRun(f"ID {options.id!r} is no check{meant}")
-    check = found[options.id]
-    file = inspect.getsourcefile(check.function) or ""
+    """Print a check: its clause, the source of its spec, and its own source."""
+    checks = {c.id: c for c in registry.all_checks()}
+    if options.id not in checks:
+        near = [i for i in checks if i.startswith(options.id)]
+        near += get_close_matches(options.id, checks, n=1)
+        hint = f"did you mean {near[0]}?" if near else "`list` shows them all"
+        raise CannotRun(f"ID {options.id!r} does not match a check; {hint}")
+    check = checks[options.id]
+    function: Any = check.function
+    while isinstance(function, partial):
+        function = function.func
+    file = f"{function.__module__.replace('.', '/')}.py"
     head = f"[bold]{check.id}[/]  {check.level}, {check.evidence}, {check.depth}"
-    parts = [f"{check.clause}\n\nIt rests on {check.rests_on}.", source_of(check.rests_on)]
-    parts.append(f"conformance/checks/{Path(file).name}:\n\n{inspect.getsource(check.function)}")
+    parts = [f"{check.clause}\n\nDefined by {check.spec}.", source_of(check.spec)]
+    parts.append(f"{file}:\n\n{inspect.getsource(function)}")
     console.print("\n\n".join([head, *(escape(p) for p in parts if p)]), soft_wrap=True)
     return 0
 
 
 def source_of(name: str) -> str | None:
-    """The code of the reference that a clause rests on, if it is code."""
+    """Return the source of a function or class of the reference; None for another document."""
     module, _, attribute = name.rpartition(".")
     try:
-        found = getattr(importlib.import_module(f"reference.{module}"), attribute)
-        return f"reference/{module.replace('.', '/')}.py:\n\n{inspect.getsource(found)}"
+        definition = getattr(importlib.import_module(f"reference.{module}"), attribute)
+        return f"reference/{module.replace('.', '/')}.py:\n\n{inspect.getsource(definition)}"
     except (ImportError, AttributeError, ValueError, TypeError):
         return None
 
 
 def compare(options: argparse.Namespace) -> int:
-    """Several runs in one page."""
-    reports = [read(path) for path in options.runs]
+    """Write several runs to one page."""
+    reports = [read_report(path) for path in options.runs]
     save(options, "report", lambda: html.page(reports))
     save(options, "markdown", lambda: markdown.page(reports))
     show(table.comparison(reports))
@@ -120,19 +122,19 @@ def compare(options: argparse.Namespace) -> int:
 
 
 def parity(options: argparse.Namespace) -> int:
-    """A backend against the reference."""
+    """Run the parity properties of a backend."""
     try:
-        from conformance.parity.harness.properties import OF_FUNCTIONS, OF_MODELS
-        from conformance.parity.harness.runner import run_all, wanted
+        from conformance.parity.properties import ENGINE_PROPERTIES, FUNCTION_PROPERTIES
+        from conformance.parity.runner import is_selected, run_all
     except ModuleNotFoundError as error:
-        raise CannotRun(f"parity needs a package that is not there: {error.name}") from error
-    names = [one.name for one in OF_FUNCTIONS] + [one.name for one in OF_MODELS]
-    if not any(wanted(name, options.only) for name in names):
+        raise CannotRun(f"parity needs the package {error.name}, which is not installed") from error
+    names = [p.name for p in FUNCTION_PROPERTIES] + [p.name for p in ENGINE_PROPERTIES]
+    if not any(is_selected(name, options.only) for name in names):
         raise CannotRun(f"--only {options.only!r} matches no property")
     directories = options.model or [EMBEDDED / "text"]
     for directory in directories:
         if not (directory / "config.json").is_file():
-            raise CannotRun(f"--model {directory}: no checkpoint is there")
+            raise CannotRun(f"--model {directory}: has no config.json")
     agrees = run_all(
         options.backend,
         directories,
@@ -146,7 +148,7 @@ def parity(options: argparse.Namespace) -> int:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
-    "list": listed,
+    "list": list_checks,
     "explain": explain,
     "compare": compare,
     "parity": parity,

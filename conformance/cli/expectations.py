@@ -1,13 +1,12 @@
-"""What is known to differ, and why: a TOML file that is kept beside a server.
+"""Known deviations of a server, with reasons: a TOML file that its owner keeps.
 
     [[expect]]
-    id = "top_p/ties-*"            # an exact id, a glob, or a parameter: as `--only` takes it
-    verdict = "NON-STRICT"         # may be left out: any verdict but PASS
+    id = "top_p/ties-*"            # an id, a glob or a parameter, as for `--only`
+    verdict = "NON-STRICT"         # optional; by default any verdict but PASS
     reason = "we sort, and cut ties by id"
 
-An expectation goes stale loudly: a check that passes although it was expected not to, and an entry
-that matches no check, are complaints, and the run fails. Of checks that a run leaves out nothing is
-known, and nothing is said.
+A stale expectation fails the run: a check that passes although an entry covers it, and an entry
+that matches no check, are complaints. Entries for checks that a run does not include are ignored.
 """
 
 import tomllib
@@ -20,12 +19,12 @@ from conformance.harness.registry import matches
 from conformance.harness.result import Result
 from conformance.verdicts import Verdict
 
-# Of these one says nothing of an entry that is not so, the other is told in its own words.
-UNTOLD = (Verdict.INCONCLUSIVE, Verdict.PASS)
+# INCONCLUSIVE does not contradict an entry. PASS has a complaint of its own.
+NOT_MISMATCHED = (Verdict.INCONCLUSIVE, Verdict.PASS)
 
 
 class Expectation(BaseModel):
-    """One entry. Nothing is expected to pass: that is the rule."""
+    """One entry of the file."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,7 +34,7 @@ class Expectation(BaseModel):
 
     @field_validator("verdict")
     @classmethod
-    def is_no_pass(cls, verdict: Verdict | None) -> Verdict | None:
+    def reject_pass(cls, verdict: Verdict | None) -> Verdict | None:
         if verdict is Verdict.PASS:
             raise ValueError("every check is expected to pass")
         return verdict
@@ -57,31 +56,32 @@ class Expectations(BaseModel):
 
 
 def read(path: Path) -> list[Expectation]:
-    """Raises ValueError, naming the file, for what is no such file."""
+    """Read a file. Raises ValueError, which names the file, if it is not valid."""
     try:
         return Expectations.model_validate(tomllib.loads(path.read_text("utf-8"))).expect
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from error
     except ValidationError as error:
-        raise ValueError(f"{path}: {problems(error)}") from error
-    except ValueError as error:  # no TOML, or no UTF-8
+        raise ValueError(f"{path}: {format_problems(error)}") from error
+    except ValueError as error:  # not TOML, or not UTF-8
         raise ValueError(f"{path}: {error}") from error
 
 
-def problems(error: ValidationError) -> str:
-    """What is wrong with a file, on one line."""
-    found = [
+def format_problems(error: ValidationError) -> str:
+    """Return the errors of a file on one line."""
+    problems = [
         (".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, "))
         for e in error.errors()
     ]
-    return "; ".join(f"{where}: {what}" if where else what for where, what in found)
+    return "; ".join(f"{where}: {what}" if where else what for where, what in problems)
 
 
 def apply(
     results: Sequence[Result], expectations: Sequence[Expectation], left_out: Iterable[str] = ()
 ) -> tuple[list[Result], list[str]]:
-    """The results, with the reason of the entry that excuses each, and the complaints. left_out:
-    ids of checks that there are, but not in this run.
+    """Return the results with the reasons that excuse them, and the complaints.
+
+    left_out: ids of checks that exist but are not part of this run.
     """
     complaints = []
     for entry in expectations:
@@ -89,19 +89,19 @@ def apply(
         if not covered and not any(map(entry.covers, left_out)):
             complaints.append(f"{entry.id}: the expectation matches no check")
         complaints += [
-            f"{r.id}: passes, and was expected not to ({entry.reason})"
+            f"{r.id}: passes, but was expected not to ({entry.reason})"
             for r in covered
             if r.verdict is Verdict.PASS
         ]
         complaints += [
-            f"{r.id}: {r.verdict}, and was expected to be {entry.verdict}"
+            f"{r.id}: {r.verdict}, but was expected to be {entry.verdict}"
             for r in covered
-            if entry.verdict and r.verdict not in (*UNTOLD, entry.verdict)
+            if entry.verdict and r.verdict not in (*NOT_MISMATCHED, entry.verdict)
         ]
     return [excused(r, expectations) for r in results], complaints
 
 
 def excused(result: Result, expectations: Sequence[Expectation]) -> Result:
-    """A result, with the reason of the first entry that excuses it."""
+    """Return a result with the reason of the first entry that excuses it."""
     reason = next((e.reason for e in expectations if e.excuses(result)), None)
     return result.model_copy(update={"reason": reason})

@@ -1,4 +1,4 @@
-"""What is seen of a run while it goes on, and how it is stopped."""
+"""The progress of a run, and how Ctrl-C stops it."""
 
 import os
 import signal
@@ -9,16 +9,16 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from conformance.harness.result import Result
-from conformance.http.client import Budget
+from conformance.http.budget import Budget
 from conformance.reports import table
 from conformance.verdicts import Verdict
 
-INTERRUPTED = 130  # the exit status of a shell's command that Ctrl-C ended
+INTERRUPTED = 130  # the exit status of a command that Ctrl-C ended
 
 
-class progress:
-    """A bar on stderr, if that is a terminal, and a line on `console` for each verdict that is no
-    PASS, as a context: what to call after each check.
+class ProgressBar:
+    """A bar on stderr if that is a terminal, and a line on `console` for each check that does not
+    pass. As a context manager it gives the function to call after each check.
     """
 
     def __init__(self, total: int, console: Console) -> None:
@@ -34,14 +34,14 @@ class progress:
             redirect_stderr=False,
         )
         self.task = self.bar.add_task("checks", total=total)
-        # Both on one terminal: the bar has to know of a line, or is drawn over it.
+        # On one terminal, lines must go through the console of the bar, or it overwrites them.
         self.console = errors if errors.is_terminal and console.is_terminal else console
 
     def __enter__(self) -> Callable[[Result], None]:
         self.bar.start()
-        return self.done
+        return self.on_result
 
-    def done(self, result: Result) -> None:
+    def on_result(self, result: Result) -> None:
         self.bar.update(self.task, advance=1, description=result.parameter)
         if result.verdict is not Verdict.PASS:
             self.console.print(table.line(result), soft_wrap=True)
@@ -50,29 +50,31 @@ class progress:
         self.bar.stop()
 
 
-class stopping:
-    """Ctrl-C, as a context. The first closes the budget: a check that runs ends where it would send
-    its next request, those to come end at once, and there is still a report. The second leaves.
+class CtrlC:
+    """A context manager that handles Ctrl-C.
+
+    The first one closes the budget: the running checks end at their next request, later ones end at
+    once, and the report is still written. The second one exits.
     """
 
     def __init__(self, budget: Budget) -> None:
         self.budget, self.stopped = budget, False
 
-    def __enter__(self) -> "stopping":
-        self.before = signal.signal(signal.SIGINT, self.stop)
+    def __enter__(self) -> "CtrlC":
+        self.previous = signal.signal(signal.SIGINT, self.stop)
         return self
 
     def stop(self, *event: object) -> None:
         if self.stopped:
-            leave()
+            exit_now()
         self.stopped, self.budget.closed = True, "interrupted"
 
     def __exit__(self, *error: object) -> None:
-        signal.signal(signal.SIGINT, self.before)
+        signal.signal(signal.SIGINT, self.previous)
 
 
-def leave() -> None:
-    """At once, with a cursor: the bar may have hidden it. Threads may wait for answers yet."""
+def exit_now() -> None:
+    """Restore the cursor, which the bar may hide, and exit without waiting for threads."""
     if sys.stderr.isatty():
         sys.stderr.write("\x1b[?25h")
         sys.stderr.flush()

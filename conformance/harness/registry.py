@@ -1,14 +1,12 @@
-"""The checks, by their ids."""
+"""Registers the checks and selects them by id."""
 
 import importlib
 import pkgutil
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from functools import cache, partial
 
-from conformance import checks
 from conformance.harness.capabilities import Capability
 from conformance.http.client import Server
 from conformance.verdicts import Depth, Evidence, Level
@@ -22,9 +20,9 @@ SPEC = {f.name: f.metadata["spec"] for f in fields(CompletionParams)}
 
 @dataclass(frozen=True)
 class Check:
-    """id: file/function. clause: what must hold. rests_on: the function or class of the reference
-    that says so ("logits.top_p"), or a public document. alone: whether nothing else may be asked at
-    the same time.
+    """One check. id: parameter/name. clause: the requirement. spec: the function or class of the
+    reference that defines it ("logits.top_p"), or a public document. exclusive: no other request
+    may be in flight while it runs.
     """
 
     id: str
@@ -33,8 +31,8 @@ class Check:
     evidence: Evidence
     depth: Depth
     needs: tuple[Capability, ...]
-    rests_on: str
-    alone: bool
+    spec: str
+    exclusive: bool
     function: Function
 
     @property
@@ -42,63 +40,85 @@ class Check:
         return self.id.partition("/")[0]
 
 
-def check(
-    depth: Depth,
-    level: Level,
-    evidence: Evidence,
-    *needs: Capability,
-    rests_on: str | None = None,
-    alone: bool = False,
-) -> Callable[[Function], Function]:
-    """Register a function of a server as a check. The first line of its docstring is the clause.
+class CheckGroup:
+    """The checks of one parameter or topic, which share a default spec.
 
-    rests_on: else the specification of the parameter that the file is named after, or the file's
-    `RESTS_ON`.
+    spec: by default the specification of the parameter of this name. `protocol`, `consistency` and
+    `truth` are decorators that register a check of that depth: see `register`.
     """
 
-    def register(function: Function) -> Function:
-        module = function.__module__
-        name = module.rpartition(".")[2]
-        key = f"{name}/{function.__name__.replace('_', '-')}"
-        if key in _CHECKS:
-            raise ValueError(f"{key}: there are two checks of this id")
-        source = rests_on or SPEC.get(name) or sys.modules[module].RESTS_ON
-        clause = " ".join((function.__doc__ or "").split("\n\n")[0].split())
-        _CHECKS[key] = Check(key, clause, level, evidence, depth, needs, source, alone, function)
-        return function
+    def __init__(self, parameter: str, spec: str | None = None) -> None:
+        self.parameter = parameter
+        self.spec: str = spec or SPEC[parameter]
+        self.protocol = partial(self.register, Depth.PROTOCOL)
+        self.consistency = partial(self.register, Depth.CONSISTENCY)
+        self.truth = partial(self.register, Depth.TRUTH)
 
-    return register
+    def register(
+        self,
+        depth: Depth,
+        level: Level,
+        evidence: Evidence,
+        *needs: Capability,
+        spec: str | None = None,
+        exclusive: bool = False,
+        name: str | None = None,
+        clause: str | None = None,
+    ) -> Callable[[Function], Function]:
+        """Return a decorator that registers a function of a server as a check.
 
+        The name comes from the function's name and the clause from the first paragraph of its
+        docstring, unless they are given. Raises ValueError for an id that is taken.
+        """
 
-protocol = partial(check, Depth.PROTOCOL)
-consistency = partial(check, Depth.CONSISTENCY)
-truth = partial(check, Depth.TRUTH)
+        def add(function: Function) -> Function:
+            key = f"{self.parameter}/{name or function.__name__.replace('_', '-')}"
+            if key in _CHECKS:
+                raise ValueError(f"{key}: there are two checks of this id")
+            text = clause or (function.__doc__ or "").split("\n\n")[0]
+            _CHECKS[key] = Check(
+                id=key,
+                clause=" ".join(text.split()),
+                level=level,
+                evidence=evidence,
+                depth=depth,
+                needs=needs,
+                spec=spec or self.spec,
+                exclusive=exclusive,
+                function=function,
+            )
+            return function
+
+        return add
 
 
 @cache
 def all_checks() -> tuple[Check, ...]:
-    """Every check, by depth and in the order of the contract's parameters."""
-    for module in pkgutil.iter_modules(checks.__path__, "conformance.checks."):
+    """Return every check, in the order of the contract's parameters."""
+    checks = importlib.import_module("conformance.checks")
+    for module in pkgutil.walk_packages(checks.__path__, f"{checks.__name__}."):
         importlib.import_module(module.name)
     order = ["response", "model", "prompt", *SPEC]
-    place = {name: i for i, name in enumerate(order)}
+    positions = {name: i for i, name in enumerate(order)}
 
     def rank(check: Check) -> tuple[int, str]:
-        return place.get(check.parameter, len(place)), check.parameter
+        return positions.get(check.parameter, len(positions)), check.parameter
 
     return tuple(sorted(_CHECKS.values(), key=rank))
 
 
 def selected(only: Sequence[str] = (), skip: Sequence[str] = ()) -> list[Check]:
-    """The checks whose ids match a glob of `only` (any, if there is none) and none of `skip`. A
-    glob without a slash is a parameter. Raises ValueError for a glob that matches nothing.
+    """Return the checks whose ids match a glob of `only` (any, if it is empty) and none of `skip`.
+
+    A glob without a slash is a parameter. Raises ValueError for a glob that matches no check.
     """
-    found = all_checks()
+    known = all_checks()
     for glob in (*only, *skip):
-        if not any(matches(check.id, [glob]) for check in found):
+        if not any(matches(check.id, [glob]) for check in known):
             raise ValueError(f"{glob!r} matches no check")
-    return [c for c in found if (not only or matches(c.id, only)) and not matches(c.id, skip)]
+    return [c for c in known if (not only or matches(c.id, only)) and not matches(c.id, skip)]
 
 
 def matches(identity: str, globs: Iterable[str]) -> bool:
+    """Return whether an id matches one of the globs."""
     return any(fnmatchcase(identity, glob if "/" in glob else f"{glob}/*") for glob in globs)

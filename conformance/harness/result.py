@@ -1,4 +1,4 @@
-"""What a run found out, as data: reports are made of it, and JSON."""
+"""The results of a run as data, from which reports and JSON files are written."""
 
 import platform
 from datetime import UTC, datetime
@@ -13,8 +13,10 @@ FINDINGS = frozenset({Verdict.FAIL, Verdict.NON_STRICT, Verdict.ERROR})
 
 
 class Result(BaseModel):
-    """One check of one server. note: the dialect, or why there is no verdict. at: the exchange that
-    shows it. reason: of the expectation that excuses the verdict.
+    """The result of one check of one server.
+
+    note: the dialect, or why the check has no verdict. at: the exchange that shows it. reason: that
+    of the expectation that excuses the verdict.
     """
 
     id: str
@@ -23,7 +25,7 @@ class Result(BaseModel):
     level: Level
     evidence: Evidence
     depth: Depth
-    rests_on: str
+    spec: str
     verdict: Verdict
     note: str = ""
     expected: str = ""
@@ -34,14 +36,14 @@ class Result(BaseModel):
     reason: str | None = None
 
     @property
-    def told(self) -> str:
-        """The note, and what was seen in the place of what was expected."""
+    def summary(self) -> str:
+        """The note, and the expected and the actual value."""
         seen = f"expected {self.expected}; saw {self.seen}" if self.expected else ""
         return ": ".join(part for part in (self.note, seen) if part)
 
     @property
     def finding(self) -> bool:
-        """Whether it is neither as the contract says, nor excused, nor unknown."""
+        """Return whether the server deviates from the contract and no expectation excuses it."""
         return self.verdict in FINDINGS and self.reason is None
 
 
@@ -53,7 +55,10 @@ def tool_version() -> str:
 
 
 class Report(BaseModel):
-    """A run. server: its name in a comparison. complaints: what is wrong with the expectations."""
+    """The results of a run.
+
+    server: its name in a comparison. complaints: expectations that are stale or match no check.
+    """
 
     server: str
     url: str
@@ -78,5 +83,5 @@ class Report(BaseModel):
 
     @property
     def excused(self) -> int:
-        """How many verdicts were expected."""
+        """The number of verdicts that an expectation excuses."""
         return sum(r.reason is not None for r in self.results)

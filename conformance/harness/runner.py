@@ -1,53 +1,54 @@
-"""Runs checks against a server."""
+"""Runs checks against a server, and turns exceptions into verdicts."""
 
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from conformance.harness.capabilities import demand
+from conformance.harness.capabilities import require_capability
 from conformance.harness.registry import Check, all_checks
 from conformance.harness.result import Result
 from conformance.http.client import Server, Target
-from conformance.http.exchange import shortened
-from conformance.verdicts import Broken, Evidence, Outcome, Verdict
+from conformance.http.exchange import truncate
+from conformance.verdicts import Evidence, Outcome, ServerError, Verdict
 
-ERROR_RATE = 1e-4  # how likely a server that conforms fails any statistical check of a run
-TESTS = 4  # that a statistical check makes at most
+ERROR_RATE = 1e-4  # probability that a conforming server fails any statistical check of a run
+MAX_TESTS = 4  # tests in one statistical check
 
 
 def run(
     target: Target,
     checks: Sequence[Check],
     concurrency: int = 1,
-    done: Callable[[Result], None] = lambda result: None,
+    on_result: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
-    """The results in the order of the checks, `concurrency` of them at a time; those that must be
-    alone come last, one by one. done: called after each, on any thread.
-    """
-    found: dict[str, Result] = {}
+    """Run checks, `concurrency` at a time, and return the results in the order of the checks.
 
-    def one(check: Check) -> None:
-        found[check.id] = run_one(target, check)
-        done(found[check.id])
+    Exclusive checks run last, one by one. on_result: called after each check, on any thread.
+    """
+    results: dict[str, Result] = {}
+
+    def run_and_report(check: Check) -> None:
+        results[check.id] = run_one(target, check)
+        on_result(results[check.id])
 
     with ThreadPoolExecutor(concurrency) as pool:
-        list(pool.map(one, [c for c in checks if not c.alone]))
+        list(pool.map(run_and_report, [c for c in checks if not c.exclusive]))
     for check in checks:
-        if check.alone:
-            one(check)
-    return [found[check.id] for check in checks]
+        if check.exclusive:
+            run_and_report(check)
+    return [results[check.id] for check in checks]
 
 
 def run_one(target: Target, check: Check) -> Result:
-    """One check. Whatever goes wrong in it is an ERROR, not the end of the run."""
-    server, start = target.server(check.id, alpha_of_each()), time.monotonic()
+    """Run one check. An unexpected exception is an ERROR, not the end of the run."""
+    server, start = target.server(check.id, check_alpha()), time.monotonic()
     outcome = outcome_of(check, server)
     at = None
     if outcome is not None:
         at = outcome.at or server.last
 
-    def shown(text: str) -> str:
-        return shortened(server.clean(text))
+    def printable(text: str) -> str:
+        return truncate(server.redact(text))
 
     return Result(
         id=check.id,
@@ -56,11 +57,11 @@ def run_one(target: Target, check: Check) -> Result:
         level=check.level,
         evidence=check.evidence,
         depth=check.depth,
-        rests_on=check.rests_on,
+        spec=check.spec,
         verdict=outcome.verdict if outcome else Verdict.PASS,
-        note=shown(outcome.note) if outcome else "",
-        expected=shown(outcome.expected) if outcome else "",
-        seen=shown(outcome.seen) if outcome else "",
+        note=printable(outcome.note) if outcome else "",
+        expected=printable(outcome.expected) if outcome else "",
+        seen=printable(outcome.seen) if outcome else "",
         at=at,
         requests=server.requests,
         seconds=round(time.monotonic() - start, 3),
@@ -68,23 +69,25 @@ def run_one(target: Target, check: Check) -> Result:
 
 
 def outcome_of(check: Check, server: Server) -> Outcome | None:
-    """None if it passes."""
+    """Return the outcome of a check; None if it passes."""
     try:
         for capability in check.needs:
-            demand(server, capability)
+            require_capability(server, capability)
         check.function(server)
     except Outcome as outcome:
         return outcome
     except Exception as error:
-        return misshapen(server, error)
+        return unreadable(server, error)
     return None
 
 
-def misshapen(server: Server, error: Exception) -> Outcome:
-    """An answer in which something is not where or what it must be, so that it cannot be judged."""
-    return Broken(f"the answer could not be read: {type(error).__name__}: {error}", at=server.last)
+def unreadable(server: Server, error: Exception) -> Outcome:
+    """Return the outcome for a response whose shape made a check raise `error`."""
+    return ServerError(
+        f"the response could not be read: {type(error).__name__}: {error}", at=server.last
+    )
 
 
-def alpha_of_each() -> float:
-    """The error rate of a run, shared out among all tests of all statistical checks."""
-    return ERROR_RATE / TESTS / sum(c.evidence is Evidence.STATISTICAL for c in all_checks())
+def check_alpha() -> float:
+    """Return the error rate of one test: that of a run, divided by its statistical tests."""
+    return ERROR_RATE / MAX_TESTS / sum(c.evidence is Evidence.STATISTICAL for c in all_checks())

@@ -1,4 +1,4 @@
-"""A server under test, as a check sees it."""
+"""A server under test: the state that a run shares, and the client of one check."""
 
 import math
 import random
@@ -8,47 +8,30 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
-from conformance.http.exchange import Exchange, as_sent, clean, sent, shortened
-from conformance.http.response import Answer, Stream, parsed
-from conformance.verdicts import Broken, Failed, Inconclusive, Unsupported
-
-if TYPE_CHECKING:
-    from conformance.oracle.truth import Truth
+from conformance.http.budget import Budget
+from conformance.http.exchange import Exchange, encode_body, record_request, redact, truncate
+from conformance.http.oracle import Oracle
+from conformance.http.response import Completion, Stream, parse_object
+from conformance.verdicts import Failed, Inconclusive, ServerError, Unsupported
 
 PROMPT = "Once upon a time"
-BUSY = (429, 503)  # with Retry-After: no answer yet
-ATTEMPTS = 5
-LARGEST = 64 * 2**20  # bytes of an answer
-ENCODED = ("content-encoding", "content-length", "transfer-encoding")  # of what was sent, not read
+BUSY_STATUSES = (429, 503)  # retried if they come with Retry-After
+MAX_ATTEMPTS = 5
+MAX_RESPONSE_BYTES = 64 * 2**20
+MAX_RETRY_SECONDS = 30.0
+# Headers that describe the body on the wire, which httpx has already decoded.
+ENCODING_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
 T = TypeVar("T")
-
-
-class Budget:
-    """How many requests may be sent. limit: None for any number. closed: why no more may."""
-
-    def __init__(self, limit: int | None = None) -> None:
-        self.limit, self.spent = limit, 0
-        self.closed: str | None = None
-        self._lock = threading.Lock()
-
-    def spend(self) -> None:
-        """Raises Inconclusive if nothing is left."""
-        if self.closed is not None:
-            raise Inconclusive(self.closed)
-        with self._lock:
-            if self.limit is not None and self.spent >= self.limit:
-                raise Inconclusive(f"the {self.limit} requests that were allowed are spent")
-            self.spent += 1
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A response, whatever it says."""
+    """An HTTP response of any status."""
 
     status: int
     headers: Mapping[str, str]
@@ -57,26 +40,26 @@ class Reply:
 
     @property
     def json(self) -> dict[str, Any]:
-        """Raises Failed if it is no JSON object."""
-        return parsed(self.text, self.at)
+        """The body. Raises Failed if it is not a JSON object."""
+        return parse_object(self.text, self.at)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where a server is, and what is shared by all checks of it.
+    """The address of a server, and the state that all checks of a run share.
 
-    base: the URL up to `/completions`, as clients of OpenAI's API are given it. model: the name it
-    is asked for. alpha: how likely a server that conforms may fail any statistical check of a run.
+    base: the URL up to `/completions`, as OpenAI clients take it. model: the served model name.
+    cache, locks: results of functions that run once per run, see `harness.once`.
     """
 
     base: str
     model: str
     http: httpx.Client
     api_key: str | None = None
-    truth: "Truth | None" = None
+    oracle: Oracle | None = None
     seed: int = 0
     budget: Budget = field(default_factory=Budget)
-    facts: dict[str, Any] = field(default_factory=dict)
+    cache: dict[str, Any] = field(default_factory=dict)
     locks: dict[str, threading.Lock] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -86,20 +69,22 @@ class Target:
         return urlunsplit(urlsplit(self.base)._replace(path="", query="", fragment=""))
 
     def server(self, name: str, alpha: float = 1e-6) -> "Server":
-        """For one check."""
+        """Return the client for one check. name: selects its random numbers."""
         return Server(self, random.Random(f"{self.seed} {name}"), alpha)
 
 
-def base_of(url: str) -> str:
-    """A URL without a path is the root of a server that has the API under /v1."""
+def api_base(url: str) -> str:
+    """Return the base URL of an API; a URL without a path is a server root, with the API at /v1."""
     url = url if "://" in url else f"http://{url}"
     url = url.rstrip("/").removesuffix("/completions")
     return url if urlsplit(url).path else f"{url}/v1"
 
 
 class Server:
-    """What a check is given. rng: its own chance, the same in each run of one seed. alpha: how
-    likely a server that conforms may fail this check by chance.
+    """The client of one check.
+
+    rng: random numbers of this check, the same in every run with the same seed. alpha: the
+    probability with which a conforming server may fail this check. last: the latest exchange.
     """
 
     def __init__(self, target: Target, rng: random.Random, alpha: float) -> None:
@@ -108,14 +93,14 @@ class Server:
         self.last: Exchange | None = None
 
     @property
-    def truth(self) -> "Truth":
-        """Raises Inconclusive if no checkpoint was given."""
-        if self.target.truth is None:
+    def oracle(self) -> Oracle:
+        """The reference model. Raises Inconclusive if no checkpoint was given."""
+        if self.target.oracle is None:
             raise Inconclusive("needs --truth CHECKPOINT")
-        return self.target.truth
+        return self.target.oracle
 
     def body(self, **fields: Any) -> dict[str, Any]:
-        """A request that is greedy and short unless it says otherwise; `...` leaves a field out."""
+        """Return a request body, by default greedy and short; `...` leaves a field out."""
         defaults = {
             "model": self.target.model,
             "prompt": PROMPT,
@@ -132,113 +117,111 @@ class Server:
         url: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """Any request. body: JSON, or bytes as they are. url: else that of completions. headers:
-        else those with the key. Raises Broken if nothing comes back, Inconclusive if no more
-        requests are allowed.
+        """Send any request, and repeat it while the server is busy.
+
+        body: JSON, or bytes that are sent unchanged. url: by default that of completions. headers:
+        by default those with the key. Raises ServerError without a response, Inconclusive if no
+        more requests are allowed.
         """
         url = url or f"{self.target.base}/completions"
-        content = b"" if method == "GET" else as_sent(body)
+        content = b"" if method == "GET" else encode_body(body)
         headers = self.headers() if headers is None else dict(headers)
-        self.last = at = sent(method, url, headers, content, self.target.api_key)
-        ask = partial(self._answered, method, url, content, headers, at)
-        for _ in range(ATTEMPTS):
-            reply = ask()
-            if reply.status not in BUSY or "retry-after" not in reply.headers:
+        self.last = at = record_request(method, url, headers, content, self.target.api_key)
+        for _ in range(MAX_ATTEMPTS):
+            reply = self._exchange(method, url, content, headers, at)
+            if reply.status not in BUSY_STATUSES or "retry-after" not in reply.headers:
                 return reply
-            time.sleep(patience(reply.headers["retry-after"]))
-        raise Inconclusive(f"the server is busy: it answers {reply.status} again and again", at=at)
+            time.sleep(retry_delay(reply.headers["retry-after"]))
+        raise Inconclusive(
+            f"the server is busy: it returned {reply.status} in {MAX_ATTEMPTS} attempts", at=at
+        )
 
-    def _answered(
+    def _exchange(
         self, method: str, url: str, content: bytes, headers: Mapping[str, str], at: Exchange
     ) -> Reply:
-        """A server may have closed a connection that was kept open: then it is asked once more, on
-        another. Each time is a request.
-        """
+        """Send a request once more if the connection is lost, and record the response in `at`."""
         try:
             try:
-                reply = self._read(method, url, content, headers)
+                reply = self._request(method, url, content, headers)
+            # The server may have closed a kept-alive connection: the second attempt opens another.
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-                reply = self._read(method, url, content, headers)
+                reply = self._request(method, url, content, headers)
         except httpx.HTTPError as error:
-            at.response = shortened(self.clean(f"{type(error).__name__}: {error}"))
-            raise Broken(at.response, at=at) from error
-        at.status, at.response = reply.status_code, shortened(reply.text, self.target.api_key)
+            at.response = truncate(self.redact(f"{type(error).__name__}: {error}"))
+            raise ServerError(at.response, at=at) from error
+        at.status, at.response = reply.status_code, truncate(reply.text, self.target.api_key)
         return Reply(reply.status_code, reply.headers, reply.text, at)
 
-    def _read(
+    def _request(
         self, method: str, url: str, content: bytes, headers: Mapping[str, str]
     ) -> httpx.Response:
-        """One request. Raises ReadTimeout for an answer that does not end in time, or is too long
-        to be one.
-        """
+        """Send one request. Raises ReadTimeout for a response that is too long or too late."""
         self.target.budget.spend()
         self.requests += 1
         http, start, body = self.target.http, time.monotonic(), bytearray()
         with http.stream(method, url, content=content, headers=dict(headers)) as reply:
             limit = http.timeout.read or math.inf
+            # httpx limits the time between two parts; this limits the whole response.
             for part in reply.iter_bytes():
                 body += part
-                if len(body) > LARGEST or time.monotonic() - start > limit:
+                if len(body) > MAX_RESPONSE_BYTES or time.monotonic() - start > limit:
                     raise httpx.ReadTimeout(f"no end after {len(body)} bytes")
-        kept = {k: v for k, v in reply.headers.items() if k.lower() not in ENCODED}
+        kept = {k: v for k, v in reply.headers.items() if k.lower() not in ENCODING_HEADERS}
         return httpx.Response(reply.status_code, headers=kept, content=bytes(body))
 
-    def clean(self, text: str) -> str:
-        """Without the key, should a server send it back."""
-        return clean(text, self.target.api_key)
+    def redact(self, text: str) -> str:
+        """Remove the API key from a text, in case the server sent it back."""
+        return redact(text, self.target.api_key)
 
     def headers(self) -> dict[str, str]:
+        """Return the default headers, with the key if there is one."""
         key = self.target.api_key
         return {"content-type": "application/json"} | (
             {"authorization": f"Bearer {key}"} if key else {}
         )
 
     def post(self, **fields: Any) -> Reply:
-        """A completion, whatever comes of it."""
+        """Request a completion; the reply may have any status."""
         return self.send(self.body(**fields))
 
-    def ask(self, **fields: Any) -> Answer:
-        """A completion that succeeds. Raises Unsupported if it is refused, Broken if the server
-        fails.
-        """
+    def complete(self, **fields: Any) -> Completion:
+        """Request a completion. Raises Unsupported for a 4xx, ServerError for another failure."""
         reply = self.post(**fields)
-        demand_success(reply)
-        return Answer(reply.json, reply.at)
+        assert_success(reply)
+        return Completion(reply.json, reply.at)
 
-    def ask_all(self, bodies: Sequence[Mapping[str, Any]]) -> list[Answer]:
-        """Completions that are asked for together."""
-        return together([partial(self.ask, **body) for body in bodies])
+    def complete_all(self, bodies: Sequence[Mapping[str, Any]]) -> list[Completion]:
+        """Request several completions at the same time."""
+        return run_concurrently([partial(self.complete, **body) for body in bodies])
 
     def stream(self, **fields: Any) -> Stream:
-        """A completion that succeeds and comes as events."""
+        """Request a streamed completion. Raises as `complete`, or Failed for another media type."""
         reply = self.post(**fields, stream=True)
-        demand_success(reply)
-        kind = reply.headers.get("content-type", "")
-        if not kind.startswith("text/event-stream"):
-            raise Failed("an event stream", f"content-type {kind!r}", at=reply.at)
+        assert_success(reply)
+        media_type = reply.headers.get("content-type", "")
+        if not media_type.startswith("text/event-stream"):
+            raise Failed("an event stream", f"content-type {media_type!r}", at=reply.at)
         return Stream(reply.text, reply.at)
 
 
-def patience(seconds: str) -> float:
-    """How long a server wants to be left alone, as far as that is reasonable. Not every server says
-    it in seconds.
-    """
+def retry_delay(seconds: str) -> float:
+    """Return the delay of a Retry-After header, limited to `MAX_RETRY_SECONDS`; 1 s for a date."""
     try:
-        return min(max(float(seconds), 0.0), 30.0)
+        return min(max(float(seconds), 0.0), MAX_RETRY_SECONDS)
     except ValueError:
         return 1.0
 
 
-def together(calls: Sequence[Callable[[], T]]) -> list[T]:
-    """The results of calls that run at the same time, each on a thread."""
+def run_concurrently(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """Return the results of calls that run at the same time, each on its own thread."""
     with ThreadPoolExecutor(max(1, len(calls))) as pool:
         return [future.result() for future in [pool.submit(call) for call in calls]]
 
 
-def demand_success(reply: Reply) -> None:
-    """Raises Unsupported for a 4xx, Broken for a 5xx or anything else that is no success."""
+def assert_success(reply: Reply) -> None:
+    """Raise Unsupported for a 4xx, ServerError for any other status except 200."""
     if reply.status == 200:
         return
     seen = f"answered {reply.status}: {reply.at.response[:300]}"
-    kind = Unsupported if 400 <= reply.status < 500 else Broken
+    kind = Unsupported if 400 <= reply.status < 500 else ServerError
     raise kind(seen, at=reply.at)

@@ -1,6 +1,7 @@
-"""Answers, read leniently: what is wrong with their shape is said where somebody looks at it."""
+"""Completions, parsed leniently: a wrong shape raises Failed only where a check reads that part."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,11 +10,12 @@ from conformance.http.exchange import Exchange
 from conformance.verdicts import Failed
 
 Json = dict[str, Any]
+TOKEN_ID = re.compile(r"token_id:(\d+)")
 
 
 @dataclass(frozen=True)
-class Rows:
-    """`logprobs` of a choice: one item in each list for each token."""
+class Logprobs:
+    """`logprobs` of a choice, as columns of one length: an entry for each token."""
 
     tokens: list[str]
     values: list[float | None]
@@ -23,7 +25,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Choice:
-    """One sequence of an answer."""
+    """One choice of a completion."""
 
     json: Json
     at: Exchange = field(repr=False)
@@ -48,37 +50,38 @@ class Choice:
         return self.json.get("stop_reason")
 
     @property
-    def rows(self) -> Rows:
-        """Raises Failed if there are none of the contract's shape."""
-        found = self.json.get("logprobs")
+    def logprobs(self) -> Logprobs:
+        """The log-probabilities. Raises Failed if they do not have the contract's shape."""
+        columns = self.json.get("logprobs")
         names = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
-        if not isinstance(found, dict) or not all(isinstance(found.get(n), list) for n in names):
+        if not isinstance(columns, dict) or not all(
+            isinstance(columns.get(n), list) for n in names
+        ):
             expected = "logprobs with tokens, token_logprobs, top_logprobs and text_offset"
-            raise Failed(expected, found, at=self.at)
-        rows = Rows(*(found[n] for n in names))
-        if not len(rows.tokens) == len(rows.values) == len(rows.top) == len(rows.offsets):
-            raise Failed("four lists of one length in logprobs", found, at=self.at)
-        return rows
+            raise Failed(expected, columns, at=self.at)
+        if len({len(columns[n]) for n in names}) > 1:
+            raise Failed("four lists of one length in logprobs", columns, at=self.at)
+        return Logprobs(*(columns[n] for n in names))
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A whole answer, or the parts of a stream put together in the shape of one."""
+class Completion:
+    """A completion, either from one response or merged from the events of a stream."""
 
     json: Json
     at: Exchange = field(repr=False)
 
     @property
     def choices(self) -> list[Choice]:
-        """In the order of their indices."""
-        found = self.json.get("choices")
-        if not isinstance(found, list) or not all(isinstance(c, dict) for c in found):
-            raise Failed("an answer with choices", self.json, at=self.at)
-        return sorted((Choice(c, self.at) for c in found), key=lambda c: c.index)
+        """The choices, sorted by index."""
+        items = self.json.get("choices")
+        if not isinstance(items, list) or not all(isinstance(c, dict) for c in items):
+            raise Failed("a completion with choices", self.json, at=self.at)
+        return sorted((Choice(c, self.at) for c in items), key=lambda c: c.index)
 
     @property
     def choice(self) -> Choice:
-        """The only one."""
+        """The only choice. Raises Failed if there is not exactly one."""
         choices = self.choices
         if len(choices) != 1:
             raise Failed("one choice", f"{len(choices)} choices", at=self.at)
@@ -90,10 +93,10 @@ class Answer:
 
     @property
     def usage(self) -> Json:
-        found = self.json.get("usage")
-        if not isinstance(found, dict):
-            raise Failed("an answer with usage", self.json, at=self.at)
-        return found
+        usage = self.json.get("usage")
+        if not isinstance(usage, dict):
+            raise Failed("a completion with usage", self.json, at=self.at)
+        return usage
 
     @property
     def completion_tokens(self) -> int:
@@ -105,92 +108,88 @@ class Answer:
 
     @property
     def cached_tokens(self) -> int | None:
-        """None if the server does not say."""
+        """Prompt tokens read from the prefix cache; None if the server does not report them."""
         details = self.usage.get("prompt_tokens_details")
-        found = details.get("cached_tokens") if isinstance(details, dict) else None
-        return found if isinstance(found, int) else None
+        count = details.get("cached_tokens") if isinstance(details, dict) else None
+        return count if isinstance(count, int) else None
 
     def _count(self, name: str) -> int:
-        found = self.usage.get(name)
-        if not isinstance(found, int):
-            raise Failed(f"usage.{name}, a number", found, at=self.at)
-        return found
+        count = self.usage.get(name)
+        if not isinstance(count, int):
+            raise Failed(f"usage.{name}, a number", count, at=self.at)
+        return count
 
 
 @dataclass(frozen=True)
 class Stream:
-    """text: the body of an event stream as it came."""
+    """An event stream. text: its body as received."""
 
     text: str
     at: Exchange = field(repr=False)
 
     @property
     def data(self) -> list[str]:
-        """What stands behind each `data:`, however it is framed."""
+        """The value of each `data:` line, whatever the framing of the events."""
         lines = self.text.replace("\r\n", "\n").split("\n")
         return [line.removeprefix("data:").strip() for line in lines if line.startswith("data:")]
 
     @property
     def events(self) -> list[Json]:
-        """All but `[DONE]`."""
-        found = []
-        for data in self.data:
-            if data != "[DONE]":
-                found.append(parsed(data, self.at))
-        return found
+        """The JSON of each event, without `[DONE]`."""
+        return [parse_object(data, self.at) for data in self.data if data != "[DONE]"]
 
     @property
     def parts(self) -> list[Json]:
-        """(event by event) the choices that it has."""
+        """The choices of all events, in the order received."""
         return [c for event in self.events for c in event.get("choices") or ()]
 
     @property
     def usage(self) -> Any:
-        """The last that was sent, or None."""
+        """The last usage that was sent, or None."""
         return next((u for e in reversed(self.events) if (u := e.get("usage"))), None)
 
     @property
-    def answer(self) -> Answer:
-        """The parts put together: texts and rows joined, reasons from the last that has one."""
-        whole: dict[int, Json] = {}
+    def completion(self) -> Completion:
+        """The merged completion: texts and logprobs concatenated, the last reason that was sent."""
+        merged: dict[int, Json] = {}
         for part in self.parts:
-            join(whole.setdefault(part.get("index", 0), {}), part)
-        choices = [whole[i] for i in sorted(whole)]
-        return Answer({"choices": choices, "usage": self.usage}, self.at)
+            merge_choice(merged.setdefault(part.get("index", 0), {}), part)
+        choices = [merged[i] for i in sorted(merged)]
+        return Completion({"choices": choices, "usage": self.usage}, self.at)
 
 
-def join(whole: Json, part: Json) -> None:
-    """Add one event's choice to what there is of it."""
-    whole["index"] = part.get("index", 0)
-    whole["text"] = whole.get("text", "") + (part.get("text") or "")
+def merge_choice(merged: Json, part: Json) -> None:
+    """Append one event's choice to what earlier events sent of it."""
+    merged["index"] = part.get("index", 0)
+    merged["text"] = merged.get("text", "") + (part.get("text") or "")
     for name in "finish_reason", "stop_reason":
-        if part.get(name) is not None or name not in whole:
-            whole[name] = part.get(name)
-    rows = part.get("logprobs")
-    if not isinstance(rows, dict):
-        whole.setdefault("logprobs", None)
+        if part.get(name) is not None or name not in merged:
+            merged[name] = part.get(name)
+    columns = part.get("logprobs")
+    if not isinstance(columns, dict):
+        merged.setdefault("logprobs", None)
         return
-    so_far = whole.get("logprobs") or {}
-    whole["logprobs"] = so_far | {
-        name: so_far.get(name, []) + column
-        for name, column in rows.items()
+    earlier = merged.get("logprobs") or {}
+    merged["logprobs"] = earlier | {
+        name: earlier.get(name, []) + column
+        for name, column in columns.items()
         if isinstance(column, list)
     }
 
 
-def parsed(text: str, at: Exchange) -> Json:
-    """Raises Failed for what is no JSON object."""
+def parse_object(text: str, at: Exchange) -> Json:
+    """Parse a JSON object. Raises Failed for anything else."""
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except ValueError:
         raise Failed("JSON", text[:200], at=at) from None
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise Failed("a JSON object", text[:200], at=at)
-    return found
+    return value
 
 
-def contents(choices: Sequence[Choice]) -> list[tuple[Any, ...]]:
-    """What must be equal of answers that are the same."""
+def comparable(choices: Sequence[Choice]) -> list[tuple[Any, ...]]:
+    """Return the parts of choices that must be equal in two equal completions."""
     return [
         (c.index, c.text, c.json.get("logprobs"), c.finish_reason, c.stop_reason) for c in choices
     ]

@@ -1,4 +1,4 @@
-"""Greedy completions under penalties or a format, held against the reference's."""
+"""Greedy completions under penalties or a format, compared with the reference step by step."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from conformance.assertions.next_token import naming
+from conformance.fixtures.prompts import PROMPTS
+from conformance.harness.capabilities import unique_token_names
 from conformance.http.client import Server
+from conformance.http.oracle import DecodeStep, Oracle
 from conformance.http.response import Choice
 from conformance.oracle import dialects
 from conformance.oracle.dialects import Chain
-from conformance.oracle.sampling import PROMPTS, explained, left_out, set_in
-from conformance.oracle.truth import Step, Truth, as_it_is
+from conformance.oracle.judging import best_explanation, label_omissions
+from conformance.oracle.prompt_search import non_default
+from conformance.oracle.reference_oracle import snapshot
 from conformance.verdicts import Inconclusive
 from reference.generate import generate
 from reference.grammar.response_format import compile_format
@@ -21,104 +24,108 @@ from reference.params import CompletionParams
 from reference.request import Request
 from reference.sampler import SamplingHistory, trace
 
-CLEARLY = 0.2  # of a logit: by how much a path must be wrong for another way to have gone there
+CLEAR_GAP = 0.2  # of a logit: a chain with a larger gap did not choose these tokens
 
 
-def path(server: Server, prompt: str, length: int, **params: Any) -> None:
-    """A greedy completion: each token is the likeliest of those that may come, after the penalties,
-    or within the tolerance of it.
+def assert_greedy_path(server: Server, prompt: str, length: int, **params: Any) -> None:
+    """Require that each token of a greedy completion is the argmax after the penalties.
+
+    Tokens within the tolerance of the argmax are right, too.
     """
-    truth = server.truth
-    choice, output = output_of(server, prompt=prompt, max_tokens=length, temperature=0, **params)
-    steps = truth.steps(prompt, params | {"temperature": 0}, output)
-    slack = slack_of(truth, params)
-    found = (i for i, step in enumerate(steps) if behind(penalised, [step]) > slack)
-    place = next(found, None)
-    if place is None:
+    oracle = server.oracle
+    fields = {"prompt": prompt, "max_tokens": length, "temperature": 0}
+    choice, output = completion_with_ids(server, **fields, **params)
+    steps = oracle.steps(prompt, params | {"temperature": 0}, output)
+    tolerance = tolerance_for(oracle, params)
+    wrong = (i for i, step in enumerate(steps) if logit_gap(penalized_logits, [step]) > tolerance)
+    position = next(wrong, None)
+    if position is None:
         return
-    wrong = steps[place]
-    best = int(np.argmax(penalised(wrong.logits, wrong.history)))
-    expected = f"{truth.text(prompt, best)!r} as token {place + 1}"
-    seen = f"{truth.text(prompt, wrong.token)!r}, of {choice.text!r}"
-    known = {d.name: d.final for d in dialects.dialects_of(params)}
-    ignored = left_out({name: dialects.ignoring(name) for name in params})
-    fits = {
+    step = steps[position]
+    best = int(np.argmax(penalized_logits(step.logits, step.history)))
+    expected = f"{oracle.token_text(prompt, best)!r} as token {position + 1}"
+    seen = f"{oracle.token_text(prompt, step.token)!r}, of {choice.text!r}"
+    known = {d.name: d.final for d in dialects.dialects_for(params)}
+    ignored = label_omissions({name: dialects.without_parameter(name) for name in params})
+    scores = {
         name: 0.0
         for name, chain in (known | ignored).items()
-        if behind(before_temperature(chain), steps) <= slack
+        if logit_gap(before_temperature(chain), steps) <= tolerance
     }
-    raise explained(expected, seen, fits, known, choice.at)
+    raise best_explanation(expected, seen, scores, known, choice.at)
 
 
-def telling_path(
-    truth: Truth,
+def discriminating_greedy_prompt(
+    oracle: Oracle,
     length: int,
     grid: Iterable[Mapping[str, Any]],
-    apart: Iterable[str] = (),
+    dialect_names: Iterable[str] = (),
     prompts: Sequence[str] = PROMPTS,
 ) -> tuple[str, dict[str, Any]]:
-    """A prompt and the parameters under which the reference's greedy completion is clearly wrong
-    for each of some dialects, and if a parameter is left out. grid: the parameters to choose from.
-    Raises Inconclusive if there are none.
+    """Return a prompt and parameters whose greedy completion is wrong for each of some dialects.
+
+    It is also wrong if a parameter is left out, in each case by more than `CLEAR_GAP`. grid: the
+    candidate parameters. Raises Inconclusive if there are none.
     """
-    names = set(apart)
-    suspects = [d.final for d in dialects.DIALECTS if d.name in names]
-    assert len(suspects) == len(names), f"unknown among {names}"
+    suspects = dialects.dialects_named(dialect_names)
+    params: Mapping[str, Any] = {}
     for params in grid:
-        clearly = CLEARLY + slack_of(truth, params)
-        chains = [*suspects, *(dialects.ignoring(name) for name in set_in(params))]
+        min_gap = CLEAR_GAP + tolerance_for(oracle, params)
+        chains = [d.final for d in suspects]
+        chains += [dialects.without_parameter(name) for name in non_default(params)]
         for prompt in prompts:
-            steps = own_path(truth, prompt, length, params)
-            if all(behind(before_temperature(chain), steps) >= clearly for chain in chains):
+            steps = reference_path(oracle, prompt, length, params)
+            if all(logit_gap(before_temperature(chain), steps) >= min_gap for chain in chains):
                 return prompt, dict(params)
-    raise Inconclusive(
-        f"this model has no prompt that would tell: {sorted(names) or set_in(params)}"
-    )
+    names = sorted(d.name for d in suspects) or non_default(params)
+    raise Inconclusive(f"with this model no tried prompt distinguishes {names}")
 
 
-def own_path(truth: Truth, prompt: str, length: int, params: Mapping[str, Any]) -> list[Step]:
-    """The steps of the reference's own greedy completion."""
-    found: list[Step] = []
+def reference_path(
+    oracle: Oracle, prompt: str, length: int, params: Mapping[str, Any]
+) -> list[DecodeStep]:
+    """Return the steps of the reference's own greedy completion."""
+    steps: list[DecodeStep] = []
 
-    def follow(logits: Logits, history: SamplingHistory, noise: Logits) -> int:
-        token = int(np.argmax(penalised(logits, history)))
-        found.append(Step(logits, as_it_is(history), token))
+    def choose_argmax(logits: Logits, history: SamplingHistory, noise: Logits) -> int:
+        token = int(np.argmax(penalized_logits(logits, history)))
+        steps.append(DecodeStep(logits, snapshot(history), token))
         return token
 
-    asked = CompletionParams(**{**params, "temperature": 0, "max_tokens": length})
-    language = compile_format(asked.response_format)
-    request = Request(prompt=truth.ids(prompt), params=asked, seed=0, language=language)
-    for _ in generate(truth.model, request, sample=follow):
+    greedy = CompletionParams(**{**params, "temperature": 0, "max_tokens": length})
+    language = compile_format(greedy.response_format)
+    request = Request(prompt=oracle.ids(prompt), params=greedy, seed=0, language=language)
+    for _ in generate(oracle.model, request, sample=choose_argmax):
         pass
-    return found
+    return steps
 
 
-def penalised(x: Logits, h: Any) -> Logits:
-    """The logits before temperature."""
+def penalized_logits(x: Logits, h: Any) -> Logits:
+    """Return the logits before temperature."""
     return dict(trace(x, h))["presence_penalty"]
 
 
 def before_temperature(chain: Chain) -> Chain:
-    """What a chain makes of a step at temperature 1 and without truncation, up to a constant."""
+    """Return a chain at temperature 1 without truncation: penalized logits up to a constant."""
     off: dict[str, Any] = {"temperature": 1.0, "min_p": 0.0, "top_k": 0, "top_p": 1.0}
     return lambda x, h: chain(x, replace(h, params=replace(h.params, **off)))
 
 
-def behind(chain: Chain, steps: Sequence[Step]) -> float:
-    """By how much of a logit a chosen token is, at most, less likely than the likeliest."""
+def logit_gap(chain: Chain, steps: Sequence[DecodeStep]) -> float:
+    """Return the largest gap between the argmax after a chain and the chosen token, in logits."""
     return max(
         (float(x.max() - x[s.token]) for s in steps for x in [chain(s.logits, s.history)]),
         default=0.0,
     )
 
 
-def slack_of(truth: Truth, params: Mapping[str, Any]) -> float:
-    """Two logits may be off, and a repetition penalty stretches them."""
+def tolerance_for(oracle: Oracle, params: Mapping[str, Any]) -> float:
+    """Return the error of a gap: that of two logits, which a repetition penalty scales."""
     penalty = params.get("repetition_penalty", 1.0)
-    return 2 * truth.tolerance * max(penalty, 1 / penalty)
+    return 2 * oracle.tolerance * max(penalty, 1 / penalty)
 
 
-def output_of(server: Server, **fields: Any) -> tuple[Choice, list[int]]:
-    """A completion, and its token ids."""
-    choice = server.ask(logprobs=1, **naming(server), **fields).choice
-    return choice, server.truth.token_ids(choice)
+def completion_with_ids(server: Server, **fields: Any) -> tuple[Choice, list[int]]:
+    """Return a completion and its token ids."""
+    choice = server.complete(logprobs=1, **unique_token_names(server), **fields).choice
+    return choice, server.oracle.token_ids(choice)

@@ -1,9 +1,21 @@
-"""The reference against a backend, in one process: what both of them share, from the bits of chance
-to the text that a client reads.
+"""Parity tests: a backend against the reference in one process, from random bits to output text.
 
-One file for each level, from the bottom: `randomness`, `logits`, `sampler`, `logprobs`,
-`attention`, `layer`, `model`, `engine`, `text`. Each says what holds as `Property` objects, and
-`properties` has them all. `strategies` makes what is asked, `tolerance` says how far two right
-answers may lie apart, and `run` tries every property as often as one likes:
-`python -m conformance parity`.
+Each file states the properties of one level, as `Property` objects, in the order of a request:
+
+threefry           Random bits and Gumbel noise.
+logits             Each step of the sampler on its own.
+sampler            All steps together, and the sampled token.
+logprobs           Reported log-probabilities and their ranking.
+stopping           Token budget and finish reason.
+prefix_cache       Block hashes: the prefixes that requests share.
+grammar            Token masks of constrained decoding.
+format_strategies  Random response formats and vocabularies.
+model/             Attention, decoder layer, whole model, vision tower.
+engine             Whole requests: same result as the reference, same bits under every load.
+output_text        The text and log-probabilities that a client receives.
+harness/           Property objects, example strategies, tolerances, and the backends.
+properties         The list of all properties.
+runner             Running properties from the command line.
+
+`python -m conformance parity` checks all of them, on any number of examples.
 """

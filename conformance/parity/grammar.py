@@ -1,4 +1,4 @@
-"""The masks of a grammar, token by token, along a text that is made by chance."""
+"""Token masks of a grammar, step by step along a random output."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from conformance.parity.format_strategies import END, response_formats, vocabularies
-from conformance.parity.harness.property import Property, Tally
-from conformance.parity.harness.tolerance import same
-from jax_backend.grammar.token_mask import Grammars
+from conformance.parity.format_strategies import EOS, response_formats, vocabularies
+from conformance.parity.harness.property import Coverage, Property
+from conformance.parity.harness.tolerance import assert_equal
+from jax_backend.grammar.token_mask import GrammarCompiler
 from reference.grammar.response_format import UnsupportedFormat, compile_format
-from reference.grammar.token_mask import Grammar
+from reference.grammar.token_mask import GrammarMatcher
 from reference.params import CompletionParams
 from reference.request import Request
 from reference.tokenizer.vocabulary import Vocabulary
@@ -20,57 +20,64 @@ from reference.tokenizer.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Walk:
-    """picks: which of the tokens that may come is taken, step by step. fresh: whether a text begins
-    here, so that its first space may not count. stop: a token that the request stops at.
+    """A format, and the choices along one output.
+
+    picks: the index of the allowed token that is taken at each step, modulo their number.
+    empty_prompt: whether the output begins a text, whose leading space may be stripped. stop: the
+    request's stop token.
     """
 
     vocabulary: Vocabulary
     response_format: dict[str, Any]
     picks: list[int]
-    fresh: bool
+    empty_prompt: bool
     stop: int
 
 
 @lru_cache(1)
-def grammars(vocabulary: Vocabulary) -> Grammars:
-    return Grammars(vocabulary, frozenset({END}))
+def compiler(vocabulary: Vocabulary) -> GrammarCompiler:
+    """Return the backend's compiler for a vocabulary."""
+    return GrammarCompiler(vocabulary, frozenset({EOS}))
 
 
-def mask(walk: Walk, tally: Tally) -> None:
-    """The reference and the backend say alike of every token whether it may come next."""
-    stop = walk.stop % len(walk.vocabulary.pieces)
-    asked = CompletionParams(response_format=walk.response_format, stop_token_ids=(stop,))
+def mask(walk: Walk, coverage: Coverage) -> None:
+    """The reference and the backend allow the same tokens at every step."""
+    vocabulary = walk.vocabulary
+    stop = walk.stop % len(vocabulary.pieces)
+    params = CompletionParams(response_format=walk.response_format, stop_token_ids=(stop,))
     try:
         language = compile_format(walk.response_format)
     except UnsupportedFormat:
-        tally.counts["formats that were refused"] += 1
+        coverage.counts["formats that were refused"] += 1
         return
-    vocabulary = walk.vocabulary
     bos = [vocabulary.bos_id] if vocabulary.bos_id is not None else []
-    prompt = tuple(bos) if walk.fresh and bos else (*bos, 2)
-    request = Request(prompt=prompt, params=asked, seed=0, language=language)
+    prompt = tuple(bos) if walk.empty_prompt and bos else (*bos, 2)
+    request = Request(prompt=prompt, params=params, seed=0, language=language)
     assert language is not None
-    ends = frozenset({END}) | (frozenset(asked.stop_token_ids) & vocabulary.never)
-    spec = Grammar(language, vocabulary, ends, first=vocabulary.strips_leading_space(prompt))
-    text = grammars(vocabulary).begin(request)
+    end_tokens = frozenset({EOS}) | (
+        frozenset(params.stop_token_ids) & vocabulary.disallowed_token_ids
+    )
+    strip_space = vocabulary.strips_leading_space(prompt)
+    spec = GrammarMatcher(language, vocabulary, end_tokens, strip_space=strip_space)
+    state = compiler(vocabulary).start(request)
     for pick in walk.picks:
-        [found], [error] = grammars(vocabulary).masks([text])
+        [words], [error] = compiler(vocabulary).token_masks([state])
         try:
             expected = spec.allowed()
         except UnsupportedFormat:
             assert error is not None
-            tally.counts["texts with no way on"] += 1
+            coverage.counts["outputs that no token can extend"] += 1
             return
         assert error is None, error
-        bits = np.unpackbits(found.view(np.uint8), bitorder="little")[: len(expected)]
-        same(bits.astype(bool), expected, f"tokens after {spec.state}")
-        tally.counts["masks"] += 1
-        going_on = np.setdiff1d(np.flatnonzero(expected), spec.ends)
-        if not len(going_on):
+        bits = np.unpackbits(words.view(np.uint8), bitorder="little")[: len(expected)]
+        assert_equal(bits.astype(bool), expected, f"tokens after {spec.state}")
+        coverage.counts["masks"] += 1
+        extending = np.setdiff1d(np.flatnonzero(expected), spec.end_tokens)
+        if not len(extending):
             return
-        token = int(going_on[pick % len(going_on)])
+        token = int(extending[pick % len(extending)])
         spec.push(token)
-        text.push(token)
+        state.push(token)
 
 
 WALKS = st.builds(

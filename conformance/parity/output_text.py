@@ -1,4 +1,4 @@
-"""A backend's tokens as text: what a client reads, through the same rooms as the reference's."""
+"""The text and log-probabilities that a client receives, compared with the reference's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,11 +6,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from conformance.parity.harness.agreement import alike, following
+from conformance.parity.harness.agreement import replay_sampler, same_top_logprobs
 from conformance.parity.harness.backends import Backend
-from conformance.parity.harness.property import OfModel, Tally
-from conformance.parity.harness.requests import Answer, Asked, asked, collect
-from conformance.parity.harness.tolerance import LOGIT
+from conformance.parity.harness.property import Coverage, EngineProperty
+from conformance.parity.harness.requests import RequestOutput, RequestSpec, collect, request_specs
+from conformance.parity.harness.tolerance import LOGIT_TOLERANCE
 from reference.bundle import Bundle
 from reference.completion import Completion, complete, stream
 from reference.grammar.response_format import compile_format
@@ -19,79 +19,89 @@ from reference.params import CompletionParams
 from reference.prompt import prompt_ids
 from reference.request import Request
 
-Choices = list[list[TextDelta]]
+Deltas = list[list[TextDelta]]  # of each choice
 
 
 @dataclass(frozen=True)
-class Written:
-    """A request as a client writes it: the prompt is text, or ids."""
+class TextRequest:
+    """A request as a client writes it. prompt: text or token ids."""
 
     prompt: str | list[int]
     params: dict[str, Any]
 
 
-def streamed(backend: Backend, written: Written, tally: Tally) -> None:
-    """Every delta of every choice is the reference's: text, rows of log-probabilities, reasons."""
-    asked, request, answer = answered(backend, written)
-    mine = deltas(backend.model, written.prompt, request, answer)
-    theirs: Choices = [[] for _ in mine]
-    sample = following(request, answer, tally)
-    for choice, delta in stream(backend.model, written.prompt, asked, sample=sample):
-        theirs[choice].append(delta)
-    for one, other in zip(mine, theirs, strict=True):
-        assert len(one) == len(other), f"{one}, and not {other}"
-        for a, b in zip(one, other, strict=True):
-            check_alike(a, b, asked)
-    tally.counts["tokens"] += sum(map(len, mine))
-    tally.counts["stop strings found"] += sum(isinstance(ds[-1].stop_reason, str) for ds in mine)
+def streamed(backend: Backend, text_request: TextRequest, coverage: Coverage) -> None:
+    """Every streamed delta is the reference's: text, log-probabilities, finish reason."""
+    bundle, prompt = backend.bundle, text_request.prompt
+    params, request, output = run(backend, text_request)
+    actual = deltas(bundle, prompt, request, output)
+    expected: Deltas = [[] for _ in actual]
+    sample = replay_sampler(request, output, coverage)
+    for choice, delta in stream(bundle, prompt, params, sample=sample):
+        expected[choice].append(delta)
+    for actual_deltas, expected_deltas in zip(actual, expected, strict=True):
+        assert len(actual_deltas) == len(expected_deltas), (
+            f"{actual_deltas} instead of {expected_deltas}"
+        )
+        for a, b in zip(actual_deltas, expected_deltas, strict=True):
+            check_delta(a, b, params)
+    coverage.counts["tokens"] += sum(map(len, actual))
+    stopped = sum(isinstance(choice[-1].stop_reason, str) for choice in actual)
+    coverage.counts["stop strings matched"] += stopped
 
 
-def whole(backend: Backend, written: Written, tally: Tally) -> None:
-    """What is streamed, joined, is the reference's whole completion."""
-    asked, request, answer = answered(backend, written)
-    found = [joined(ds) for ds in deltas(backend.model, written.prompt, request, answer)]
-    tally.counts["completions"] += len(found)
-    expected = complete(backend.model, written.prompt, asked)
-    for one, other in zip(found, expected, strict=True):
-        if stripped(one) != stripped(other):
+def complete_output(backend: Backend, text_request: TextRequest, coverage: Coverage) -> None:
+    """The streamed deltas, joined, are the reference's completion."""
+    bundle, prompt = backend.bundle, text_request.prompt
+    params, request, output = run(backend, text_request)
+    actual = [joined(parts) for parts in deltas(bundle, prompt, request, output)]
+    coverage.counts["completions"] += len(actual)
+    expected = complete(bundle, prompt, params)
+    for a, b in zip(actual, expected, strict=True):
+        if without_numbers(a) != without_numbers(b):
             break
-        check_rows(one.entries, other.entries, asked)
+        check_entries(a.entries, b.entries, params)
     else:
         return
-    # Other words: right only if a token was a near decision, which this raises an error for if not.
-    before = tally.other
-    streamed(backend, written, tally)
-    assert tally.other > before, f"{found}, and not {expected}"
+    # Different text is correct only if a borderline decision is flipped.
+    before = coverage.flipped
+    streamed(backend, text_request, coverage)
+    assert coverage.flipped > before, f"{actual} instead of {expected}"
 
 
-def answered(backend: Backend, written: Written) -> tuple[CompletionParams, Request, Answer]:
-    """What is asked, and what the backend's engine makes of it."""
-    model, asked = backend.model, CompletionParams(**written.params)
-    ids = prompt_ids(model.tokenizer, written.prompt, model.vocab_size, model.context)
-    request = Request.of(ids, asked, language=compile_format(asked.response_format))
-    [answer] = collect(backend.roomy, [request])
-    assert answer.error is None, answer.error
-    return asked, request, answer
+def run(
+    backend: Backend, text_request: TextRequest
+) -> tuple[CompletionParams, Request, RequestOutput]:
+    """Run a request on the backend's engine."""
+    bundle, params = backend.bundle, CompletionParams(**text_request.params)
+    ids = prompt_ids(bundle.tokenizer, text_request.prompt, bundle.vocab_size, bundle.context)
+    request = Request.of(ids, params, language=compile_format(params.response_format))
+    [output] = collect(backend.large_cache, [request])
+    assert output.error is None, output.error
+    return params, request, output
 
 
-def deltas(model: Bundle, prompt: str | Sequence[int], request: Request, answer: Answer) -> Choices:
-    """What each choice of an answer grows by, token by token, until it ends. An engine that nobody
-    tells of a stop string goes on; nobody reads that.
+def deltas(
+    bundle: Bundle, prompt: str | Sequence[int], request: Request, output: RequestOutput
+) -> Deltas:
+    """Return the text deltas of each choice up to its end. The engine does not know about stop
+    strings, so the tokens after one are ignored.
     """
-    words, params, ids = model.tokenizer, request.params, request.prompt
-    text = prompt_text(words, prompt)
-    reports = answer.prompt.prompt_logprobs if answer.prompt else None
-    found: Choices = []
-    for tokens in answer.choices:
-        growing = start_choice(words, params, ids, text)
-        found.append([echo(words, params, ids, text, reports)] if params.echo else [])
+    tokenizer, params, ids = bundle.tokenizer, request.params, request.prompt
+    text = prompt_text(tokenizer, prompt)
+    prompt_logprobs = output.prompt.prompt_logprobs if output.prompt else None
+    result: Deltas = []
+    for tokens in output.choices:
+        choice = start_choice(tokenizer, params, ids, text)
+        result.append([echo(tokenizer, params, ids, text, prompt_logprobs)] if params.echo else [])
         for token in tokens:
-            if not growing.finished:
-                found[-1].append(growing.push(token))
-    return found
+            if not choice.finished:
+                result[-1].append(choice.push(token))
+    return result
 
 
 def joined(parts: Sequence[TextDelta]) -> Completion:
+    """Join the deltas of a choice into a completion."""
     return Completion(
         "".join(part.text for part in parts),
         tuple(entry for part in parts for entry in part.entries),
@@ -100,42 +110,46 @@ def joined(parts: Sequence[TextDelta]) -> Completion:
     )
 
 
-def stripped(completion: Completion) -> Completion:
-    """All but the numbers."""
+def without_numbers(completion: Completion) -> Completion:
+    """Return the completion without log-probabilities."""
     entries = tuple(LogprobsEntry(e.token, None, None, e.offset) for e in completion.entries)
     return replace(completion, entries=entries)
 
 
-def check_alike(a: TextDelta, b: TextDelta, asked: CompletionParams) -> None:
-    """Raises AssertionError unless two deltas are the same but for the tolerance of numbers."""
-    assert replace(a, entries=()) == replace(b, entries=()), f"{a}, and not {b}"
-    check_rows(a.entries, b.entries, asked)
+def check_delta(actual: TextDelta, expected: TextDelta, params: CompletionParams) -> None:
+    """Assert that two deltas are the same, log-probabilities within the tolerance."""
+    same = replace(actual, entries=()) == replace(expected, entries=())
+    assert same, f"{actual} instead of {expected}"
+    check_entries(actual.entries, expected.entries, params)
 
 
-def check_rows(
-    a: Sequence[LogprobsEntry], b: Sequence[LogprobsEntry], asked: CompletionParams
+def check_entries(
+    actual: Sequence[LogprobsEntry], expected: Sequence[LogprobsEntry], params: CompletionParams
 ) -> None:
-    assert len(a) == len(b), f"{a}, and not {b}"
-    for one, other in zip(a, b, strict=True):
-        assert (one.token, one.offset) == (other.token, other.offset), f"{one}, and not {other}"
-        if one.logprob is None or other.logprob is None:
-            assert one == other, f"{one}, and not {other}"
+    """Assert that logprobs entries are the same, numbers within the tolerance."""
+    assert len(actual) == len(expected), f"{actual} instead of {expected}"
+    for a, b in zip(actual, expected, strict=True):
+        message = f"{a} instead of {b}"
+        assert (a.token, a.offset) == (b.token, b.offset), message
+        if a.logprob is None or b.logprob is None:
+            assert a == b, message
             continue
-        assert abs(one.logprob - other.logprob) <= LOGIT, f"{one}, and not {other}"
-        same_top = alike(one.top or {}, other.top or {}, asked.logprobs or 0)
-        assert same_top, f"{one}, and not {other}"
+        assert abs(a.logprob - b.logprob) <= LOGIT_TOLERANCE, message
+        assert same_top_logprobs(a.top or {}, b.top or {}, params.logprobs or 0), message
 
 
-WORDS = ["Once upon a time", "The dog", "1. drum\n2.", "“Zoë” 👩‍👩‍👧", " ", "</s>", "a"]
+PREFIXES = ["Once upon a time", "The dog", "1. drum\n2.", "“Zoë” 👩‍👩‍👧", " ", "</s>", "a"]
 STOPS = [" ", "e", "\n", ". ", "the", " a", "ed ", "He ", "“", "zzz"]
 
 
-def any_text(backend: Backend) -> st.SearchStrategy[Written]:
-    """As `asked`, with a text for a prompt as a rule, and with what only concerns text."""
-    plain = asked(backend.model.vocab_size, 40, 16)
+def text_requests(backend: Backend) -> st.SearchStrategy[TextRequest]:
+    """Generate requests as `request_specs` does, mostly with text prompts, and with the parameters
+    of output text.
+    """
+    specs = request_specs(backend.bundle.vocab_size, 40, 16)
     letters = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-    texts = st.builds(str.__add__, st.sampled_from(WORDS), letters)
-    of_text = st.fixed_dictionaries(
+    texts = st.builds(str.__add__, st.sampled_from(PREFIXES), letters)
+    text_params = st.fixed_dictionaries(
         {},
         optional={
             "stop": st.lists(st.sampled_from(STOPS) | letters.filter(bool), max_size=4).map(tuple),
@@ -144,13 +158,13 @@ def any_text(backend: Backend) -> st.SearchStrategy[Written]:
         },
     )
 
-    def written(text: str | None, one: Asked, more: dict[str, Any]) -> Written:
-        return Written(one.prompt if text is None else text, one.params | more)
+    def build(text: str | None, spec: RequestSpec, params: dict[str, Any]) -> TextRequest:
+        return TextRequest(spec.prompt if text is None else text, spec.params | params)
 
-    return st.builds(written, texts | st.none(), plain, of_text)
+    return st.builds(build, texts | st.none(), specs, text_params)
 
 
 PROPERTIES = (
-    OfModel("text/streamed", any_text, streamed, reads_text=True),
-    OfModel("text/whole", any_text, whole, reads_text=True),
+    EngineProperty("output_text/streamed", text_requests, streamed, needs_tokenizer=True),
+    EngineProperty("output_text/complete", text_requests, complete_output, needs_tokenizer=True),
 )

@@ -1,4 +1,4 @@
-"""Chance: the bits, and the noise that is made of them."""
+"""Random bits, and the Gumbel noise computed from them."""
 
 from typing import Any
 
@@ -7,37 +7,37 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from conformance.parity.harness.compiled import compiled
-from conformance.parity.harness.property import Property, Tally
+from conformance.parity.harness.property import Coverage, Property
 from conformance.parity.harness.strategies import POSITIONS, SEEDS, B, V, per_row
-from conformance.parity.harness.tolerance import close, same
+from conformance.parity.harness.tolerance import assert_close, assert_equal
 from jax_backend import threefry
 from reference import threefry as spec
 
 EXTREMES = np.array([0, 1, 2**32 - 1, 2**32 - 128], np.uint32)
 
 
-def bits(example: dict[str, Any], tally: Tally) -> None:
-    """The bits of a seed, a choice and a position are the reference's, in every row."""
+def random_bits(example: dict[str, Any], coverage: Coverage) -> None:
+    """The random bits of a seed, a choice and a position are the reference's, in every row."""
     seeds, choices, positions = example["seed"], example["choice"], example["position"]
     keys = np.array([threefry.seed_key(seed) for seed in seeds])
     numbers = np.array(choices, np.int32), np.array(positions, np.int32)
-    found = compiled(threefry.random_bits, 3)(keys, *numbers, V)
+    actual = compiled(threefry.random_bits, 3)(keys, *numbers, V)
     for i in range(B):
         key = spec.draw_key(seeds[i], choices[i], positions[i])
-        same(found[i], spec.random_bits(key, V))
+        assert_equal(actual[i], spec.random_bits(key, V))
 
 
-def noise(words: np.ndarray, tally: Tally) -> None:
-    """Gumbel noise is finite for every word, and the reference's."""
+def gumbel(words: np.ndarray, coverage: Coverage) -> None:
+    """Gumbel noise is finite for every word and equals the reference's."""
     words = np.concatenate([EXTREMES, words])
-    found, expected = compiled(threefry.gumbel)(words), spec.gumbel(words)
-    assert np.isfinite(found).all()
-    close(found, expected, size=1)
+    actual, expected = compiled(threefry.gumbel)(words), spec.gumbel(words)
+    assert np.isfinite(actual).all()
+    assert_close(actual, expected, size=1)
 
 
 PROPERTIES = (
     Property(
-        "randomness/bits",
+        "threefry/random_bits",
         st.fixed_dictionaries(
             {
                 "seed": per_row(SEEDS),
@@ -45,7 +45,7 @@ PROPERTIES = (
                 "position": per_row(POSITIONS),
             }
         ),
-        bits,
+        random_bits,
     ),
-    Property("randomness/noise", hnp.arrays(np.uint32, V - len(EXTREMES)), noise),
+    Property("threefry/gumbel", hnp.arrays(np.uint32, V - len(EXTREMES)), gumbel),
 )

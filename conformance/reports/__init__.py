@@ -1,1 +1,9 @@
-"""A run, or several side by side, for people and for programs."""
+"""Reports of one run or several, for people and for programs.
+
+printable    makes text from a server safe to show
+view         several runs, check by check
+table        tables and lines on the terminal
+html         one self-contained page (page.html.jinja)
+markdown     tables with notes for a document
+junit        XML for CI
+"""

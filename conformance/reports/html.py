@@ -1,4 +1,4 @@
-"""One page that needs nothing else: no script, no font, no address to fetch from."""
+"""One self-contained HTML page: no script, no font, nothing to fetch."""
 
 import re
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from conformance.harness.result import Report
-from conformance.reports.shown import visible
+from conformance.reports.printable import printable
 from conformance.reports.view import groups
 from conformance.verdicts import Verdict
 
-# Besides colour and word, for who skims.
+# Shown in addition to color and word.
 MARKS = {
     Verdict.PASS: "✓",
     Verdict.FAIL: "✕",
@@ -22,17 +22,17 @@ MARKS = {
     Verdict.ERROR: "!",
 }
 MEANINGS = {
-    Verdict.PASS: "the clause holds, as far as was looked",
-    Verdict.FAIL: "it does not",
-    Verdict.NON_STRICT: "it does not, in a way that is known of other engines and named",
+    Verdict.PASS: "the clause holds in all cases tried",
+    Verdict.FAIL: "the clause does not hold",
+    Verdict.NON_STRICT: "it does not hold, in a named way that is known from other engines",
     Verdict.UNSUPPORTED: "the server refuses the parameter, or lacks what the check needs",
-    Verdict.INCONCLUSIVE: "nothing was found out",
-    Verdict.ERROR: "the server broke, or its answer could not be read",
+    Verdict.INCONCLUSIVE: "the check has no result",
+    Verdict.ERROR: "the server failed, or its response could not be read",
 }
 
 
 def page(reports: Sequence[Report]) -> str:
-    """A column for each run. Whatever a server sent is text in it, never markup."""
+    """Render a column for each run. Text from a server is never markup."""
     return (
         environment()
         .get_template("page.html.jinja")
@@ -47,28 +47,28 @@ def page(reports: Sequence[Report]) -> str:
 
 
 def environment() -> Environment:
-    found = Environment(
+    env = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
-        finalize=shown,
+        finalize=finalize,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"kind": kind, "prose": prose}
-    return found
+    env.filters |= {"kind": kind, "prose": prose}
+    return env
 
 
-def shown(value: object) -> object:
-    """Whatever stands in the page passes through here, before it is escaped."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+def finalize(value: object) -> object:
+    """Make each value of the page printable; Jinja escapes it afterwards."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def prose(text: str) -> Markup:
-    """What is between backticks is code; all else is text."""
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(visible(text)))))
+    """Render text, with code between backticks."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(printable(text)))))
 
 
 def kind(verdict: Verdict) -> str:
-    """The class of style."""
+    """Return the CSS class of a verdict."""
     return verdict.lower()

@@ -1,9 +1,9 @@
-"""For CI: a suite for each parameter, a case for each check."""
+"""JUnit XML for CI: a suite for each parameter, a case for each check."""
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from conformance.harness.result import Report, Result
-from conformance.reports.shown import line, visible
+from conformance.reports.printable import one_line, printable
 from conformance.reports.table import by_parameter
 from conformance.verdicts import Verdict
 
@@ -18,45 +18,45 @@ KINDS: dict[Verdict, Kind] = {
 
 
 def document(report: Report) -> str:
-    """What is expected is skipped, with the reason. What is wrong with the expectations fails."""
-    whole = JUnitXml(visible(f"{report.server}, {report.model}"))
+    """Render a report. Excused results are skipped; complaints about expectations are failures."""
+    xml = JUnitXml(printable(f"{report.server}, {report.model}"))
     for parameter, results in by_parameter(report.results).items():
-        whole.add_testsuite(suite(parameter, [case(r) for r in results]))
+        xml.add_testsuite(suite(parameter, [case(r) for r in results]))
     if report.complaints:
-        whole.add_testsuite(suite("expectations", [complaint(c) for c in report.complaints]))
-    return str(whole.tostring().decode())  # type: ignore[no-untyped-call]
+        xml.add_testsuite(suite("expectations", [complaint(c) for c in report.complaints]))
+    return str(xml.tostring().decode())  # type: ignore[no-untyped-call]
 
 
 def suite(name: str, cases: list[TestCase]) -> TestSuite:
-    found = TestSuite(name)
-    found.add_testcases(cases)
-    return found
+    result = TestSuite(name)
+    result.add_testcases(cases)
+    return result
 
 
 def case(result: Result) -> TestCase:
-    found = TestCase(result.id, result.parameter, result.seconds)
+    test_case = TestCase(result.id, result.parameter, result.seconds)
     if result.verdict is not Verdict.PASS:
-        found.result = [ending(result)]
-    return found
+        test_case.result = [outcome(result)]
+    return test_case
 
 
-def ending(result: Result) -> Failure | Error | Skipped:
-    """Why a check did not pass: in one line, and at length."""
+def outcome(result: Result) -> Failure | Error | Skipped:
+    """Return the reason why a check did not pass, with a short and a long text."""
     if result.reason is not None:
-        return Skipped(line(f"expected: {result.reason}"), result.verdict)
-    found = KINDS[result.verdict](line(result.told), result.verdict)
-    found.text = visible(at_length(result))
-    return found
+        return Skipped(one_line(f"expected: {result.reason}"), result.verdict)
+    problem = KINDS[result.verdict](one_line(result.summary), result.verdict)
+    problem.text = printable(full_text(result))
+    return problem
 
 
-def at_length(result: Result) -> str:
-    parts = [result.clause, result.told]
+def full_text(result: Result) -> str:
+    parts = [result.clause, result.summary]
     if result.at:
-        parts += [result.at.curl, f"{result.at.status or 'no answer'}: {result.at.response}"]
+        parts += [result.at.curl, f"{result.at.status or 'no response'}: {result.at.response}"]
     return "\n\n".join(parts)
 
 
 def complaint(text: str) -> TestCase:
-    found = TestCase(line(text), "expectations")
-    found.result = [Failure(line(text), "expectation")]
-    return found
+    test_case = TestCase(one_line(text), "expectations")
+    test_case.result = [Failure(one_line(text), "expectation")]
+    return test_case

@@ -1,4 +1,4 @@
-"""On the terminal, or in a pipe: then without colours, and a line for each thing that is told."""
+"""Tables and lines on the terminal; in a pipe they have no colors."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ from rich.text import Text
 
 from conformance.harness.registry import Check
 from conformance.harness.result import Report, Result
-from conformance.reports.shown import line as one_line
+from conformance.reports.printable import one_line
 from conformance.verdicts import Verdict
 
-COLOURS = {
+COLORS = {
     Verdict.PASS: "green",
     Verdict.FAIL: "red",
     Verdict.NON_STRICT: "yellow",
@@ -23,8 +23,8 @@ COLOURS = {
 
 
 def line(result: Result) -> str:
-    """One result, with what it was found by."""
-    parts = [f"[{COLOURS[result.verdict]}]{result.verdict}[/]", result.id]
+    """Render one result."""
+    parts = [f"[{COLORS[result.verdict]}]{result.verdict}[/]", result.id]
     if result.note:
         parts.append(plain(result.note))
     if result.expected:
@@ -35,31 +35,31 @@ def line(result: Result) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that means nothing to a terminal."""
+    """Escape markup and control characters, and put a text on one line."""
     return escape(one_line(text))
 
 
 def summary(report: Report) -> RenderableType:
-    """A row for each parameter, then what is wrong with the expectations, then the sum."""
+    """Render a row for each parameter, then the complaints, then the totals."""
     result = Table(title=plain(f"{report.server}, {report.model}"), title_justify="left")
     result.add_column("parameter", no_wrap=True)
     for verdict in Verdict:
-        result.add_column(verdict, justify="right", style=COLOURS[verdict])
-    for parameter, found in by_parameter(report.results).items():
-        counts = [sum(r.verdict is verdict for r in found) for verdict in Verdict]
+        result.add_column(verdict, justify="right", style=COLORS[verdict])
+    for parameter, results in by_parameter(report.results).items():
+        counts = [sum(r.verdict is verdict for r in results) for verdict in Verdict]
         result.add_row(parameter, *(str(count or "") for count in counts))
     complaints = [Text(one_line(text, 500), style="red") for text in report.complaints]
-    return Group(result, *complaints, Text(sentence(report)))
+    return Group(result, *complaints, Text(totals(report)))
 
 
 def by_parameter(results: Sequence[Result]) -> dict[str, list[Result]]:
-    found: dict[str, list[Result]] = {}
+    groups: dict[str, list[Result]] = {}
     for result in results:
-        found.setdefault(result.parameter, []).append(result)
-    return found
+        groups.setdefault(result.parameter, []).append(result)
+    return groups
 
 
-def sentence(report: Report) -> str:
+def totals(report: Report) -> str:
     counts = ", ".join(f"{n} {v}" for v in Verdict if (n := report.count(v)))
     as_expected = f" ({report.excused} of them expected)" if report.excused else ""
     return (
@@ -68,22 +68,23 @@ def sentence(report: Report) -> str:
     )
 
 
-def checks(found: Sequence[Check]) -> Table:
+def checks(selected: Sequence[Check]) -> Table:
+    """Render a list of checks."""
     result = Table(box=None, pad_edge=False)
     for name in ("id", "level", "depth", "evidence", "clause"):
         result.add_column(name, no_wrap=name != "clause", overflow="fold")
-    for check in found:
+    for check in selected:
         result.add_row(check.id, check.level, check.depth, check.evidence, escape(check.clause))
     return result
 
 
 def comparison(reports: Sequence[Report]) -> Table:
-    """A column for each server."""
+    """Render the number of each verdict, with a column for each server."""
     result = Table()
     result.add_column("verdict")
     for report in reports:
         result.add_column(plain(report.server), justify="right")
     for verdict in Verdict:
         counts = [str(report.count(verdict)) for report in reports]
-        result.add_row(verdict, *counts, style=COLOURS[verdict])
+        result.add_row(verdict, *counts, style=COLORS[verdict])
     return result

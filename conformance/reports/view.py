@@ -9,14 +9,17 @@ from conformance.verdicts import Verdict
 
 @dataclass(frozen=True)
 class Row:
-    """results: one for each run, None where it has no such check. check: any of them."""
+    """A check in several runs.
+
+    results: one for each run, None where the run does not include the check. check: any of them.
+    """
 
     check: Result
     results: list[Result | None]
 
     @property
-    def quiet(self) -> bool:
-        """Whether it passes wherever it was run."""
+    def all_pass(self) -> bool:
+        """Return whether the check passes in each run that includes it."""
         return all(r is None or r.verdict is Verdict.PASS for r in self.results)
 
 
@@ -28,27 +31,27 @@ class Group:
     rows: list[Row]
 
     @property
-    def quiet(self) -> bool:
-        return all(row.quiet for row in self.rows)
+    def all_pass(self) -> bool:
+        return all(row.all_pass for row in self.rows)
 
     @property
-    def alarming(self) -> bool:
-        """Whether there is a finding that nobody expected."""
+    def has_finding(self) -> bool:
+        """Return whether there is a finding that no expectation excuses."""
         return any(r is not None and r.finding for row in self.rows for r in row.results)
 
     def counts(self, run: int) -> list[tuple[Verdict, int]]:
-        """How many there are of each verdict in a run; none of 0."""
-        found = [row.results[run] for row in self.rows]
-        counts = [(v, sum(r is not None and r.verdict is v for r in found)) for v in Verdict]
+        """Return the number of checks with each verdict that occurs in a run."""
+        results = [row.results[run] for row in self.rows]
+        counts = [(v, sum(r is not None and r.verdict is v for r in results)) for v in Verdict]
         return [(verdict, count) for verdict, count in counts if count]
 
 
 def groups(reports: Sequence[Report]) -> list[Group]:
-    """In the order of the first run; what only later ones have comes last."""
+    """Group checks by parameter, in the order of the first run, then of the later ones."""
     runs = [{result.id: result for result in report.results} for report in reports]
     checks = {name: result for run in reversed(runs) for name, result in run.items()}
-    found: dict[str, list[Row]] = {}
+    rows: dict[str, list[Row]] = {}
     for name in dict.fromkeys(name for run in runs for name in run):
         row = Row(checks[name], [run.get(name) for run in runs])
-        found.setdefault(row.check.parameter, []).append(row)
-    return [Group(parameter, rows) for parameter, rows in found.items()]
+        rows.setdefault(row.check.parameter, []).append(row)
+    return [Group(parameter, members) for parameter, members in rows.items()]

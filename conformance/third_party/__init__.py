@@ -1,1 +1,6 @@
-"""Third-party servers on one checkpoint, for the checks to ask over HTTP: see README.md."""
+"""Runs the conformance checks against third-party servers.
+
+random_checkpoint   writes a checkpoint with flat distributions and ties
+to_gguf             converts a checkpoint for llama.cpp
+compare             starts each server, runs the checks, and writes a comparison
+"""

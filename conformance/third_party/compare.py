@@ -1,8 +1,8 @@
-"""Servers, ours and others', on one checkpoint, held against the specification one after another:
+"""Checks our servers and third-party servers on one checkpoint, one after another:
 
 python -m conformance.third_party.compare CHECKPOINT OUT [--venvs DIR] [--only NAME …]
 
-OUT gets a RUN.json and a log for each, and a page in which all that are there stand side by side.
+OUT gets NAME.json and NAME.log of each server, and a page that compares all runs in OUT.
 """
 
 import argparse
@@ -18,16 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-KEY = "a-key-that-is-no-secret"
+KEY = "a-key-that-is-not-secret"
 PORT = 8360
-GRACE = 20  # seconds for a server to stop
-PATIENCE = 1800  # seconds: the first start of a server may compile it
+STOP_TIMEOUT = 20  # seconds
+START_TIMEOUT = 1800  # seconds: the first start may compile the server
 
 
 @dataclass(frozen=True)
 class Server:
-    """script: beside this file; none for ours. key: how it is told a key, if it knows any. options:
-    of the server. skip: checks that it does not survive.
+    """The command that starts a server.
+
+    script: in this folder; None for our own servers. key: its option for an API key, None if it has
+    none. options: further options. skip: checks that would make it hang or crash.
     """
 
     script: str | None = None
@@ -50,35 +52,35 @@ SERVERS: dict[str, Server] = {
     "jax": Server(),
     "vllm": Server("vllm.sh"),
     "llama-cpp": Server("llama_cpp.sh", "--api_key", ("--interrupt_requests", "false")),
-    # It reads on past its context, for as long as a text is, and answers nobody meanwhile.
-    "transformers": Server("transformers_serve.sh", None, skip=("prompt/too-long-a-text-*",)),
-    # A list of prompts ends the thread that answers.
+    # It prefills prompts beyond its context, of any length, and answers no other request meanwhile.
+    "transformers": Server("transformers_serve.sh", None, skip=("prompt/overlong-text-*",)),
+    # A list of prompts ends its request thread.
     "mlx-lm": Server("mlx_lm.sh", None, skip=("*/*list*",)),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     out, checkpoint = options.out.resolve(), options.checkpoint.resolve()
     out.mkdir(parents=True, exist_ok=True)
     for name in options.only or SERVERS:
         server, port = SERVERS[name], PORT + list(SERVERS).index(name)
         command = server.command(name, checkpoint, port, options.venvs.resolve())
         with running(command, port, out / f"{name}.log"):
-            held(name, server, checkpoint, port, out)
+            run_checks(name, server, checkpoint, port, out)
     runs = [path for name in SERVERS if (path := out / f"{name}.json").exists()]
     pages = ["--report", str(out / "servers.html"), "--markdown", str(out / "servers.md")]
     return conformance("compare", *map(str, runs), *pages)
 
 
-def held(name: str, server: Server, checkpoint: Path, port: int, out: Path) -> None:
-    """Hold a server that is running against the specification."""
+def run_checks(name: str, server: Server, checkpoint: Path, port: int, out: Path) -> None:
+    """Check a running server against the specification."""
     skip = [part for glob in server.skip for part in ("--skip", glob)]
     key = ["--api-key", KEY] if server.key else []
     truth = ["--truth", str(checkpoint), "--name", name, "--timeout", "60"]
-    to = ["--json", str(out / f"{name}.json")]
+    output = ["--json", str(out / f"{name}.json")]
     url = f"http://127.0.0.1:{port}/v1"
-    conformance("run", url, "--model", checkpoint.name, *truth, *key, *skip, *to)
+    conformance("run", url, "--model", checkpoint.name, *truth, *key, *skip, *output)
 
 
 def conformance(*arguments: str) -> int:
@@ -87,30 +89,28 @@ def conformance(*arguments: str) -> int:
 
 @contextmanager
 def running(command: Sequence[str], port: int, log: Path) -> Iterator[None]:
-    """A server, from when it listens to the end of the block. Raises RuntimeError if it ends before
-    that.
-    """
+    """Run a server and wait until it listens. Raises RuntimeError if it ends before that."""
     with log.open("w") as file:
         server = subprocess.Popen(
             command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + START_TIMEOUT
         while not listens(port):
             if server.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{command[0]} does not listen: see {log}")
+                raise RuntimeError(f"{command[0]} does not listen, see {log}")
             time.sleep(1)
         yield
     finally:
-        with suppress(ProcessLookupError):  # it may have ended by itself
+        with suppress(ProcessLookupError):  # it may have ended already
             os.killpg(server.pid, signal.SIGTERM)
-            end(server)
+            wait_or_kill(server)
 
 
-def end(server: "subprocess.Popen[bytes]") -> None:
-    """Wait for a server that was told to stop, but not for ever."""
+def wait_or_kill(server: "subprocess.Popen[bytes]") -> None:
+    """Wait for a server that got SIGTERM, and kill it after a timeout."""
     try:
-        server.wait(GRACE)
+        server.wait(STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
@@ -121,13 +121,13 @@ def listens(port: int) -> bool:
         return s.connect_ex(("127.0.0.1", port)) == 0
 
 
-def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(prog="python -m conformance.third_party.compare")
-    result.add_argument("checkpoint", type=Path)
-    result.add_argument("out", type=Path)
-    result.add_argument("--venvs", type=Path, default=Path(".venv-servers"))
-    result.add_argument("--only", action="append", choices=list(SERVERS), help="repeatable")
-    return result
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m conformance.third_party.compare")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--venvs", type=Path, default=Path(".venv-servers"))
+    parser.add_argument("--only", action="append", choices=list(SERVERS), help="repeatable")
+    return parser
 
 
 if __name__ == "__main__":

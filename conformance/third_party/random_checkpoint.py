@@ -1,10 +1,10 @@
 """python -m conformance.third_party.random_checkpoint OUT [--seed S]
 
-A small Llama with random weights and the embedded model's tokenizer. What it says is nonsense, but
-every layer, head and norm matters to it, and its next token is open: the likeliest has a
-probability of about 0.2, the tenth of about 0.02. Some pairs of tokens are as likely as each
-other, to the bit, and at some steps no logit is above 0. A trained model of this size is too sure
-of itself for a wrong parameter to show, and has no ties.
+A small Llama with random weights and the embedded model's tokenizer. Its text is nonsense, but
+every layer, head and norm affects it, and its distributions are flat: the most likely token has a
+probability of about 0.2, the tenth of about 0.02. Some pairs of tokens have bitwise identical
+logits, and at some steps no logit is above 0. A trained model of this size is too certain for a
+wrong parameter to show, and has no ties.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from reference.model.weights import EMBEDDING, LM_HEAD, expected_tensors
 
 TOKENIZER = ("tokenizer.model", "tokenizer_config.json", "special_tokens_map.json")
 
-# 32 is the smallest head that every engine has an attention for.
+# Every engine has an attention kernel for this head size; 32 is the smallest such size.
 SHAPE = {
     "hidden_size": 128,
     "intermediate_size": 256,
@@ -38,14 +38,14 @@ SHAPE = {
     "torch_dtype": "float32",
 }
 
-# transformers serve samples only if the model's own defaults say so, whatever the temperature.
+# transformers serve samples only if the model's own defaults enable it, whatever the temperature.
 GENERATION = {"do_sample": True}
 
 LOGITS = 3.0  # standard deviation of a token's logits
-ATTENTION = 2.0  # of q·k / √H: enough to prefer some positions, so that the context matters
-SHIFT = -18.0  # of all logits, which no probability depends on, but a repetition penalty does
-TIED = range(300, 900, 2)  # each of these tokens has the row of the next in the head
-NEVER = 20.0  # how far below the others the logits of tokens are that should not come, about
+ATTENTION = 2.0  # of q·k / √H: not uniform, so that the context matters
+SHIFT = -18.0  # of all logits: only a repetition penalty depends on it
+TIED = range(300, 900, 2)  # each of these tokens shares its row of the head with the next
+SUPPRESSION = 20.0  # subtracted from the logits of tokens that must not be sampled
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,22 +58,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def write(out: Path, seed: int) -> None:
-    """A checkpoint directory; the same seed gives the same weights."""
+    """Write a checkpoint directory; the same seed gives the same weights."""
     source = EMBEDDED / "text"
     config = json.loads((source / "config.json").read_text()) | SHAPE
-    tensors = random_tensors(LlamaConfig.from_json(config), no_text(source), seed)
+    tensors = random_tensors(LlamaConfig.from_json(config), non_text_ids(source), seed)
     out.mkdir(parents=True, exist_ok=True)
     for name in TOKENIZER:
         shutil.copyfile(source / name, out / name)
     generation = json.loads((source / "generation_config.json").read_text()) | GENERATION
     for name, content in {"config.json": config, "generation_config.json": generation}.items():
         (out / name).write_text(json.dumps(content, indent=2) + "\n")
-    save_file(tensors, out / SINGLE, metadata={"format": "pt"})  # transformers reads no other
+    save_file(tensors, out / SINGLE, metadata={"format": "pt"})  # transformers requires it
 
 
-def no_text(source: Path) -> list[int]:
-    """<unk>, <s>, and single bytes: they spell text that is no UTF-8, or that another token spells
-    too, and then no two servers name a token alike. The end of a text is a token like any other.
+def non_text_ids(source: Path) -> list[int]:
+    """Return the ids of <unk>, <s> and single bytes.
+
+    Their text is not valid UTF-8, or is also that of another token, so servers report different
+    token strings. The end-of-sequence token is not among them.
     """
     pieces: Any = SentencePieceProcessor(model_file=str(source / "tokenizer.model"))
     return [
@@ -84,31 +86,31 @@ def no_text(source: Path) -> list[int]:
     ]
 
 
-def random_tensors(config: LlamaConfig, never: list[int], seed: int) -> dict[str, np.ndarray]:
-    """The tensors of `expected_tensors`, float32: normal, of a scale that keeps activations near 1.
+def random_tensors(config: LlamaConfig, suppressed: list[int], seed: int) -> dict[str, np.ndarray]:
+    """Return the tensors of `expected_tensors`, float32: normal, with activations of about 1.
 
-    There are no biases in the head, so the first of the D coordinates is made to be one: it is 1 in
-    every embedding, no layer adds to it, and the head takes from it what all tokens lose, and those
-    in `never` above that.
+    The head has no bias, so the first of the D coordinates serves as one: it is 1 in every
+    embedding, no layer changes it, and the head multiplies it by the shift of all logits, and of
+    those in `suppressed`.
     """
     rng = np.random.default_rng(seed)
-    found = {
+    weights = {
         name: random_tensor(rng, name, shape).astype(np.float32)
         for name, shape in expected_tensors(config)
     }
-    found[EMBEDDING][:, 0] = 1
-    for name, tensor in found.items():
+    weights[EMBEDDING][:, 0] = 1
+    for name, tensor in weights.items():
         if name.endswith(("o_proj.weight", "down_proj.weight")):
             tensor[0] = 0
-    found["model.norm.weight"][0] = 1
-    found[LM_HEAD][:, 0] = SHIFT
-    found[LM_HEAD][never, 0] = SHIFT - NEVER
-    found[LM_HEAD][TIED] = found[LM_HEAD][[i + 1 for i in TIED]]
-    return found
+    weights["model.norm.weight"][0] = 1
+    weights[LM_HEAD][:, 0] = SHIFT
+    weights[LM_HEAD][suppressed, 0] = SHIFT - SUPPRESSION
+    weights[LM_HEAD][TIED] = weights[LM_HEAD][[i + 1 for i in TIED]]
+    return weights
 
 
 def random_tensor(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    if len(shape) == 1:  # a norm: not all ones, or it would not show if one were left out
+    if len(shape) == 1:  # a norm: with all ones, omitting it would have no effect
         return rng.uniform(0.5, 1.5, shape)
     scale = {"lm_head": LOGITS, "q_proj": ATTENTION, "embed_tokens": np.sqrt(shape[1])}
     factor = scale.get(name.split(".")[-2], 1.0)

@@ -1,7 +1,7 @@
 """python -m conformance.third_party.to_gguf CHECKPOINT OUT.gguf
 
-A checkpoint directory as the one file that llama.cpp reads: float32, with the SentencePiece
-vocabulary. Needs the package `gguf`, and no other of llama.cpp.
+Converts a checkpoint directory to the single file that llama.cpp loads: float32, with the
+SentencePiece vocabulary. Requires the package `gguf`, but not llama.cpp.
 """
 
 import argparse
@@ -20,11 +20,11 @@ from reference.tokenizer import files
 
 
 class NotConvertible(ValueError):
-    """A checkpoint for which this file does not know how GGUF says it."""
+    """A checkpoint that this converter does not support."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0, or 2 after one line that says what is wrong with the checkpoint."""
+    """Return 0, or 2 after one line on stderr that names the problem of the checkpoint."""
     parser = argparse.ArgumentParser(prog="python -m conformance.third_party.to_gguf")
     parser.add_argument("checkpoint", type=Path, help="a directory with a tokenizer.model")
     parser.add_argument("out", type=Path, help="the file to write")
@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def convert(directory: Path, out: Path) -> None:
-    """Raises NotConvertible, or what reading the checkpoint raises; `out` is then not written."""
-    gguf: Any = import_module("gguf")  # by name: the project works, and is type-checked, without it
+    """Convert a checkpoint. Raises NotConvertible or a loader error; `out` is then not written."""
+    gguf: Any = import_module("gguf")  # an optional package, which type checks must not need
     config = checkpoint.read_config(directory)
     check(config)
     writer = gguf.GGUFWriter(out, "llama")
@@ -59,10 +59,12 @@ def convert(directory: Path, out: Path) -> None:
 
 def check(config: LlamaConfig) -> None:
     if config.rope.kind != "default":
-        raise NotConvertible(f"rope_type: {config.rope.kind!r} is not converted, only 'default'")
+        raise NotConvertible(
+            f"rope_type: must be 'default' for conversion, got {config.rope.kind!r}"
+        )
     for name in ("sliding_window", "attention_bias", "mlp_bias"):
         if getattr(config, name):
-            raise NotConvertible(f"{name}: not converted")
+            raise NotConvertible(f"{name}: conversion is not supported")
 
 
 def add_shape(writer: Any, config: LlamaConfig) -> None:
@@ -81,9 +83,10 @@ def add_shape(writer: Any, config: LlamaConfig) -> None:
 
 
 def interleaved(name: str, tensor: np.ndarray, config: LlamaConfig) -> np.ndarray:
-    """The rows of a query or key projection, (heads · H, D), in the order in which llama.cpp turns
-    them: it pairs rows 2r and 2r + 1 of a head where the files of Hugging Face pair r and r + H/2.
-    Every other tensor stays as it is.
+    """Reorder the rows of a query or key projection (heads · H, D) for llama.cpp's RoPE.
+
+    It pairs rows 2r and 2r + 1 of a head, where Hugging Face checkpoints pair r and r + H/2. Other
+    tensors are unchanged.
     """
     if not name.endswith(("q_proj.weight", "k_proj.weight")):
         return tensor
@@ -92,20 +95,19 @@ def interleaved(name: str, tensor: np.ndarray, config: LlamaConfig) -> np.ndarra
 
 
 def add_vocabulary(writer: Any, directory: Path, config: LlamaConfig) -> None:
-    """Every piece with its score and type, and what is put before a text.
+    """Write each piece with its score and type, and the prefix of a text.
 
-    llama.cpp joins pieces by their scores, as SentencePiece's BPE does: other kinds of models are
-    refused.
+    llama.cpp merges pieces by score, as SentencePiece's BPE does; other model types are refused.
     """
     proto = sentencepiece_model.ModelProto.FromString((directory / "tokenizer.model").read_bytes())
     trainer, normalizer = proto.trainer_spec, proto.normalizer_spec
     if trainer.model_type != trainer.BPE or normalizer.remove_extra_whitespaces:
-        raise NotConvertible("tokenizer.model: not a BPE that keeps white space")
+        raise NotConvertible("tokenizer.model: must be a BPE model that keeps white space")
     settings = files.read_config(directory / "tokenizer_config.json")
     tokens = list(vocabulary(proto, settings, config.vocab_size))
     eos = checkpoint.read_eos_token_ids(directory, config)
     if len(eos) > 1:
-        raise NotConvertible(f"eos_token_id: {eos}, and a file has room for one")
+        raise NotConvertible(f"eos_token_id: must be a single id for GGUF, got {eos}")
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
     writer.add_token_list([piece.encode() for piece, _, _ in tokens])
@@ -121,14 +123,18 @@ def add_vocabulary(writer: Any, directory: Path, config: LlamaConfig) -> None:
 
 
 def vocabulary(proto: Any, settings: Any, vocab_size: int) -> Iterator[tuple[str, float, int]]:
-    """(piece, score, type) of the ids 0 ≤ id < vocab_size. SentencePiece and GGUF number the types
-    alike. Ids after those of the model were added to it, or are rows that no text leads to.
+    """Yield (piece, score, type) of the ids 0 ≤ id < vocab_size.
+
+    SentencePiece and GGUF number the types in the same way. Ids above those of the SentencePiece
+    model are added tokens, or rows of the embedding that no text maps to.
     """
     kinds = sentencepiece_model.ModelProto.SentencePiece
     added = files.added_tokens(settings)
     special = files.special_tokens(settings)
     if len(proto.pieces) > vocab_size:
-        raise NotConvertible(f"tokenizer.model: {len(proto.pieces)} pieces for {vocab_size} rows")
+        raise NotConvertible(
+            f"tokenizer.model: {len(proto.pieces)} pieces exceed the vocabulary of {vocab_size}"
+        )
     for i in range(vocab_size):
         if i < len(proto.pieces):
             yield proto.pieces[i].piece, proto.pieces[i].score, proto.pieces[i].type

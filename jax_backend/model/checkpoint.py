@@ -1,8 +1,9 @@
-"""A checkpoint, tensor by tensor onto the device. The host holds what is put together there: three
-tensors of a layer at most.
+"""Loading of a checkpoint onto the devices, tensor by tensor. The host holds at most the three
+tensors of a fused projection at once.
 """
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,24 +13,24 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from jax_backend.model import sharding
-from jax_backend.model.attention.cpu import Attention
+from jax_backend.model.attention.base import Attention
 from jax_backend.model.llama import Llama, rotation
 from reference.model import checkpoint
 from reference.model.tensor_names import PROJECTOR, TOWER
 
-Place = tuple[str | int, ...]
+ParamPath = tuple[str | int, ...]
 
-# Words of a file's names that the modules do without, or spell otherwise.
-FOLDERS = ("model", "self_attn", "mlp", "vision_tower", "embeddings", "encoder")
-FOLDERS += ("multi_modal_projector",)
+# Segments of tensor names that the module tree does without or spells differently.
+SKIPPED_SEGMENTS = ("model", "self_attn", "mlp", "vision_tower", "embeddings", "encoder")
+SKIPPED_SEGMENTS += ("multi_modal_projector",)
 RENAMED = {"pre_layrnorm": "pre_layernorm"}
 
-# Parts that are one array, in a language model and in what sees.
-ALONE = {False: ("norm", "embed_tokens", "lm_head"), True: ("embedding",)}
+# Modules whose weight is a bare array, in a language model and in a vision tower.
+BARE_ARRAYS = {False: ("norm", "embed_tokens", "lm_head"), True: ("embedding",)}
 
-# The layers that `jax_backend.model.llama` makes of several of the file's, in this order.
-JOINED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
-JOINED_IN = {part: whole for whole, parts in JOINED.items() for part in parts}
+# Projections that `jax_backend.model.llama` fuses, in this order.
+FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+FUSED_INTO = {part: fused for fused, parts in FUSED.items() for part in parts}
 
 
 def load(
@@ -39,61 +40,62 @@ def load(
     context: int | None = None,
     mesh: Mesh | None = None,
 ) -> Llama:
-    """Read a Hugging Face directory as float32 or bfloat16. attention, mesh: see `Llama`. context:
-    the most tokens of a text, if not what the model has stored. Raises what
-    `reference.model.checkpoint` does, and ConfigError for a model that the devices of the mesh
-    cannot share.
+    """Read a Hugging Face directory as float32 or bfloat16. attention, mesh: see `Llama`.
+    context: the maximum length of a sequence, by default the model's. Raises the errors of
+    `reference.model.checkpoint`, and ConfigError for a model that the mesh cannot divide.
     """
     if jnp.dtype(dtype) not in (jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)):
-        raise ValueError(f"dtype: {jnp.dtype(dtype)} is neither float32 nor bfloat16")
-    stored, tp = checkpoint.read_config(directory, context), sharding.size(mesh)
-    config = sharding.fitted(stored, tp)
-    model = Llama(config, jnp.dtype(dtype), attention, mesh)
-    graph, state = nnx.split(model)
+        raise ValueError(f"dtype: must be float32 or bfloat16, got {jnp.dtype(dtype)}")
+    stored, tp = checkpoint.read_config(directory, context), sharding.mesh_size(mesh)
+    config = sharding.sharded_config(stored, tp)
+    graph, state = nnx.split(Llama(config, jnp.dtype(dtype), attention, mesh))
     leaves = dict(nnx.to_flat_state(state))
-
-    def put(place: Place, parts: list[np.ndarray]) -> None:
-        whole = sharding.joined(parts, tp) if len(parts) > 1 else parts[0]
-        missing = leaves[place].get_value().shape[0] - len(whole)  # of a vocabulary
-        if missing:
-            whole = np.pad(whole, [(0, missing), *[(0, 0)] * (whole.ndim - 1)])
-        target = None if mesh is None else sharding.of_weight(mesh, place)
-        leaves[place] = leaves[place].replace(jax.device_put(whole, target))
-
-    waiting: dict[Place, dict[str, np.ndarray]] = {}
+    repeats = config.num_key_value_heads // stored.num_key_value_heads
+    incomplete: dict[ParamPath, dict[str, np.ndarray]] = {}
     for name, tensor in checkpoint.tensors(directory):
-        place, part = where(name)
-        parts = waiting.setdefault(place, {})
-        more = config.num_key_value_heads // stored.num_key_value_heads
-        if part in ("k_proj", "v_proj") and place[0] == "layers":
-            tensor = repeated(tensor, stored.head_dim, more)
+        path, part = module_path(name)
+        parts = incomplete.setdefault(path, {})
+        if part in ("k_proj", "v_proj") and path[0] == "layers":
+            tensor = repeat_kv_heads(tensor, stored.head_dim, repeats)
         parts[part] = tensor.astype(dtype)
-        wanted = JOINED.get(JOINED_IN.get(part, ""), (part,))
-        if len(parts) == len(wanted):
-            put(place, [parts[p] for p in wanted])
-            del waiting[place], parts
-    put(("rotation",), [rotation(model.config)])
+        expected = FUSED.get(FUSED_INTO.get(part, ""), (part,))
+        if len(parts) == len(expected):
+            leaves[path] = put(leaves[path], path, [parts[p] for p in expected], mesh)
+            del incomplete[path], parts
+    leaves["rotation",] = put(leaves["rotation",], ("rotation",), [rotation(config)], mesh)
     return nnx.merge(graph, nnx.from_flat_state(leaves))
 
 
-def repeated(tensor: np.ndarray, head_dim: int, times: int) -> np.ndarray:
-    """Heads of keys or values, each as often as there are devices that need it."""
+def put(
+    leaf: nnx.Variable[Any], path: ParamPath, parts: list[np.ndarray], mesh: Mesh | None
+) -> nnx.Variable[Any]:
+    """Fuse the parts of a parameter and move it to the devices."""
+    fused = sharding.interleave_shards(parts, sharding.mesh_size(mesh)) if parts[1:] else parts[0]
+    padding = leaf.get_value().shape[0] - len(fused)  # of the vocabulary
+    if padding:
+        fused = np.pad(fused, [(0, padding), *[(0, 0)] * (fused.ndim - 1)])
+    target = None if mesh is None else sharding.weight_sharding(mesh, path)
+    return leaf.replace(jax.device_put(fused, target))
+
+
+def repeat_kv_heads(tensor: np.ndarray, head_dim: int, times: int) -> np.ndarray:
+    """Repeat each head of keys or values for the devices that need it."""
     heads = tensor.reshape(-1, head_dim, *tensor.shape[1:])
     return np.repeat(heads, times, axis=0).reshape(-1, *tensor.shape[1:])
 
 
-def where(name: str) -> tuple[Place, str]:
-    """Where a tensor of the file stands in the module, and which part it is of what stands there.
+def module_path(name: str) -> tuple[ParamPath, str]:
+    """Return the path in the module tree of a tensor of the file, and its part of a fused array.
 
     model.layers.3.self_attn.k_proj.bias          →  ("layers", 3, "qkv_proj", "bias"), "k_proj"
     vision_tower.encoder.layers.3.mlp.fc1.weight  →  ("vision", "layers", 3, "fc1", "weight"), "fc1"
     """
-    sees = name.startswith((TOWER, PROJECTOR))
-    words = [RENAMED.get(word, word) for word in name.split(".") if word not in FOLDERS]
-    part = words[-2] if len(words) > 1 else ""
-    if part in JOINED_IN:
-        words[-2] = JOINED_IN[part]
-    elif words[-1] == "weight" and part.endswith(ALONE[sees]):
-        words.pop()  # the weight is all there is
-    place = tuple(int(word) if word.isdigit() else word for word in words)
-    return (("vision", *place) if sees else place), part
+    is_vision = name.startswith((TOWER, PROJECTOR))
+    segments = [RENAMED.get(s, s) for s in name.split(".") if s not in SKIPPED_SEGMENTS]
+    part = segments[-2] if len(segments) > 1 else ""
+    if part in FUSED_INTO:
+        segments[-2] = FUSED_INTO[part]
+    elif segments[-1] == "weight" and part.endswith(BARE_ARRAYS[is_vision]):
+        segments.pop()
+    path = tuple(int(s) if s.isdigit() else s for s in segments)
+    return (("vision", *path) if is_vision else path), part

@@ -1,8 +1,8 @@
 """The Llama model on an accelerator: the twin of `reference.model.llama`, as a Flax NNX module.
 
-It runs on rows of tokens, (B, T), whose keys and values lie in pages
-(`jax_backend.model.attention.cpu`). Linear layers keep the layout of the files, (out, in). Norms,
-softmax and logits are computed in float32 whatever the dtype of the weights.
+It runs on batches of tokens, (B, T), with a paged KV cache (`jax_backend.model.attention.base`).
+Linear layers keep the layout of the checkpoint files, (out, in). Norms, softmax and logits are
+computed in float32 for every dtype of the weights.
 """
 
 import math
@@ -17,10 +17,11 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from jax_backend.model import sharding
-from jax_backend.model.attention.cpu import Attention, Pages, for_platform
+from jax_backend.model.attention.base import Attention, Pages
+from jax_backend.model.attention.select import for_platform
 from jax_backend.model.linear import Linear, product
 from jax_backend.model.vision import Vision
-from jax_backend.numerics.reductions import row_sum
+from jax_backend.numerics.reductions import sum_rows
 from jax_backend.platform import platform
 from reference.model.config import LlamaConfig
 
@@ -28,8 +29,8 @@ Shapes = jax.ShapeDtypeStruct
 
 
 class Layer(nnx.Module):
-    """One transformer block. Projections of the same input are one matrix, part below part: a few
-    rows of it are a few large products then, which a CPU does a tenth faster.
+    """One transformer block. Projections of the same input are fused, concatenated along the output
+    axis: fewer and larger products, which are a tenth faster on a CPU at small batch sizes.
     """
 
     def __init__(self, config: LlamaConfig, dtype: jnp.dtype) -> None:
@@ -43,18 +44,22 @@ class Layer(nnx.Module):
         self.down_proj = Linear(D, F, config.mlp_bias, dtype)
 
 
-class Given(NamedTuple):
-    """Rows of images, in places of a batch of B rows of T tokens: R = B · T."""
+class ImageEmbeddings(NamedTuple):
+    """Embeddings that replace those of image tokens in a batch of B rows of T tokens, R = B · T.
+
+    mask: the positions that are replaced.
+    """
 
     rows: Float[Array, "R D"]
-    here: Bool[Array, "R"]
+    mask: Bool[Array, "R"]
 
 
 class Llama(nnx.Module):
-    """A whole model. Made without data: `jax_backend.model.checkpoint.load` fills it.
+    """A whole model. Parameters have shapes but no data: `jax_backend.model.checkpoint.load` fills
+    them.
 
-    attention: that of JAX's default platform, if it is None. mesh: the devices that hold it
-    together, None for one; `config` is fitted to them (`jax_backend.model.sharding`).
+    attention: None for that of JAX's default platform. mesh: the devices of tensor parallelism,
+    None for a single device; `config` is the sharded one (`jax_backend.model.sharding`).
     """
 
     def __init__(
@@ -64,10 +69,10 @@ class Llama(nnx.Module):
         attention: Attention | None = None,
         mesh: Mesh | None = None,
     ) -> None:
-        self.config, self.mesh, self.devices = config, mesh, sharding.size(mesh)
-        V, D = sharding.rows_of_vocabulary(config, self.devices), config.hidden_size
-        on_each = attention or for_platform(platform())
-        self.attention = sharding.over_heads(on_each, mesh)
+        self.config, self.mesh, self.devices = config, mesh, sharding.mesh_size(mesh)
+        V, D = sharding.padded_vocab_size(config, self.devices), config.hidden_size
+        device_attention = attention or for_platform(platform())
+        self.attention = sharding.shard_attention(device_attention, mesh)
         self.embed_tokens = nnx.Param(Shapes((V, D), dtype))
         self.layers = nnx.List([Layer(config, dtype) for _ in range(config.num_hidden_layers)])
         self.norm = nnx.Param(Shapes((D,), dtype))
@@ -75,37 +80,41 @@ class Llama(nnx.Module):
         self.vision = (
             None if config.vision is None else Vision(config.vision, D, dtype, self.devices)
         )
-        turns = (config.max_position_embeddings, 2, config.head_dim // 2)
-        self.rotation = nnx.Variable(Shapes(turns, jnp.dtype(jnp.float32)))
+        rotation_shape = (config.max_position_embeddings, 2, config.head_dim // 2)
+        self.rotation = nnx.Variable(Shapes(rotation_shape, jnp.dtype(jnp.float32)))
 
     def hidden_states(
         self,
         tokens_BT: Int32[Array, "B T"],
         positions_BT: Int32[Array, "B T"],
         written_BT: Bool[Array, "B T"],
-        tables_BM: Int32[Array, "B M"],
+        page_tables_BM: Int32[Array, "B M"],
         layers: Sequence[Pages],
-        given: Given | None = None,
+        images: ImageEmbeddings | None = None,
     ) -> tuple[Float[Array, "B T D"], list[Pages]]:
-        """Run rows of tokens through the model: what the last norm makes of them, and the pages.
+        """Run a batch of tokens through all layers. Return the output of the last norm, and the
+        pages.
 
-        Each token attends to the positions of its row up to its own, whose keys and values are in
-        the pages or are `written` there now. given: what stands instead of a token here and there.
+        Each token attends to the positions of its row up to its own. Their keys and values are in
+        the pages already or are written by this call, as `written` says. images: embeddings of
+        image tokens.
         """
         config, (B, T) = self.config, tokens_BT.shape
         N, K = config.num_attention_heads, config.num_key_value_heads
         cos, sin = jnp.moveaxis(self.rotation[...][positions_BT], 2, 0)
         x = self.embed_tokens[...][tokens_BT.reshape(-1)]
-        if given is not None:
-            x = jnp.where(given.here[:, None], given.rows, x)
+        if images is not None:
+            x = jnp.where(images.mask[:, None], images.rows, x)
         written = []
         for layer, pages in zip(self.layers, layers, strict=True):
             y = rms_norm(x, layer.input_layernorm[...], config.rms_norm_eps)
-            q, k, v = self.split(layer.qkv_proj(y).reshape(B, T, -1), (N, K, K))
+            q, k, v = self.split_heads(layer.qkv_proj(y).reshape(B, T, -1), (N, K, K))
             q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-            pages = self.attention.write(pages, k, v, tables_BM, positions_BT, written_BT)
+            pages = self.attention.write(pages, k, v, page_tables_BM, positions_BT, written_BT)
             written.append(pages)
-            out = self.attention.attend(q, pages, tables_BM, positions_BT, config.sliding_window)
+            out = self.attention.attend(
+                q, pages, page_tables_BM, positions_BT, config.sliding_window
+            )
             x = x + layer.o_proj(out.reshape(B * T, -1))
             y = rms_norm(x, layer.post_attention_layernorm[...], config.rms_norm_eps)
             x = x + mlp(y, layer, self.devices)
@@ -113,20 +122,22 @@ class Llama(nnx.Module):
         return x.reshape(B, T, -1), written
 
     def logits(self, x_TD: Float[Array, "T D"]) -> Float32[Array, "T V"]:
-        """The score of every token of the vocabulary as the next one."""
+        """Compute the logit of every token of the vocabulary as the next one."""
         head = self.embed_tokens if self.lm_head is None else self.lm_head
-        found = product(x_TD, head[...], jnp.float32)
+        logits = product(x_TD, head[...], jnp.float32)
         if self.mesh is not None:
-            found = sharding.gathered(found, self.mesh)
-        return found[:, : self.config.vocab_size]
+            logits = sharding.all_gather_logits(logits, self.mesh)
+        return logits[:, : self.config.vocab_size]
 
-    def split(
-        self, joined_BTO: Float[Array, "B T out"], heads: tuple[int, ...]
-    ) -> list[Float[Array, "B T heads H"]]:
-        """The heads of queries, keys and values, which each device has in this order."""
-        (B, T, _), n, H = joined_BTO.shape, self.devices, self.config.head_dim
+    def split_heads(
+        self, fused_BTO: Float[Array, "B T out"], heads: tuple[int, ...]
+    ) -> list[Float[Array, "B T _ H"]]:
+        """Split a fused projection into queries, keys and values. Each device has its part of all
+        three, in this order.
+        """
+        (B, T, _), n, H = fused_BTO.shape, self.devices, self.config.head_dim
         ends = [sum(heads[: i + 1]) // n for i in range(len(heads) - 1)]
-        parts = jnp.split(joined_BTO.reshape(B, T, n, -1, H), ends, axis=3)
+        parts = jnp.split(fused_BTO.reshape(B, T, n, -1, H), ends, axis=3)
         return [part.reshape(B, T, -1, H) for part in parts]
 
 
@@ -135,14 +146,14 @@ def rms_norm(
 ) -> Float[Array, "T D"]:
     """Divide each row by its root mean square, in float32."""
     x = x_TD.astype(jnp.float32)
-    mean_square = row_sum(x * x)[:, None] / x.shape[1]
+    mean_square = sum_rows(x * x)[:, None] / x.shape[1]
     return (x / jnp.sqrt(mean_square + eps)).astype(x_TD.dtype) * weight[None]
 
 
 def mlp(x_TD: Float[Array, "T D"], layer: Layer, devices: int = 1) -> Float[Array, "T D"]:
-    """SwiGLU: down(silu(gate(x)) · up(x)). Each device has its gates before its ups."""
-    T, joined = len(x_TD), layer.gate_up_proj(x_TD)
-    gate, up = jnp.split(joined.reshape(T, devices, -1), 2, axis=2)
+    """SwiGLU: down(silu(gate(x)) · up(x)). On each device, its gates come before its ups."""
+    T, fused = len(x_TD), layer.gate_up_proj(x_TD)
+    gate, up = jnp.split(fused.reshape(T, devices, -1), 2, axis=2)
     return layer.down_proj((jax.nn.silu(gate) * up).reshape(T, -1))
 
 
@@ -151,16 +162,16 @@ def rotate(
     cos_BTR: Float32[Array, "B T R"],
     sin_BTR: Float32[Array, "B T R"],
 ) -> Float[Array, "B T N H"]:
-    """Turn each pair (r, r + H/2) by its angle."""
+    """Rotate each pair (r, r + H/2) by its angle."""
     a, b = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
     cos, sin = cos_BTR[:, :, None], sin_BTR[:, :, None]
-    turned = jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
-    return turned.astype(x_BTNH.dtype)
+    rotated = jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+    return rotated.astype(x_BTNH.dtype)
 
 
 def rotation(config: LlamaConfig) -> Float32[np.ndarray, "S 2 R"]:
-    """Cosine and sine of each pair's angle at every position of the context, as the reference
-    rounds them: the product in float32, its cosine in float64.
+    """Compute cosine and sine of each pair's angle at every position of the context, rounded as in
+    the reference: the product in float32, its cosine in float64.
     """
     positions = np.arange(config.max_position_embeddings, dtype=np.float32)
     angles = (positions[:, None] * rope_frequencies(config)).astype(np.float64)
@@ -168,8 +179,8 @@ def rotation(config: LlamaConfig) -> Float32[np.ndarray, "S 2 R"]:
 
 
 def rope_frequencies(config: LlamaConfig) -> Float32[np.ndarray, "R"]:
-    """How far each of the R = H / 2 pairs of a head turns per position, in radians; float32, and
-    computed on the host once. The kinds are explained in `reference.model.llama.rope_frequencies`.
+    """Return the rotation of each of the R = H / 2 pairs of a head per position, in radians. It is
+    computed once, on the host. `reference.model.llama.rope_frequencies` explains the kinds.
     """
     rope = config.rope
     exponent = np.arange(0, config.head_dim, 2, dtype=np.float32) / np.float32(config.head_dim)
@@ -181,6 +192,6 @@ def rope_frequencies(config: LlamaConfig) -> Float32[np.ndarray, "R"]:
     if rope.kind == "linear":
         return divided
     low, high = rope.low_freq_factor, rope.high_freq_factor
-    turns = rope.original_max_position_embeddings / (2 * math.pi / frequency)
-    share = np.clip((turns - low) / (high - low), 0, 1)
+    rotations = rope.original_max_position_embeddings / (2 * math.pi / frequency)
+    share = np.clip((rotations - low) / (high - low), 0, 1)
     return ((1 - share) * divided + share * frequency).astype(np.float32)

@@ -1,11 +1,11 @@
-"""A model over several devices: which axis of a weight lies along which axis of the mesh.
+"""Tensor parallelism: which axis of a weight is divided along which axis of the device mesh.
 
-Tensor parallelism (Shoeybi et al., "Megatron-LM", 2019): each device has some heads, a part of the
-hidden layers and a part of the vocabulary, and an attention's cache is where its heads are. What a
-layer adds to the residual is summed over the devices, twice a layer; logits are gathered once a
-step. Nothing but norms and a vision tower's embeddings is on every device.
+Each device has some heads, a part of the hidden units of the feed-forward layers and a part of the
+vocabulary (Shoeybi et al., "Megatron-LM", 2019). The KV cache of a head is on the device of the
+head. There are two all-reduces per layer, where it adds to the residual, and one all-gather of the
+logits per step. Only norms and the embeddings of a vision tower are replicated.
 
-Heads of keys that are fewer than the devices are there more than once, on neighbours.
+If there are fewer KV heads than devices, each is repeated on neighboring devices.
 """
 
 from collections.abc import Sequence
@@ -18,67 +18,68 @@ from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jax_backend.model.attention.cpu import Attention, Pages
+from jax_backend.model.attention.base import Attention, Pages
 from reference.model.config import LlamaConfig
 from reference.model.config_fields import ConfigError
 
 TP = "tp"
 
 # Logical axis → axis of the mesh.
-TABLE = {"heads": TP, "ffn": TP, "vocab": TP, "width": None}
+LOGICAL_TO_MESH = {"heads": TP, "ffn": TP, "vocab": TP, "hidden": None}
 
 # The logical axes of a weight, (out, in); a bias has the first of them.
-AXES = {
-    "embed_tokens": ("vocab", "width"),
-    "lm_head": ("vocab", "width"),
-    "qkv_proj": ("heads", "width"),
-    "o_proj": ("width", "heads"),
-    "out_proj": ("width", "heads"),
-    "gate_up_proj": ("ffn", "width"),
-    "down_proj": ("width", "ffn"),
-    "fc1": ("ffn", "width"),
-    "fc2": ("width", "ffn"),
-    "linear_1": ("ffn", "width"),
-    "linear_2": ("width", "ffn"),
+PARAM_AXES = {
+    "embed_tokens": ("vocab", "hidden"),
+    "lm_head": ("vocab", "hidden"),
+    "qkv_proj": ("heads", "hidden"),
+    "o_proj": ("hidden", "heads"),
+    "out_proj": ("hidden", "heads"),
+    "gate_up_proj": ("ffn", "hidden"),
+    "down_proj": ("hidden", "ffn"),
+    "fc1": ("ffn", "hidden"),
+    "fc2": ("hidden", "ffn"),
+    "linear_1": ("ffn", "hidden"),
+    "linear_2": ("hidden", "ffn"),
 }
 
 
-def mesh_of(tp: int, devices: Sequence[jax.Device] | None = None) -> Mesh | None:
-    """`tp` devices in a row; None for one. Raises ValueError if there are not so many."""
-    found = list(jax.devices() if devices is None else devices)
-    if not 1 <= tp <= len(found):
-        raise ValueError(f"mesh: tp={tp}, and there are {len(found)} devices")
+def make_mesh(tp: int, devices: Sequence[jax.Device] | None = None) -> Mesh | None:
+    """Return a mesh of `tp` devices, None for one. Raises ValueError if there are fewer devices."""
+    available = list(jax.devices() if devices is None else devices)
+    if not 1 <= tp <= len(available):
+        raise ValueError(f"mesh: tp must be from 1 to the {len(available)} devices, got tp={tp}")
     if tp == 1:
         return None
-    return Mesh(np.array(found[:tp]), (TP,), axis_types=(AxisType.Auto,))
+    return Mesh(np.array(available[:tp]), (TP,), axis_types=(AxisType.Auto,))
 
 
-def size(mesh: Mesh | None) -> int:
+def mesh_size(mesh: Mesh | None) -> int:
+    """Return the number of devices, 1 without a mesh."""
     return 1 if mesh is None else mesh.shape[TP]
 
 
-def everywhere(mesh: Mesh) -> NamedSharding:
-    """The same on every device."""
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Sharding of an array that is the same on every device."""
     return NamedSharding(mesh, P())
 
 
-def gathered(logits: Array, mesh: Mesh) -> Array:
-    """Logits on every device, from those that have computed a part of the vocabulary each: else the
-    compiler might gather the weights.
+def all_gather_logits(logits: Array, mesh: Mesh) -> Array:
+    """Gather the logits of all parts of the vocabulary on every device. The explicit constraint
+    keeps the compiler from gathering the weights instead.
     """
     parts = jax.lax.with_sharding_constraint(logits, NamedSharding(mesh, P(None, TP)))
-    return jax.lax.with_sharding_constraint(parts, everywhere(mesh))
+    return jax.lax.with_sharding_constraint(parts, replicated(mesh))
 
 
-def of_weight(mesh: Mesh, place: Sequence[str | int]) -> NamedSharding:
-    """Where a weight lies. place: its names in the model."""
-    axes = next((AXES[str(name)] for name in place if name in AXES), ())
-    kept = axes[:1] if place[-1] == "bias" else axes
-    return NamedSharding(mesh, P(*(TABLE[axis] for axis in kept)))
+def weight_sharding(mesh: Mesh, path: Sequence[str | int]) -> NamedSharding:
+    """Return the sharding of a weight. path: its names in the module tree."""
+    axes = next((PARAM_AXES[str(name)] for name in path if name in PARAM_AXES), ())
+    axes = axes[:1] if path[-1] == "bias" else axes
+    return NamedSharding(mesh, P(*(LOGICAL_TO_MESH[axis] for axis in axes)))
 
 
-def fitted(config: LlamaConfig, tp: int) -> LlamaConfig:
-    """The model as `tp` devices hold it: with a head of keys, at least, for each. Raises
+def sharded_config(config: LlamaConfig, tp: int) -> LlamaConfig:
+    """Return the config for `tp` devices: KV heads are repeated up to one per device. Raises
     ConfigError, naming the field that `tp` does not divide.
     """
     heads, K = config.num_attention_heads, config.num_key_value_heads
@@ -91,62 +92,66 @@ def fitted(config: LlamaConfig, tp: int) -> LlamaConfig:
         }
     for name, value in sizes.items():
         if value % tp:
-            raise ConfigError(f"{name}: {value} is not a multiple of mesh: tp={tp}")
+            raise ConfigError(f"{name}: must be a multiple of mesh: tp={tp}, got {value}")
     if K % tp and tp % K:
-        raise ConfigError(f"num_key_value_heads: {K} and mesh: tp={tp} do not divide each other")
+        raise ConfigError(
+            f"num_key_value_heads: must divide or be a multiple of mesh: tp={tp}, got {K}"
+        )
     return replace(config, num_key_value_heads=max(K, tp))
 
 
-def rows_of_vocabulary(config: LlamaConfig, tp: int) -> int:
-    """V, made up to a multiple of `tp` with rows that nobody reads."""
+def padded_vocab_size(config: LlamaConfig, tp: int) -> int:
+    """Return V rounded up to a multiple of `tp`. The additional rows are padding."""
     return -(-config.vocab_size // tp) * tp
 
 
-def joined(parts: Sequence[np.ndarray], tp: int) -> np.ndarray:
-    """Matrices with one input as one, part below part, for each device by itself."""
+def interleave_shards(parts: Sequence[np.ndarray], tp: int) -> np.ndarray:
+    """Fuse matrices along the output axis such that the shard of each device has its share of every
+    part, in order.
+    """
     if tp == 1:
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
-    cut = [np.split(part, tp) for part in parts]
-    return np.concatenate([piece for pieces in zip(*cut, strict=True) for piece in pieces])
+    shards = [np.split(part, tp) for part in parts]
+    return np.concatenate([piece for pieces in zip(*shards, strict=True) for piece in pieces])
 
 
-def over_heads(attention: Attention, mesh: Mesh | None) -> Attention:
-    """The same attention, each device with its own heads: none needs to know of the others."""
+def shard_attention(attention: Attention, mesh: Mesh | None) -> Attention:
+    """Run an attention on every device over its own heads. It needs no communication."""
     if mesh is None:
         return attention
-    tp, pages = size(mesh), P(*[None] * attention.heads, TP)
-    heads, nowhere = P(None, None, TP), P()
+    tp, pages = mesh_size(mesh), P(*[None] * attention.heads_axis, TP)
+    heads, unsharded = P(None, None, TP), P()
 
     def empty(config: LlamaConfig, count: int, page_size: int, dtype: Any) -> Pages:
-        own = replace(
+        device_config = replace(
             config,
             num_attention_heads=config.num_attention_heads // tp,
             num_key_value_heads=config.num_key_value_heads // tp,
         )
-        made = jax.shard_map(
-            lambda: attention.empty(own, count, page_size, dtype),
+        allocate = jax.shard_map(
+            lambda: attention.empty(device_config, count, page_size, dtype),
             mesh=mesh,
             in_specs=(),
             out_specs=pages,
             check_vma=False,
         )
-        return jax.jit(made)()
+        return jax.jit(allocate)()
 
     write = jax.shard_map(
         attention.write,
         mesh=mesh,
-        in_specs=(pages, heads, heads, nowhere, nowhere, nowhere),
+        in_specs=(pages, heads, heads, unsharded, unsharded, unsharded),
         out_specs=pages,
         check_vma=False,
     )
 
-    def attend(q: Any, layer: Pages, tables: Any, positions: Any, window: int | None) -> Any:
+    def attend(q: Any, layer: Pages, page_tables: Any, positions: Any, window: int | None) -> Any:
         return jax.shard_map(
             lambda *arrays: attention.attend(*arrays, window),
             mesh=mesh,
-            in_specs=(heads, pages, nowhere, nowhere),
+            in_specs=(heads, pages, unsharded, unsharded),
             out_specs=heads,
             check_vma=False,
-        )(q, layer, tables, positions)
+        )(q, layer, page_tables, positions)
 
-    return Attention(empty, write, attend, attention.heads)
+    return Attention(empty, write, attend, attention.heads_axis)

@@ -1,9 +1,8 @@
-"""What is computed only where some row of a batch asks for it, as the device finds out for itself
-or as the host tells.
+"""Conditional stages: work that is skipped unless some row of a batch needs it.
 
-On a GPU the host takes every branch within a computation: it waits for the device, and hands it
-nothing meanwhile. So there it tells beforehand whether any row asks for what takes long; the rest
-is a pass or two over the logits, which is made in any case.
+On a CPU or TPU the device decides at run time. On a GPU a conditional makes the host wait for the
+device and launch nothing meanwhile. There the host decides in advance about the expensive stages,
+by static flags; the cheap stages, one or two passes over the logits, always run.
 """
 
 from collections.abc import Callable
@@ -17,44 +16,52 @@ from jax_backend.platform import on_gpu
 from reference.params import CompletionParams
 
 
-class Told(NamedTuple):
-    """Whether any row looks for a threshold (top_k, top_p), and whether any wants a report; None if
-    the device is to find out. It is static: what is told is compiled for.
+class StaticFlags(NamedTuple):
+    """The expensive stages that a batch needs; None if the device decides. A static argument: each
+    combination is compiled.
+
+    threshold_search: any row uses top_k or top_p. logprobs: any row returns log-probabilities.
     """
 
-    searches: bool | None = None
-    reports: bool | None = None
+    threshold_search: bool | None = None
+    logprobs: bool | None = None
 
 
-def tell(rows: list[CompletionParams]) -> Told:
-    """What the host tells of the rows of a batch."""
+def static_flags(rows: list[CompletionParams]) -> StaticFlags:
+    """Return the flags of a batch with these parameters."""
     if not on_gpu():
-        return Told()
-    searches = any(p.temperature > 0 and (p.top_k > 0 or p.top_p < 1) for p in rows)
-    return Told(searches, any(p.logprobs is not None for p in rows))
+        return StaticFlags()
+    threshold_search = any(p.temperature > 0 and (p.top_k > 0 or p.top_p < 1) for p in rows)
+    return StaticFlags(threshold_search, any(p.logprobs is not None for p in rows))
 
 
-def all_told() -> list[Told]:
-    """All that it may tell."""
-    return [Told(*both) for both in product((False, True), repeat=2)] if on_gpu() else [Told()]
+def all_static_flags() -> list[StaticFlags]:
+    """Return every value of `static_flags`, for ahead-of-time compilation."""
+    if not on_gpu():
+        return [StaticFlags()]
+    return [StaticFlags(*flags) for flags in product((False, True), repeat=2)]
 
 
-def if_asked(
-    asked: Bool[Array, "B"],
-    computed: Callable[[], PyTree[Array]],
+def cond_any(
+    active: Bool[Array, "B"],
+    compute: Callable[[], PyTree[Array]],
     otherwise: Callable[[], PyTree[Array]],
-    told: bool | None = None,
+    static_flag: bool | None = None,
 ) -> PyTree[Array]:
-    """`computed()` if any row asks, else `otherwise()`."""
-    if told is None:
-        return jax.lax.cond(asked.any(), computed, otherwise)
-    return computed() if told else otherwise()
+    """Return `compute()` if any row is active, else `otherwise()`. static_flag: whether any row is
+    active, if the host knows.
+    """
+    if static_flag is None:
+        return jax.lax.cond(active.any(), compute, otherwise)
+    return compute() if static_flag else otherwise()
 
 
-def if_asked_or_free(
-    asked: Bool[Array, "B"],
-    computed: Callable[[], PyTree[Array]],
+def cond_any_unless_gpu(
+    active: Bool[Array, "B"],
+    compute: Callable[[], PyTree[Array]],
     otherwise: Callable[[], PyTree[Array]],
 ) -> PyTree[Array]:
-    """The same, of a pass or two over the logits that changes no row which does not ask."""
-    return if_asked(asked, computed, otherwise, told=True if on_gpu() else None)
+    """Like `cond_any`, but a GPU always computes. For cheap stages that leave inactive rows as they
+    are.
+    """
+    return cond_any(active, compute, otherwise, static_flag=True if on_gpu() else None)

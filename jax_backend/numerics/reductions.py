@@ -1,7 +1,7 @@
-"""Sums that do not depend on the company.
+"""Sums in an order that depends only on the number of terms.
 
-How XLA adds up a row on a CPU depends on how many rows there are beside it: in another order, and
-so with other last bits. Additions that are written out stay in their order.
+XLA on a CPU reduces a row in an order that depends on the number of rows in the batch, which
+changes the last bits. Additions that are unrolled in the program keep their order.
 """
 
 import jax
@@ -10,30 +10,30 @@ from jaxtyping import Array, Float32
 
 from jax_backend.platform import platform
 
-MOST = 64  # additions in a row: what a compiler unrolls without a thought
+MAX_UNROLLED = 64  # additions: compilation stays fast
 
 
-def row_sum(x: Float32[Array, "... N"]) -> Float32[Array, "..."]:
-    """The sum along the last axis; on a CPU, in an order that N alone decides. Other platforms use
+def sum_rows(x: Float32[Array, "... N"]) -> Float32[Array, "..."]:
+    """Sum along the last axis, on a CPU in an order that depends on N only. Other platforms use
     their own reduction.
     """
-    return written_out(x) if platform() == "cpu" else x.sum(axis=-1)
+    return fixed_order_sum(x) if platform() == "cpu" else x.sum(axis=-1)
 
 
-def written_out(x: Float32[Array, "... N"]) -> Float32[Array, "..."]:
-    """The sum along the last axis, in an order that N alone decides, on every platform.
+def fixed_order_sum(x: Float32[Array, "... N"]) -> Float32[Array, "..."]:
+    """Sum along the last axis in an order that depends on N only, on every platform.
 
-    `MOST` strides are added to each other, lane by lane, and their sums in the same way, until one
-    is left.
+    The row is cut into at most `MAX_UNROLLED` strides, which are added to each other lane by lane.
+    This repeats with the lanes until one number is left.
     """
     while (n := x.shape[-1]) > 1:
-        lanes = -(-n // MOST)
+        lanes = -(-n // MAX_UNROLLED)
         strides = -(-n // lanes)
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, lanes * strides - n)])
         parts = [x[..., i * lanes : (i + 1) * lanes] for i in range(strides)]
         total = parts[0]
         for part in parts[1:]:
             total = total + part
-        # Else the sums of the next round would be made again for each of its terms.
+        # Without the barrier the next round would recompute these sums for each of its terms.
         x = jax.lax.optimization_barrier(total)
     return x[..., 0]

@@ -1,28 +1,32 @@
-"""The few largest of many numbers, without looking at all of them more than once."""
+"""The k largest of many numbers, from a single pass over all of them."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, Int32
 
-GROUP = 64
+GROUP_SIZE = 64
 
 
-def largest(
-    x_BV: Float32[Array, "B V"], count: int, group: int = GROUP
+def top_k_values(
+    x_BV: Float32[Array, "B V"], count: int, group_size: int = GROUP_SIZE
 ) -> tuple[Float32[Array, "B count"], Int32[Array, "B count"]]:
-    """What `jax.lax.top_k` finds: the `count` largest of each row, and where; of equal ones, the
-    first come first.
+    """Return the `count` largest numbers of each row and their indices, as `jax.lax.top_k` does:
+    equal numbers in the order of their indices.
 
-    They all lie in the `count` groups of neighbours whose maxima are the largest (the first, of
-    equal ones): one that lies in another group has the maximum of each of these before it.
+    Each row is cut into groups of neighbors. All results are in the `count` groups with the largest
+    maxima (on a tie, the first groups): a number in another group has the maxima of those `count`
+    groups before it.
     """
     B, V = x_BV.shape
-    groups = -(-V // group)
+    groups = -(-V // group_size)
     if groups <= count:
-        return jax.lax.top_k(x_BV, count)
-    whole = jnp.pad(x_BV, ((0, 0), (0, groups * group - V)), constant_values=-jnp.inf)
-    x_BGS = whole.reshape(B, groups, group)
+        values, indices = jax.lax.top_k(x_BV, count)
+        return values, indices
+    padding = groups * group_size - V
+    x_BGS = jnp.pad(x_BV, ((0, 0), (0, padding)), constant_values=-jnp.inf)
+    x_BGS = x_BGS.reshape(B, groups, group_size)
     chosen = jnp.sort(jax.lax.top_k(x_BGS.max(axis=2), count)[1], axis=1)
-    among = jnp.take_along_axis(x_BGS, chosen[:, :, None], axis=1).reshape(B, -1)
-    values, i = jax.lax.top_k(among, count)
-    return values, jnp.take_along_axis(chosen, i // group, axis=1) * group + i % group
+    candidates = jnp.take_along_axis(x_BGS, chosen[:, :, None], axis=1).reshape(B, -1)
+    values, i = jax.lax.top_k(candidates, count)
+    indices = jnp.take_along_axis(chosen, i // group_size, axis=1) * group_size + i % group_size
+    return values, indices

@@ -1,10 +1,15 @@
-"""Continuous batching: one thread that plans a step, hands it to the device, and, while that runs,
-gives out what the step before it drew.
+"""Continuous batching: one thread schedules a step, launches it on the device and, while it runs,
+processes the output of the step before.
 
-    submit, abort  →  inbox  →  plan  →  device  →  events, to each request's `on_event`
+    submit, abort → inbox → schedule → launch → process → events, to each request's `on_event`
 
-The host is one step behind the device. A choice that turns out to have ended has a row too many in
-the step that is under way; what that row draws is not looked at.
+1. The thread drains the inbox, and schedules and launches step i + 1 while step i is in flight.
+2. It waits for the tokens of step i and emits them.
+3. Only then it launches the sampling of step i + 1, if that needs token masks: they depend on the
+   tokens of step i.
+
+So the host is one step behind the device. A sequence that turns out to have finished has a row too
+many in the step in flight; what that row samples is ignored.
 """
 
 import itertools
@@ -15,23 +20,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import jax
-
-from jax_backend.grammar.token_mask import Text
+from jax_backend.grammar.token_mask import MatcherState
 from jax_backend.model.llama import Llama
-from jax_backend.serving import step
-from jax_backend.serving.executor import Device, Progress, Settings, UnderWay
-from jax_backend.serving.plan import Chunk, Job, Reading, Row, finish
+from jax_backend.serving.executor import Executor, InFlightStep
+from jax_backend.serving.outputs import OutputProcessor
 from jax_backend.serving.scheduler import Scheduler
-from reference.request import (
-    EngineStats,
-    Event,
-    PromptProcessed,
-    Request,
-    RequestFinished,
-    TokenGenerated,
-    TokenLogprobs,
-)
+from jax_backend.serving.settings import Progress, Settings
+from jax_backend.serving.warmup import warm_up
+from reference.request import EngineStats, Event, Request
 from reference.tokenizer.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -40,9 +36,7 @@ DEFAULTS = Settings()
 
 
 class JaxEngine:
-    """submit, abort, stats: the three verbs of an engine, and a stream of events for each
-    request.
-    """
+    """The engine: `submit`, `abort`, `stats` and `close`, and a stream of events per request."""
 
     def __init__(
         self,
@@ -50,72 +44,69 @@ class JaxEngine:
         eos_token_ids: tuple[int, ...],
         vocabulary: Vocabulary,
         settings: Settings = DEFAULTS,
-        progress: Progress = lambda what, done, total: None,
+        progress: Progress = lambda name, done, total: None,
     ) -> None:
-        config = model.config
-        self.eos = frozenset(eos_token_ids)
-        self.device = Device(model, self.eos, vocabulary, settings)
+        eos = frozenset(eos_token_ids)
+        self.executor = Executor(model, eos, vocabulary, settings)
         self.scheduler = Scheduler(
             slots=settings.slots,
-            pages=settings.pages,
+            num_pages=settings.num_pages,
             page_size=settings.page_size,
-            chunks=settings.chunks,
-            context=config.max_position_embeddings,
+            chunk_sizes=settings.chunk_sizes,
+            context=model.config.max_position_embeddings,
         )
+        self._outputs = OutputProcessor(self.scheduler, self.executor, eos)
         self._request_ids = itertools.count()
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._jobs: dict[int, Job] = {}
-        self._open: dict[int, Callable[[Event], None]] = {}
         self._closing = False
-        self._compiler = ThreadPoolExecutor(1, "jax-grammars")
-        self.device.warm_up(progress)
-        self._thread = threading.Thread(target=self._work, name="jax-engine", daemon=True)
+        self._grammar_compiler = ThreadPoolExecutor(1, "jax-grammars")
+        warm_up(self.executor, progress)
+        self._thread = threading.Thread(target=self._run_thread, name="jax-engine", daemon=True)
         self._thread.start()
 
     def submit(self, request: Request, on_event: Callable[[Event], None]) -> int:
-        """Queue a request; its events go to `on_event`, called on the engine's thread. Returns its
-        request_id.
-        """
+        """Queue a request and return its id. `on_event` is called on the engine's thread."""
         request_id = next(self._request_ids)
-        self._open[request_id] = on_event
+        self._outputs.callbacks[request_id] = on_event
         if request.language is None:
-            self._inbox.put(partial(self._receive, request_id, request, on_event, None))
+            self._inbox.put(partial(self._admit_request, request_id, request, on_event, None))
         else:
-            self._compiler.submit(self._compile, request_id, request, on_event)
+            self._grammar_compiler.submit(self._compile_grammar, request_id, request, on_event)
         if self._closing:
-            self._end(request_id, RuntimeError("the engine is down"))
+            self._outputs.finish_request(request_id, RuntimeError("the engine is down"))
         return request_id
 
     def abort(self, request_id: int, choice: int | None = None) -> None:
-        """Stop one choice, or all, within one decoding step. Ignores finished requests."""
+        """Stop one choice, or all, within one decode step. Ignores finished requests."""
         self._inbox.put(partial(self._abort, request_id, choice))
 
     def stats(self) -> EngineStats:
-        running = len({choice.job.request_id for choice in list(self.scheduler.running)})
-        waiting = max(0, len(self._open) - running)
+        """Return the health and load of the engine."""
+        running = len({sequence.state.request_id for sequence in list(self.scheduler.running)})
+        waiting = max(0, len(self._outputs.callbacks) - running)
         return EngineStats(self._thread.is_alive() and not self._closing, running, waiting)
 
     def close(self) -> None:
-        """Stop after the step that is under way; requests that have not ended end with an error."""
+        """Stop after the step in flight. Unfinished requests end with an error."""
         self._closing = True
-        self._compiler.shutdown(wait=False, cancel_futures=True)
+        self._grammar_compiler.shutdown(wait=False, cancel_futures=True)
         self._inbox.put(None)
         self._thread.join()
 
-    def _compile(
+    def _compile_grammar(
         self, request_id: int, request: Request, on_event: Callable[[Event], None]
     ) -> None:
-        """On a thread of its own: the requests that are running do not wait for it."""
+        """Compile a grammar on a thread of its own, so that running requests do not wait."""
         try:
-            text = self.device.grammars.begin(request)
+            grammar = self.executor.grammars.start(request)
         except Exception as error:
-            self._inbox.put(partial(self._end, request_id, error))
+            self._inbox.put(partial(self._outputs.finish_request, request_id, error))
         else:
-            self._inbox.put(partial(self._receive, request_id, request, on_event, text))
+            self._inbox.put(partial(self._admit_request, request_id, request, on_event, grammar))
 
-    # On the engine's thread.
+    # The methods below run on the engine's thread.
 
-    def _work(self) -> None:
+    def _run_thread(self) -> None:
         try:
             self._loop()
             error: Exception = RuntimeError("the engine was closed")
@@ -123,24 +114,28 @@ class JaxEngine:
             logger.exception("the engine failed")
             error = failure
         self._closing = True
-        for request_id in list(self._open):
-            self._end(request_id, error)
+        for request_id in list(self._outputs.callbacks):
+            self._outputs.finish_request(request_id, error)
 
     def _loop(self) -> None:
-        under_way: UnderWay | None = None
+        in_flight: InFlightStep | None = None
         while True:
-            idle = under_way is None and not self.scheduler.busy
-            for change in self._changes(wait=idle):
+            idle = in_flight is None and not self.scheduler.busy
+            for change in self._drain_inbox(wait=idle):
                 if change is None:
                     return
                 change()
-            plan = self.scheduler.plan()
-            following = self.device.start(plan) if plan else None
-            if under_way is not None:
-                self._give_out(under_way)
-            under_way = self._draw(following) if following else None
+            # Launch the next step before the tokens of the one in flight are known: the device has
+            # them, and decodes on from them.
+            plan = self.scheduler.schedule()
+            next_step = self.executor.start(plan) if plan else None
+            if in_flight is not None:
+                self._outputs.process(in_flight)
+            # The grammars have advanced by the tokens just processed, so masks can be built.
+            in_flight = self._launch_sampling(next_step) if next_step else None
 
-    def _changes(self, wait: bool) -> Iterator[Callable[[], None] | None]:
+    def _drain_inbox(self, wait: bool) -> Iterator[Callable[[], None] | None]:
+        """Yield all changes that have arrived. wait: block until there is one."""
         if wait:
             yield self._inbox.get()
         while True:
@@ -149,115 +144,44 @@ class JaxEngine:
             except queue.Empty:
                 return
 
-    def _receive(
+    def _admit_request(
         self,
         request_id: int,
         request: Request,
         on_event: Callable[[Event], None],
-        text: Text | None,
+        grammar: MatcherState | None,
     ) -> None:
-        if request_id not in self._open:
-            return  # the engine was closed meanwhile
+        if request_id not in self._outputs.callbacks:
+            return  # the engine was closed, or the request was aborted
         try:
-            if not 0 <= min(request.prompt) <= max(request.prompt) < self.device.vocab_size:
-                raise ValueError(f"prompt: an id is not in 0 … {self.device.vocab_size - 1}")
-            if request.images and self.device.vision is None:
-                raise ValueError("images: this model reads text only")
-            job = self._jobs[request_id] = self.scheduler.add(request_id, request, on_event)
-            for choice in job.choices:
-                choice.text = text and text.copy()
+            vocab_size = self.executor.vocab_size
+            if not 0 <= min(request.prompt) <= max(request.prompt) < vocab_size:
+                raise ValueError(
+                    f"prompt: token ids must be within 0 … {vocab_size - 1}, "
+                    f"got {min(request.prompt)} … {max(request.prompt)}"
+                )
+            if request.images and self.executor.vision is None:
+                raise ValueError("images: this model is text only")
+            state = self.scheduler.add(request_id, request, on_event)
         except ValueError as error:
-            self._end(request_id, error)
+            self._outputs.finish_request(request_id, error)
+            return
+        self._outputs.states[request_id] = state
+        if grammar is not None:
+            self.executor.constrain(request_id, grammar, len(state.sequences))
 
     def _abort(self, request_id: int, choice: int | None) -> None:
-        job = self._jobs.get(request_id)
-        for one in job.choices if job else ():
-            if choice in (None, one.index) and not one.ended:
-                self.scheduler.end(one)
-        if job.ended if job else choice is None:  # without a job its grammar is being compiled
-            self._end(request_id, None)
+        state = self._outputs.states.get(request_id)
+        for sequence in state.sequences if state else ():
+            if choice in (None, sequence.index) and not sequence.finished:
+                self.scheduler.finish(sequence)
+        # Without a state, its grammar is still being compiled.
+        if state.finished if state else choice is None:
+            self._outputs.finish_request(request_id, None)
 
-    def _end(self, request_id: int, error: Exception | None) -> None:
-        self._jobs.pop(request_id, None)
-        on_event = self._open.pop(request_id, None)
-        if on_event is not None:
-            self._deliver(on_event, RequestFinished(error=error))
-
-    def _deliver(self, on_event: Callable[[Event], None], event: Event) -> None:
-        try:
-            on_event(event)
-        except Exception:
-            logger.exception("a client's stream could not be written to")
-
-    def _draw(self, started: UnderWay) -> UnderWay:
-        """Only now is it known what the grammars have to go on from."""
-        started, failed = self.device.draw(started)
+    def _launch_sampling(self, step: InFlightStep) -> InFlightStep:
+        """Launch the sampling of a step; requests without a possible token fail."""
+        step, failed = self.executor.sample(step)
         for row, error in failed:
-            self._fail(row.choice.job, error)
-        return started
-
-    def _give_out(self, done: UnderWay) -> None:
-        """Wait for the device, and give out what a step has brought."""
-        if done.reports is not None and done.plan.chunk is not None:
-            self._collect(done.plan.chunk, jax.device_get(done.reports))
-        if done.plan.announced is not None:
-            self._announce(done.plan.announced)
-        if done.drawn is not None:
-            drawn = jax.device_get(done.drawn)
-            for i, row in enumerate(done.plan.rows):
-                self._take(row, drawn, i)
-
-    def _collect(self, chunk: Chunk, reports: step.Reports) -> None:
-        request, collected = chunk.reading.job.request, chunk.reading.reports
-        for i in range(chunk.skip, chunk.count if collected is not None else 0):
-            place = chunk.start + i + 1
-            shown = request.images_within(place, place + 1)
-            top = request.params.logprobs or 0
-            collected.append(None if shown else report(request.prompt[place], reports, i, top))
-
-    def _announce(self, reading: Reading) -> None:
-        if reading.job.request_id not in self._open:
-            return  # aborted while its prompt was being read
-        reports = None if reading.reports is None else tuple(reading.reports)
-        event = PromptProcessed(cached_tokens=reading.job.cached or 0, prompt_logprobs=reports)
-        self._deliver(reading.job.on_event, event)
-
-    def _take(self, row: Row, drawn: step.Drawn, i: int) -> None:
-        """A row's token, unless nobody wants it, or it was drawn before its choice gave way."""
-        choice, job = row.choice, row.choice.job
-        if not row.wanted:
-            return
-        if not drawn.finite[i]:
-            self._fail(job, ValueError("the model's logits are not finite"))
-            return
-        token, top = int(drawn.token[i]), job.request.params.logprobs
-        choice.tokens.append(token)
-        reason, stop = finish(choice, self.eos)
-        if reason is None and choice.text is not None:
-            choice.text.push(token)
-        event = TokenGenerated(
-            choice=choice.index,
-            token=token,
-            logprobs=None if top is None else report(token, drawn, i, top),
-            finish_reason=reason,
-            stop_reason=stop,
-        )
-        self._deliver(job.on_event, event)
-        if reason is not None:
-            self.scheduler.end(choice)
-            if job.ended:
-                self._end(job.request_id, None)
-
-    def _fail(self, job: Job, error: Exception) -> None:
-        for choice in job.choices:
-            if not choice.ended:
-                self.scheduler.end(choice)
-        self._end(job.request_id, error)
-
-
-def report(token: int, found: step.Drawn | step.Reports, i: int, top: int) -> TokenLogprobs:
-    """The report of row i, with `top` entries, or one more if its token is not among them."""
-    ids, values = found.top_ids[i, :top].tolist(), found.top[i, :top].tolist()
-    value = float(found.logprob[i])
-    more = () if token in ids else ((token, value),)
-    return TokenLogprobs(token, value, (*zip(ids, values, strict=True), *more))
+            self._outputs.fail(row.sequence.state, error)
+        return step

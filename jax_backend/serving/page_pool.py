@@ -1,99 +1,75 @@
-"""Which page of the cache belongs to whom. Plain Python: the pages themselves are on the device.
+"""Allocator of KV cache pages. Plain Python: the pages themselves are on the device.
 
-A page has `size` positions. It is free, or held by a number of sequences, or idle: nobody holds it,
-but it is kept under the name of the text that it is the end of, until its place is needed. Names
-are a chain of hashes, each over the one before it and the tokens of the page, which makes them the
-nodes of a prefix tree. Page 0 is nobody's (`jax_backend.model.attention.cpu`).
+A page is free, referenced by a number of sequences, or evictable: unreferenced, but cached under
+its block hash (`jax_backend.prefix_cache`) until its memory is needed. Page 0 is the null page,
+which padding is written to (`jax_backend.model.attention.base`).
 """
 
-import hashlib
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 
-from reference.request import ImageSpan
-
-
-def page_names(
-    principal: str,
-    prompt_cache_key: str | None,
-    tokens: Sequence[int],
-    size: int,
-    images: Sequence[ImageSpan] = (),
-) -> list[bytes]:
-    """The name of each page that `tokens` fill, and the `images` that stand in their places.
-    Principals and keys have trees of their own.
-    """
-    name = hashlib.sha256(repr((principal, prompt_cache_key)).encode()).digest()
-    names = []
-    for start in range(0, len(tokens) - size + 1, size):
-        page = list(tokens[start : start + size])
-        shown = [p.image.digest for p in images if p.start < start + size and start < p.stop]
-        name = hashlib.sha256(name + repr((page, shown)).encode()).digest()
-        names.append(name)
-    return names
-
 
 class PagePool:
-    """`count` pages, numbered from 1."""
+    """`num_pages` pages, numbered from 1."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.free = list(range(count, 0, -1))
-        self.holders: Counter[int] = Counter()
-        self.named: dict[bytes, int] = {}
-        self.name_of: dict[int, bytes] = {}
-        self.idle: OrderedDict[int, None] = OrderedDict()  # the next to be taken first
+    def __init__(self, num_pages: int) -> None:
+        self.num_pages = num_pages
+        self.free = list(range(num_pages, 0, -1))
+        self.ref_counts: Counter[int] = Counter()
+        self.page_by_hash: dict[bytes, int] = {}
+        self.hash_by_page: dict[int, bytes] = {}
+        self.evictable: OrderedDict[int, None] = OrderedDict()  # the first is evicted first
 
     @property
-    def available(self) -> int:
-        """How many pages can be taken."""
-        return len(self.free) + len(self.idle)
+    def num_available(self) -> int:
+        """Return how many pages can be allocated."""
+        return len(self.free) + len(self.evictable)
 
-    def take(self) -> int | None:
-        """A page for one holder: a free one, or else the one that was idle longest. None: all are
-        held.
+    def allocate(self) -> int | None:
+        """Allocate a page with one reference: a free one, else the least recently used evictable
+        one. Return None if all are referenced.
         """
         if self.free:
             page = self.free.pop()
-        elif self.idle:
-            page, _ = self.idle.popitem(last=False)
-            del self.named[self.name_of.pop(page)]
+        elif self.evictable:
+            page, _ = self.evictable.popitem(last=False)
+            del self.page_by_hash[self.hash_by_page.pop(page)]
         else:
             return None
-        self.holders[page] = 1
+        self.ref_counts[page] = 1
         return page
 
-    def share(self, pages: Iterable[int]) -> None:
-        """One more holder for each page."""
+    def retain(self, pages: Iterable[int]) -> None:
+        """Add one reference to each page."""
         for page in pages:
-            self.holders[page] += 1
-            self.idle.pop(page, None)
+            self.ref_counts[page] += 1
+            self.evictable.pop(page, None)
 
     def release(self, pages: Sequence[int]) -> None:
-        """One holder less for each page of a sequence. Its end goes idle first, for it is of use
-        only after its beginning.
+        """Drop one reference to each page of a sequence. Its last pages become evictable first: a
+        block can only be matched after all blocks before it.
         """
         for page in reversed(pages):
-            self.holders[page] -= 1
-            if self.holders[page]:
+            self.ref_counts[page] -= 1
+            if self.ref_counts[page]:
                 continue
-            del self.holders[page]
-            if page in self.name_of:
-                self.idle[page] = None
+            del self.ref_counts[page]
+            if page in self.hash_by_page:
+                self.evictable[page] = None
             else:
                 self.free.append(page)
 
-    def keep(self, page: int, name: bytes) -> None:
-        """Name a full page, so that later prompts find it, unless another page has that name."""
-        if name not in self.named and page not in self.name_of:
-            self.named[name] = page
-            self.name_of[page] = name
+    def cache(self, page: int, block_hash: bytes) -> None:
+        """Register a full page under its hash, unless another page is registered under it."""
+        if block_hash not in self.page_by_hash and page not in self.hash_by_page:
+            self.page_by_hash[block_hash] = page
+            self.hash_by_page[page] = block_hash
 
-    def longest(self, names: Sequence[bytes]) -> list[int]:
-        """The pages of the longest prefix that is here. The caller shares them."""
-        found = []
-        for name in names:
-            if name not in self.named:
+    def match_prefix(self, block_hashes: Sequence[bytes]) -> list[int]:
+        """Return the pages of the longest cached prefix. The caller retains them."""
+        pages = []
+        for block_hash in block_hashes:
+            if block_hash not in self.page_by_hash:
                 break
-            found.append(self.named[name])
-        return found
+            pages.append(self.page_by_hash[block_hash])
+        return pages

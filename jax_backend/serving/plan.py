@@ -1,155 +1,148 @@
-"""What the scheduler, the engine and the device speak of: a request on its way, its choices, and
-what is to be done in one step. Plain Python.
-"""
+"""The plan of one step: the data that scheduler, engine and executor exchange. Plain Python."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 from reference.request import Event, Request, TokenLogprobs
 
-if TYPE_CHECKING:
-    from jax_backend.grammar.token_mask import Text
-
 
 @dataclass(eq=False)
-class Job:
-    """A request on its way. cached: how many tokens of its prompt were known when it was first to
-    be read, None before. announced: whether it has been read once. seen: rows of images, on the
-    device, by where they start, for those who need them next.
+class RequestState:
+    """A request that the engine has accepted.
+
+    budget: maximum number of output tokens of each sequence. block_hashes: one for each page that
+    prefill fills. cached_tokens: prefix-cache hit of the first prefill, None before it starts.
+    prompt_reported: whether the first prefill has completed.
     """
 
     request_id: int
     request: Request
     on_event: Callable[[Event], None]
     budget: int
-    names: list[bytes]
-    cached: int | None = None
-    announced: bool = False
-    choices: list["Choice"] = field(default_factory=list)
-    seen: dict[int, Any] = field(default_factory=dict)
+    block_hashes: list[bytes]
+    cached_tokens: int | None = None
+    prompt_reported: bool = False
+    sequences: list["Sequence"] = field(default_factory=list)
 
     @property
     def prompt(self) -> tuple[int, ...]:
         return self.request.prompt
 
     @property
-    def ended(self) -> bool:
-        return all(choice.ended for choice in self.choices)
+    def finished(self) -> bool:
+        return all(sequence.finished for sequence in self.sequences)
 
 
 @dataclass(eq=False)
-class Choice:
-    """One sequence of a job. tokens: its output so far, as far as the host has seen it.
+class Sequence:
+    """One of the `n` choices of a request.
 
-    position: that of the token that it feeds next, in prompt and output. slot: where the device
-    keeps what is its own, None while it is not in the batch. text: what follows the grammar that
-    its output must keep to, None if there is none.
+    tokens: the output that the host has received. position: that of its next input token, in prompt
+    and output. slot: its batch slot on the device, None while it is not in the batch.
     """
 
-    job: Job
+    state: RequestState
     index: int
     tokens: list[int] = field(default_factory=list)
     pages: list[int] = field(default_factory=list)
     position: int = 0
     slot: int | None = None
-    ended: bool = False
-    text: "Text | None" = None
+    finished: bool = False
 
     @property
-    def fed_up(self) -> bool:
-        """Whether the row that draws its last token has been planned."""
-        return self.position + 1 - len(self.job.prompt) >= self.job.budget
+    def is_fully_scheduled(self) -> bool:
+        """Return whether the row that samples its last token has been scheduled."""
+        return self.position + 1 - len(self.state.prompt) >= self.state.budget
+
+    @property
+    def is_constrained(self) -> bool:
+        """Return whether a grammar constrains its output."""
+        return self.state.request.language is not None
 
     def next_input(self) -> int | None:
-        """The token it feeds next; None: the one that the device has drawn last."""
-        prompt, i = self.job.prompt, self.position - len(self.job.prompt)
+        """Return the next input token; None if it is the last sampled one, which only the device
+        has yet.
+        """
+        prompt, i = self.state.prompt, self.position - len(self.state.prompt)
         if i < 0:
             return prompt[self.position]
         return self.tokens[i] if i < len(self.tokens) else None
 
 
 @dataclass(eq=False)
-class Reading:
-    """A prompt that is being read, for the choices that wait for it. position: the next token.
+class Prefill:
+    """A prompt in prefill, for the sequences that wait for it.
 
-    reports: the prompt's log-probabilities, which the engine collects; None if nobody asked, or has
-    them.
+    position: that of the next token to process. prompt_logprobs: filled by the engine; None if the
+    request does not ask for them or has them already.
     """
 
-    job: Job
-    choices: list[Choice]
+    state: RequestState
+    sequences: list[Sequence]
     pages: list[int] = field(default_factory=list)
     position: int = 0
-    reports: list[TokenLogprobs | None] | None = None
+    prompt_logprobs: list[TokenLogprobs | None] | None = None
 
     @property
     def end(self) -> int:
-        return len(self.job.prompt) - 1
+        """Return the number of tokens to process: the last prompt token is left to decode."""
+        return len(self.state.prompt) - 1
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """Prompt tokens start … start + count − 1, of which the first `skip` are in `pages` already, to
-    read into `pages`. size: how many places the device's computation has for them.
+class PrefillChunk:
+    """Prompt tokens start … start + num_tokens − 1, to be written to `pages`.
+
+    num_cached: how many of them, at the beginning, are in the pages already. size: the compiled
+    chunk size that they are padded to.
     """
 
-    reading: Reading
+    prefill: Prefill
     start: int
-    skip: int
-    count: int
+    num_cached: int
+    num_tokens: int
     size: int
     pages: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One choice feeds one token. token: None is the one that the device drew last for the slot.
-
-    drawn: how many tokens the choice has generated when this row begins.
+class DecodeRow:
+    """One row of the decode batch: a sequence and its input token. token: None for the token that
+    the device sampled last in the slot.
     """
 
-    choice: Choice
+    sequence: Sequence
     slot: int
     position: int
     token: int | None
     pages: tuple[int, ...]
 
     @property
-    def drawn(self) -> int:
-        return self.position + 1 - len(self.choice.job.prompt)
+    def num_generated(self) -> int:
+        """Return how many tokens the sequence has generated before this row."""
+        return self.position + 1 - len(self.sequence.state.prompt)
 
     @property
-    def wanted(self) -> bool:
-        """Whether what it draws is new, and of use to anybody."""
-        return not self.choice.ended and self.drawn >= len(self.choice.tokens)
+    def is_needed(self) -> bool:
+        """Return whether the sampled token is new: not recomputed, nor of a finished sequence."""
+        return not self.sequence.finished and self.num_generated >= len(self.sequence.tokens)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """In this order: read a chunk; announce that a prompt has been read for the first time; copy
-    pages; set up slots; feed the rows.
+class StepPlan:
+    """The work of one step, in the order of execution: prefill a chunk, report the prompt whose
+    first prefill is complete, copy pages, set up slots, decode the rows.
     """
 
-    chunk: Chunk | None
-    announced: Reading | None
-    copies: tuple[tuple[int, int], ...]
-    admitted: tuple[Choice, ...]
-    rows: tuple[Row, ...]
+    chunk: PrefillChunk | None
+    completed: Prefill | None
+    page_copies: tuple[tuple[int, int], ...]
+    admitted: tuple[Sequence, ...]
+    rows: tuple[DecodeRow, ...]
 
     def __bool__(self) -> bool:
-        return bool(self.chunk or self.announced or self.rows)
+        return bool(self.chunk or self.completed or self.rows)
 
     @property
-    def follows_grammars(self) -> bool:
-        return any(row.choice.text is not None for row in self.rows)
-
-
-def finish(choice: Choice, eos_token_ids: frozenset[int]) -> tuple[str | None, int | None]:
-    """(finish_reason, stop_reason) of a choice after its last token; (None, None) to go on."""
-    token = choice.tokens[-1]
-    if token in eos_token_ids:
-        return "stop", None
-    if token in choice.job.request.params.stop_token_ids:
-        return "stop", token
-    return ("length" if len(choice.tokens) >= choice.job.budget else None), None
+    def needs_masks(self) -> bool:
+        return any(row.sequence.is_constrained for row in self.rows)

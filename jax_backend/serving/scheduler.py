@@ -1,228 +1,163 @@
-"""What the device does next. Plain Python: it decides, and touches no tensor.
+"""The scheduler: decides what the next step does. Plain Python, no device arrays.
 
-A request becomes a `Job` with a `Choice` for each of its `n` sequences. Its prompt, all but the
-last token, is read once (`Reading`), chunk by chunk, into pages. Then each choice gets a slot and a
-place in the batch, shares the full pages of the reading, and feeds the prompt's last token itself:
-from there on it grows by one token per step. Each `plan` has one chunk of a prompt at most, and a
-row for every choice that runs.
+A request becomes a `RequestState` with a `Sequence` for each of its `n` choices. A `Prefill`
+processes its prompt, except for the last token, once, in chunks. Then each sequence gets a batch
+slot, shares the full pages of the prefill, and decodes from the prompt's last token on, one token
+per step. A step has at most one prefill chunk, and one decode row for every running sequence.
 
-When pages run out, the youngest gives up its pages and its place, and later starts again: its
-prompt is read as it was, and the tokens it had drawn are fed to it one by one, through the same
-computation as before, so that nothing in its answer changes. The oldest request never gives way,
-so every request ends.
+When pages run out, the newest sequence is preempted: it gives up its pages and its slot. Later its
+prompt is prefilled again, and its output tokens are decoded again one by one, by the same
+computations as before, so its output is unchanged. The oldest request is never preempted, so every
+request finishes.
 """
 
-from collections import deque
 from collections.abc import Callable
 
-from jax_backend.serving.page_pool import PagePool, page_names
-from jax_backend.serving.plan import Choice, Chunk, Job, Plan, Reading, Row
-from reference.params import DEFAULT_MAX_TOKENS
+from jax_backend.prefix_cache import block_hashes
+from jax_backend.serving.page_pool import PagePool
+from jax_backend.serving.plan import DecodeRow, Prefill, RequestState, Sequence, StepPlan
+from jax_backend.serving.prefill_queue import PrefillQueue
+from jax_backend.stopping import token_budget
 from reference.request import Event, Request
 
 
 class Scheduler:
-    """slots: how many choices run at once. chunks: the sizes in which prompts are read, ascending.
-    context: of the model. All in tokens but slots and pages.
+    """The state of all unfinished requests: waiting, in prefill, or running.
 
-    A prompt is cut where a multiple of the largest chunk is, whatever is known of it already, and
-    each piece is read in the smallest chunk that holds the whole of it. So the size of a token's
-    chunk and its place there, on which its rounding may depend, are a matter of the prompt alone:
-    what is known keeps its place, and is not written again. A smaller chunk is
-    smaller than a page: it fills none that another prompt could share.
+    slots: maximum number of running sequences. num_pages, page_size: of the KV cache. chunk_sizes:
+    see `PrefillQueue`. context: maximum sequence length.
     """
 
     def __init__(
-        self, *, slots: int, pages: int, page_size: int, chunks: tuple[int, ...], context: int
+        self,
+        *,
+        slots: int,
+        num_pages: int,
+        page_size: int,
+        chunk_sizes: tuple[int, ...],
+        context: int,
     ) -> None:
-        if pages * page_size < context:
-            raise ValueError(f"pages: {pages} of {page_size} do not hold a context of {context}")
-        if any(size >= page_size for size in chunks[:-1]):
-            raise ValueError(f"chunks: only the largest of {chunks} may fill a page of {page_size}")
-        self.pool = PagePool(pages)
-        self.page_size, self.chunks, self.context = page_size, chunks, context
-        self.free_slots = list(range(slots - 1, -1, -1))
-        self.waiting: deque[Reading] = deque()
-        self.reading: Reading | None = None
-        self.running: list[Choice] = []
-        self.preempted = 0  # how often a choice gave way
-
-    def add(self, request_id: int, request: Request, on_event: Callable[[Event], None]) -> Job:
-        """Queue a request. Raises ValueError if its prompt leaves no room for a token."""
-        room = self.context - len(request.prompt)
-        if room < 1:
+        if num_pages * page_size < context:
             raise ValueError(
-                f"prompt: {len(request.prompt)} tokens fill a context of {self.context}"
+                f"num_pages: must hold the context of {context} tokens, "
+                f"got {num_pages} pages of {page_size}"
             )
-        params = request.params
-        wanted = DEFAULT_MAX_TOKENS if params.max_tokens is None else params.max_tokens
-        read = request.prompt[:-1]
-        names = page_names(
-            request.principal, params.prompt_cache_key, read, self.page_size, request.images
-        )
-        job = Job(request_id, request, on_event, min(wanted, room), names)
-        job.choices = [Choice(job, i) for i in range(params.n)]
-        self._wait(Reading(job, list(job.choices)))
-        return job
+        self.pool = PagePool(num_pages)
+        self.page_size, self.context = page_size, context
+        self.free_slots = list(range(slots - 1, -1, -1))
+        self.prefills = PrefillQueue(self.pool, page_size, chunk_sizes)
+        self.running: list[Sequence] = []
+        self.num_preemptions = 0
+
+    def add(
+        self, request_id: int, request: Request, on_event: Callable[[Event], None]
+    ) -> RequestState:
+        """Queue a request. Raises ValueError if its prompt leaves no room for a token."""
+        budget = token_budget(request.params.max_tokens, self.context, len(request.prompt))
+        # Prefill leaves out the last prompt token, and so the page that it would complete.
+        num_full = (len(request.prompt) - 1) // self.page_size
+        hashes = block_hashes(request, self.page_size)[:num_full]
+        state = RequestState(request_id, request, on_event, budget, hashes)
+        state.sequences = [Sequence(state, i) for i in range(request.params.n)]
+        self.prefills.add(Prefill(state, list(state.sequences)))
+        return state
 
     @property
     def busy(self) -> bool:
-        return bool(self.waiting or self.reading or self.running)
+        return bool(self.prefills or self.running)
 
-    def plan(self) -> Plan:
-        """Decide on the next step, and take what it needs."""
-        rows_wanted = [c for c in self.running if not c.fed_up]
-        for choice in rows_wanted:
-            self._make_room(choice)
-        chunk = self._next_chunk()
-        announced = self._announce()
-        copies, admitted = self._admit()
-        rows = tuple(self._row(c) for c in self.running if c.slot is not None and not c.fed_up)
-        return Plan(chunk, announced, copies, admitted, rows)
+    def schedule(self) -> StepPlan:
+        """Plan the next step and allocate what it needs."""
+        for sequence in [s for s in self.running if not s.is_fully_scheduled]:
+            self._ensure_page(sequence)
+        chunk = self.prefills.next_chunk(may_start=bool(self.free_slots))
+        completed = self.prefills.completed()
+        page_copies, admitted = self._admit_sequences()
+        decoding = [s for s in self.running if s.slot is not None and not s.is_fully_scheduled]
+        rows = tuple(map(self._decode_row, decoding))
+        return StepPlan(chunk, completed, page_copies, admitted, rows)
 
-    def end(self, choice: Choice) -> None:
-        """The choice wants nothing more. What it holds is free for plans to come."""
-        choice.ended = True
-        if choice.slot is not None:
-            self._leave(choice)
-        for reading in [*self.waiting, self.reading]:
-            if reading and choice in reading.choices:
-                reading.choices.remove(choice)
-                if not reading.choices:
-                    self._drop(reading)
+    def finish(self, sequence: Sequence) -> None:
+        """End a sequence. Its pages and its slot are free for the next steps."""
+        sequence.finished = True
+        if sequence.slot is not None:
+            self._remove_from_batch(sequence)
+        self.prefills.remove(sequence)
 
-    def _make_room(self, choice: Choice) -> None:
-        """See to it that a running choice has a page for its position, at the cost of younger ones.
-        If it is the youngest itself, it gives way.
+    def _ensure_page(self, sequence: Sequence) -> None:
+        """Allocate a page for the position of a running sequence, preempting newer ones if need be.
+        If it is the newest, it is preempted itself.
         """
-        while choice.slot is not None and choice.position // self.page_size >= len(choice.pages):
-            page = self.pool.take()
+        while sequence.slot is not None and sequence.position // self.page_size >= len(
+            sequence.pages
+        ):
+            page, prefill = self.pool.allocate(), self.prefills.current
             if page is not None:
-                choice.pages.append(page)
+                sequence.pages.append(page)
             elif (
-                self.reading
-                and self.reading.pages
-                and self.reading.job.request_id >= choice.job.request_id
+                prefill and prefill.pages and prefill.state.request_id >= sequence.state.request_id
             ):
-                self._put_back(self.reading)
+                self.prefills.requeue(prefill)
             else:
-                self._preempt(max(self.running, key=lambda c: (c.job.request_id, c.index)))
+                self._preempt(max(self.running, key=lambda s: (s.state.request_id, s.index)))
 
-    def _preempt(self, choice: Choice) -> None:
-        self.preempted += 1
-        self._leave(choice)
-        self._wait(Reading(choice.job, [choice]))
+    def _preempt(self, sequence: Sequence) -> None:
+        self.num_preemptions += 1
+        self._remove_from_batch(sequence)
+        self.prefills.add(Prefill(sequence.state, [sequence]))
 
-    def _put_back(self, reading: Reading) -> None:
-        self._drop(reading)
-        self._wait(Reading(reading.job, reading.choices))
+    def _remove_from_batch(self, sequence: Sequence) -> None:
+        self.running.remove(sequence)
+        self.pool.release(sequence.pages)
+        assert sequence.slot is not None
+        self.free_slots.append(sequence.slot)
+        sequence.pages, sequence.slot = [], None
 
-    def _wait(self, reading: Reading) -> None:
-        """Queue by age."""
-        older = sum(r.job.request_id < reading.job.request_id for r in self.waiting)
-        self.waiting.insert(older, reading)
-
-    def _leave(self, choice: Choice) -> None:
-        self.running.remove(choice)
-        self.pool.release(choice.pages)
-        assert choice.slot is not None
-        self.free_slots.append(choice.slot)
-        choice.pages, choice.slot = [], None
-
-    def _drop(self, reading: Reading) -> None:
-        if reading is self.reading:
-            self.pool.release(reading.pages)
-            self.reading = None
-        else:
-            self.waiting.remove(reading)
-
-    def _next_chunk(self) -> Chunk | None:
-        """The next tokens of the prompt that is being read, as far as there are pages for them."""
-        if self.reading is None and self.waiting and self.free_slots:
-            self.reading = self._begin(self.waiting.popleft())
-        reading = self.reading
-        if reading is None or reading.position >= reading.end:
-            return None
-        cut = reading.position - reading.position % self.chunks[-1]
-        stop = min(cut + self.chunks[-1], reading.end)
-        size = next(size for size in self.chunks if size >= stop - cut)
-        while len(reading.pages) * self.page_size < stop:
-            page = self.pool.take()
-            if page is None:
-                break
-            reading.pages.append(page)
-        stop = min(stop, len(reading.pages) * self.page_size)
-        if stop <= reading.position:
-            return None
-        skip = reading.position - cut
-        chunk = Chunk(reading, cut, skip, stop - cut, size, tuple(reading.pages))
-        reading.position = stop
-        full = stop // self.page_size
-        for page, name in zip(reading.pages[:full], reading.job.names[:full], strict=True):
-            self.pool.keep(page, name)
-        return chunk
-
-    def _begin(self, reading: Reading) -> Reading:
-        """Start from the longest prefix that is known. A prompt whose log-probabilities are asked
-        for is read whole.
-        """
-        if reading.job.request.reports_prompt and not reading.job.announced:
-            reading.reports = [None]
-        else:
-            reading.pages = self.pool.longest(reading.job.names)
-            self.pool.share(reading.pages)
-        reading.position = len(reading.pages) * self.page_size
-        if reading.job.cached is None:  # else the pages may be its own
-            reading.job.cached = reading.position
-        return reading
-
-    def _announce(self) -> Reading | None:
-        reading = self.reading
-        if reading is None or reading.position < reading.end or reading.job.announced:
-            return None
-        reading.job.announced = True
-        return reading
-
-    def _admit(self) -> tuple[tuple[tuple[int, int], ...], tuple[Choice, ...]]:
-        """Give slots to the choices of a prompt that has been read: the copies that takes, and who
-        got one.
+    def _admit_sequences(self) -> tuple[tuple[tuple[int, int], ...], tuple[Sequence, ...]]:
+        """Give slots to sequences whose prefill is complete. Return the page copies that this
+        needs, and the sequences.
         """
         copies: list[tuple[int, int]] = []
-        admitted: list[Choice] = []
-        while self.reading and self.reading.position >= self.reading.end and self.free_slots:
-            choice = self._fork(self.reading, copies)
-            if choice is None:
+        admitted: list[Sequence] = []
+        while (prefill := self.prefills.current) and self.free_slots:
+            if prefill.position < prefill.end:
                 break
-            choice.position, choice.slot = len(choice.job.prompt) - 1, self.free_slots.pop()
-            self.running.append(choice)
-            admitted.append(choice)
+            sequence = self._fork_sequence(prefill, copies)
+            if sequence is None:
+                break
+            sequence.position = len(sequence.state.prompt) - 1
+            sequence.slot = self.free_slots.pop()
+            self.running.append(sequence)
+            admitted.append(sequence)
         return tuple(copies), tuple(admitted)
 
-    def _fork(self, reading: Reading, copies: list[tuple[int, int]]) -> Choice | None:
-        """The next choice, with pages up to the one that it writes to first: the full ones are
-        shared. The last choice takes the reading's pages over; so does one that runs alone and
-        finds no page for a copy, and the others have the prompt read again.
+    def _fork_sequence(self, prefill: Prefill, copies: list[tuple[int, int]]) -> Sequence | None:
+        """Give the next sequence of a prefill its pages, up to the one that it writes to first.
+        Return None if there is no page for that one.
         """
-        full, rest = divmod(reading.end, self.page_size)
-        last = len(reading.choices) == 1
-        page = None if last and rest else self.pool.take()
-        if page is None and not (rest and (last or not self.running)):
+        num_full, remainder = divmod(prefill.end, self.page_size)
+        is_last = len(prefill.sequences) == 1
+        # The last sequence takes over the partly filled page. The others need a page each: a copy
+        # of it or, if prefill ends at a page boundary, an empty one.
+        page = None if is_last and remainder else self.pool.allocate()
+        # If nothing else is running, no page will be released, so a sequence takes over the partly
+        # filled page, too.
+        if page is None and not (remainder and (is_last or not self.running)):
             return None
-        choice = reading.choices.pop(0)
-        choice.pages = list(reading.pages)
-        self.pool.share(choice.pages)
+        sequence = prefill.sequences.pop(0)
+        sequence.pages = list(prefill.pages)
+        self.pool.retain(sequence.pages)
         if page is not None:
-            self.pool.release(choice.pages[full:])
-            choice.pages[full:] = [page]
-            copies += [(reading.pages[full], page)] if rest else []
-        if page is None or not reading.choices:
-            self._drop(reading)
-            if reading.choices:
-                self._wait(Reading(reading.job, reading.choices))
-        return choice
+            self.pool.release(sequence.pages[num_full:])
+            sequence.pages[num_full:] = [page]
+            copies += [(prefill.pages[num_full], page)] if remainder else []
+        if page is None or not prefill.sequences:
+            self.prefills.requeue(prefill)  # the sequences that are left have nothing to copy
+        return sequence
 
-    def _row(self, choice: Choice) -> Row:
-        assert choice.slot is not None
-        row = Row(choice, choice.slot, choice.position, choice.next_input(), tuple(choice.pages))
-        choice.position += 1
+    def _decode_row(self, sequence: Sequence) -> DecodeRow:
+        assert sequence.slot is not None
+        token, pages = sequence.next_input(), tuple(sequence.pages)
+        row = DecodeRow(sequence, sequence.slot, sequence.position, token, pages)
+        sequence.position += 1
         return row

@@ -1,6 +1,9 @@
-"""The embedded model, made from nothing: a generator of text, a tokenizer, a small Llama, its
-training.
+"""Training of the embedded models from scratch, on generated data, in reading order:
 
-`python -m jax_backend.training` writes `reference/embedded/text` and `docs/embedded-model.md`;
-`python -m jax_backend.training.vision` gives it eyes, and writes `reference/embedded/vision`.
+text/    A text generator, a tokenizer, a small Llama and its training.
+vision/  A generator of images with captions, and the training of a vision tower and a projector.
+
+`python -m jax_backend.training.text` writes `reference/embedded/text` and `docs/embedded-model.md`.
+`python -m jax_backend.training.vision` starts from that model and writes
+`reference/embedded/vision`.
 """

@@ -1,4 +1,4 @@
-"""`response_format`: which tokens may come next."""
+"""Constrained decoding: the mask of the tokens that may come next."""
 
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -8,77 +8,99 @@ from jaxtyping import Bool
 
 from reference.grammar.language.derivatives import Derivatives
 from reference.grammar.language.errors import UnsupportedFormat
-from reference.grammar.language.expressions import NOTHING, Language
+from reference.grammar.language.expressions import EMPTY_SET, Language
 from reference.tokenizer.vocabulary import Vocabulary
 
 
 @dataclass
-class Trie:
-    """Tokens by their bytes: those that begin alike are looked at together."""
+class TokenTrie:
+    """A trie of the tokens by their bytes: a prefix that several tokens share is tested once."""
 
     tokens: list[int] = field(default_factory=list)
-    children: dict[int, "Trie"] = field(default_factory=dict)
+    children: dict[int, "TokenTrie"] = field(default_factory=dict)
 
 
 @lru_cache(4)
-def trie(vocabulary: Vocabulary, *, first: bool) -> Trie:
-    """Of the tokens that are text. first: as the first token of a text."""
-    root = Trie()
-    for token, piece in enumerate(vocabulary.first_pieces if first else vocabulary.pieces):
-        if token not in vocabulary.never:
+def token_trie(vocabulary: Vocabulary, *, strip_space: bool) -> TokenTrie:
+    """Build the trie of the tokens that may be output. strip_space: for the first token of a text
+    whose leading space is stripped.
+    """
+    root = TokenTrie()
+    for token, piece in enumerate(vocabulary.first_pieces if strip_space else vocabulary.pieces):
+        if token not in vocabulary.disallowed_token_ids:
             node = root
             for byte in piece:
-                node = node.children.setdefault(byte, Trie())
+                node = node.children.setdefault(byte, TokenTrie())
             node.tokens.append(token)
     return root
 
 
 @lru_cache(4)
-def derivatives(language: Language) -> Derivatives:
-    """Those that one text has needed are there for the next."""
+def cached_derivatives(language: Language) -> Derivatives:
+    """Return the derivatives of a language, shared by all choices with that language."""
     return Derivatives(language)
 
 
-class Grammar:
-    """The text of one choice, as far as it has come.
+class GrammarMatcher:
+    """Matches the output of one choice against a language, token by token.
 
-    ends: the tokens that end it, and are no part of it. first: whether its first space is dropped.
+    end_tokens: ids that end the output and are not part of it. strip_space: whether the output's
+    leading space is stripped by the detokenizer.
     """
 
     def __init__(
-        self, language: Language, vocabulary: Vocabulary, ends: frozenset[int], *, first: bool
+        self,
+        language: Language,
+        vocabulary: Vocabulary,
+        end_tokens: frozenset[int],
+        *,
+        strip_space: bool,
     ) -> None:
-        self.derivatives = derivatives(language)
+        self.derivatives = cached_derivatives(language)
         self.state = language.start
-        self.vocabulary, self.ends, self.first = vocabulary, sorted(ends), first
+        self.vocabulary = vocabulary
+        self.end_tokens, self.strip_space = sorted(end_tokens), strip_space
 
     def allowed(self) -> Bool[np.ndarray, "V"]:
-        """The tokens that may come next.
+        """Return the mask of the tokens that may come next.
 
-        Meaning:   a token may come if the text so far with the token's bytes is the beginning of a
-                   text of the language; one that ends the text, if that is a text of the language.
-        Boundary:  tokens are bytes: part of a character may come if the rest of it can.
+        Meaning:   a token is allowed if the output with its bytes is a prefix of a text of the
+                   language; an end token is allowed if the output is itself in the language.
+        Boundary:  tokens are bytes: a part of a character is allowed if the rest of it can follow.
         Off value: no language.
+        Example:   after "a", only "b" continues the text "ab".
+                   >>> from reference.grammar.response_format import compile_format
+                   >>> language = compile_format({"type": "regex", "regex": "ab"})
+                   >>> vocabulary = Vocabulary((b"</s>", b"a", b"b"), frozenset({0}))
+                   >>> matcher = GrammarMatcher(
+                   ...     language, vocabulary, frozenset({0}), strip_space=False
+                   ... )
+                   >>> matcher.push(1)
+                   >>> matcher.allowed().tolist()
+                   [False, False, True]
 
-        Raises UnsupportedFormat if there is none: the text goes on in a way that this vocabulary
-        has no token for; TooComplex if it takes more than the bounds allow to tell.
+        Raises UnsupportedFormat if no token is allowed, because the vocabulary has no token for the
+        required bytes; TooComplex if the state exceeds the size bounds.
         """
         allowed = np.zeros(len(self.vocabulary.pieces), dtype=np.bool_)
-        waiting = [(trie(self.vocabulary, first=self.first), self.state)]
-        while waiting:
-            node, state = waiting.pop()
+        # Walk the trie and the language together. Skip a branch that no text of the language has.
+        pending = [(token_trie(self.vocabulary, strip_space=self.strip_space), self.state)]
+        while pending:
+            node, state = pending.pop()
             allowed[node.tokens] = True
             for byte, child in node.children.items():
-                following = self.derivatives.derivative(state, byte)
-                if following is not NOTHING:
-                    waiting.append((child, following))
-        allowed[self.ends] = self.state.nullable
+                derivative = self.derivatives.derivative(state, byte)
+                if derivative is not EMPTY_SET:
+                    pending.append((child, derivative))
+        allowed[self.end_tokens] = self.state.nullable
         if not allowed.any():
-            raise UnsupportedFormat("response_format: no token of this vocabulary can come next")
+            raise UnsupportedFormat(
+                "response_format: no token in the vocabulary can extend the output"
+            )
         return allowed
 
     def push(self, token: int) -> None:
-        """Go on with a token that is allowed, and does not end the text."""
-        pieces = self.vocabulary.first_pieces if self.first else self.vocabulary.pieces
-        self.state = self.derivatives.after(self.state, pieces[token])
-        self.first = False
+        """Advance by a token that is allowed and not an end token."""
+        pieces = self.vocabulary.first_pieces if self.strip_space else self.vocabulary.pieces
+        self.state = self.derivatives.advance(self.state, pieces[token])
+        self.strip_space = False

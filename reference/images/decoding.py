@@ -1,7 +1,7 @@
-"""Pictures as a request brings them: `data:` URIs (RFC 2397) of PNG, JPEG, WebP or GIF, in base64.
+"""Decodes `data:` URIs (RFC 2397) of base64 PNG, JPEG, WebP or GIF, with Pillow.
 
-Nothing is ever fetched. What a picture says of its size is believed before a pixel is unpacked, so
-a small file cannot fill the memory. Decoding is Pillow's.
+No URL is ever fetched. The declared size is checked before any pixel is decompressed, so a small
+file cannot exhaust the memory.
 """
 
 import base64
@@ -19,49 +19,52 @@ from PIL import Image, ImageOps
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 TYPES = ("image/png", "image/jpeg", "image/jpg", "image/webp", "image/gif")
 HEADER = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),", re.IGNORECASE)
-LONGEST_HEADER = 200  # characters
-MOST_MARKERS, MOST_SEGMENTS = 100, 5000  # a progressive JPEG has about ten scans
+MAX_HEADER_LENGTH = 200  # characters
+MAX_MARKERS, MAX_SEGMENTS = 100, 5000  # a progressive JPEG has about ten scans
 
-# In what is compressed, 0xFF is followed by 0 or by one of the marks to start again from.
+# In compressed data, 0xFF is followed by 0 or by a restart marker.
 MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 END, SCAN, EXIF = 0xD9, 0xDA, 0xE1
 
 
 class ImageError(ValueError):
-    """Something that is no picture, or one that is not taken. The message says why."""
+    """The input is not an image, or the image is not accepted. The message gives the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageLimits:
-    """images: of one request. pixels: of one picture, as it is sent; up to a dozen bytes each while
-    it is read. Bytes are limited by the size of a body.
+    """Limits on the images of a request. Their size in bytes is limited by the request body.
 
-    Raises ValueError for more pixels than Pillow unpacks without a warning.
+    images: number per request. pixels: number per image, as sent; decoding takes up to a dozen
+    bytes for each.
+
+    Raises ValueError for more pixels than Pillow decompresses without a warning.
     """
 
     images: int = 16
     pixels: int = 2**25
 
     def __post_init__(self) -> None:
-        most = Image.MAX_IMAGE_PIXELS
-        if most is not None and self.pixels > most:
-            raise ValueError(f"pixels of an image: {self.pixels} are more than {most}")
+        max_pixels = Image.MAX_IMAGE_PIXELS
+        if max_pixels is not None and self.pixels > max_pixels:
+            raise ValueError(f"pixels: must be at most {max_pixels} per image, got {self.pixels}")
 
 
 def decode_image(uri: str, limits: ImageLimits) -> Image.Image:
-    """The picture of a `data:` URI in RGB, the right way up by its EXIF orientation. An alpha
-    channel is dropped, one transparent colour is white, 16 bits of grey are cut off at 255, and of
-    an animation the first frame is taken: as transformers' image loader and its CLIP processor do
-    it. Raises ImageError.
+    """Decode a `data:` URI to an RGB image, rotated by its EXIF orientation.
+
+    As in transformers' image loader and CLIP processor, an alpha channel is dropped, one
+    transparent color becomes white, 16-bit gray is clipped at 255, and an animation is its first
+    frame. Raises ImageError.
     """
-    return decoded(payload(uri), limits)
+    return decode_bytes(decode_uri(uri), limits)
 
 
-def payload(uri: str) -> bytes:
-    """The bytes of a `data:` URI. Raises ImageError for every other URI, and for one that does not
-    claim to be a picture in base64.
+def decode_uri(uri: str) -> bytes:
+    """Return the bytes of a `data:` URI. Raises ImageError for any other URI, and for one that does
+    not declare an image in base64.
     """
-    header = HEADER.match(uri, 0, LONGEST_HEADER)
+    header = HEADER.match(uri, 0, MAX_HEADER_LENGTH)
     if header is None:
         raise ImageError("not a data: URI, such as data:image/png;base64,…")
     kind, parameters = header[1].strip().lower(), header[2].lower().split(";")
@@ -75,67 +78,72 @@ def payload(uri: str) -> bytes:
         raise ImageError("not base64") from None
 
 
-def decoded(data: bytes, limits: ImageLimits) -> Image.Image:
-    """The picture in a file. Raises ImageError."""
-    refuse_toil(data)
+def decode_bytes(data: bytes, limits: ImageLimits) -> Image.Image:
+    """Decode an image file to RGB. Raises ImageError."""
+    reject_costly_jpeg(data)
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            width, height = picture.size
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
             if width * height > limits.pixels:
                 raise ImageError(
-                    f"{width} × {height} pixels are more than the {limits.pixels} that are taken"
+                    f"{width} × {height} pixels are more than the maximum of {limits.pixels}"
                 )
-            return plain(picture)
+            return to_rgb(image)
     except ImageError:
         raise
     except Image.DecompressionBombError:
-        raise ImageError(f"more pixels than the {limits.pixels} that are taken") from None
-    except Exception as error:  # its decoders raise nothing narrower
-        raise ImageError(f"not a whole PNG, JPEG, WebP or GIF picture ({about(error)})") from None
+        raise ImageError(f"more pixels than the maximum of {limits.pixels}") from None
+    except Exception as error:  # Pillow's decoders raise many types
+        description = describe_error(error)
+        raise ImageError(f"not a complete PNG, JPEG, WebP or GIF image ({description})") from None
 
 
-def refuse_toil(data: bytes) -> None:
-    """Raise ImageError for a JPEG that would keep a processor busy for minutes: each scan goes over
-    all pixels again, and each piece of EXIF copies those before it.
+def reject_costly_jpeg(data: bytes) -> None:
+    """Raise ImageError for a JPEG that would take minutes to decode: each scan visits all pixels
+    again, and each EXIF segment copies those before it.
     """
     if not data.startswith(b"\xff\xd8"):
         return
-    found = Counter(islice(markers(data), MOST_SEGMENTS + 1))
-    if found.total() > MOST_SEGMENTS:
-        raise ImageError(f"a JPEG of more than {MOST_SEGMENTS} segments")
-    for marker, what in (SCAN, "scans"), (EXIF, "pieces of EXIF"):
-        if found[marker] > MOST_MARKERS:
-            raise ImageError(f"a JPEG of {found[marker]} {what}: {MOST_MARKERS} are taken")
+    counts = Counter(islice(jpeg_markers(data), MAX_SEGMENTS + 1))
+    if counts.total() > MAX_SEGMENTS:
+        raise ImageError(f"a JPEG of more than {MAX_SEGMENTS} segments")
+    for marker, name in (SCAN, "scans"), (EXIF, "EXIF segments"):
+        if counts[marker] > MAX_MARKERS:
+            raise ImageError(
+                f"a JPEG of {counts[marker]} {name}: at most {MAX_MARKERS} are allowed"
+            )
 
 
-def markers(data: bytes) -> Iterator[int]:
-    """Those of the segments of a JPEG, up to its end: what stands behind it (phones put a film
-    there) is none of it. ITU-T T.81, annex B.
+def jpeg_markers(data: bytes) -> Iterator[int]:
+    """Yield the markers of a JPEG's segments, up to its end. Some phones append a video after it.
+
+    Source: ITU-T T.81, annex B.
     """
-    at = 2
-    while (found := MARKER.search(data, at)) and found[0][1] != END:
-        yield found[0][1]
-        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    position = 2
+    while (marker := MARKER.search(data, position)) and marker[0][1] != END:
+        yield marker[0][1]
+        length = int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+        position = marker.end() + length
 
 
-def plain(picture: Image.Image) -> Image.Image:
-    """A picture in RGB, the right way up."""
-    picture.load()
-    if isinstance(picture.info.get("transparency"), bytes):
-        del picture.info["transparency"]  # an alpha for each colour, which Pillow would warn of
-    ImageOps.exif_transpose(picture, in_place=True)
-    rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
-    clear = rgb.info.get("transparency")
-    return rgb if clear is None else on_white(rgb, clear)
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image to RGB, rotated by its EXIF orientation."""
+    image.load()
+    if isinstance(image.info.get("transparency"), bytes):
+        del image.info["transparency"]  # an alpha per palette entry, of which Pillow would warn
+    ImageOps.exif_transpose(image, in_place=True)
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    transparent = rgb.info.get("transparency")
+    return rgb if transparent is None else whiten_transparent(rgb, transparent)
 
 
-def on_white(rgb: Image.Image, clear: tuple[int, int, int]) -> Image.Image:
-    """A picture of which one colour is transparent."""
+def whiten_transparent(rgb: Image.Image, transparent: tuple[int, int, int]) -> Image.Image:
+    """Replace the transparent color of an image by white."""
     pixels = np.array(rgb)
-    pixels[(pixels == np.array(clear, np.uint8)).all(axis=2)] = 255
+    pixels[(pixels == np.array(transparent, np.uint8)).all(axis=2)] = 255
     return Image.fromarray(pixels)
 
 
-def about(error: Exception) -> str:
-    """Pillow's own words, less where the bytes were in memory."""
+def describe_error(error: Exception) -> str:
+    """Return Pillow's message, without memory addresses."""
     return re.sub(r"\s*<[^>]*>", "", str(error))[:100].strip() or type(error).__name__

@@ -1,8 +1,8 @@
-"""Images in a prompt: where each one stands, and what of it the model reads.
+"""Image tokens in a prompt.
 
-A prompt has a placeholder, one token, for each image. Read by the model, a placeholder is as many
-places as an image has rows, all of them with the placeholder's id, and the rows of the image stand
-there instead of the id's own.
+The text of a prompt has one placeholder token per image. `expand_placeholders` repeats each
+placeholder once for every image token, and records its span. At these positions the image's
+embeddings replace the embedding of the placeholder's id.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,36 +21,36 @@ from reference.tokenizer.protocol import Tokenizer
 
 
 class ImagesUnsupported(ValueError):
-    """Images for a model that reads text only."""
+    """Images for a text-only model."""
 
 
 class ImageCountMismatch(ValueError):
-    """More or fewer images than placeholders."""
+    """The number of images differs from the number of placeholders."""
 
 
 class TooManyImages(ValueError):
-    """More than may be sent together."""
+    """More images than one request may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageProcessor:
-    """How a model takes pictures in. token: the placeholder; rows: the places of one image."""
+    """Decodes and preprocesses the images for one model. image_token_id: the placeholder."""
 
     preprocessor: Preprocessor
-    token: int
-    rows: int
+    image_token_id: int
+    tokens_per_image: int
     limits: ImageLimits = field(default_factory=ImageLimits)
 
-    def image(self, uri: str) -> Image:
-        """Raises ImageError."""
-        picture = decoding.decode_image(uri, self.limits)
-        height, width = self.preprocessor.resized(picture.height, picture.width)
+    def process(self, uri: str) -> Image:
+        """Decode and preprocess one image. Raises ImageError."""
+        image = decoding.decode_image(uri, self.limits)
+        height, width = self.preprocessor.resized(image.height, image.width)
         if height * width > self.limits.pixels:
             raise ImageError(
-                f"{picture.width} × {picture.height} pixels are too long or too wide: the model "
-                f"would read {width} × {height}"
+                f"{image.width} × {image.height} pixels are too long or too wide: "
+                f"they would be resized to {width} × {height}"
             )
-        return Image.of(self.preprocessor.pixels(picture))
+        return Image.of(self.preprocessor.pixels(image))
 
 
 def load_image_processor(
@@ -59,28 +59,29 @@ def load_image_processor(
     tokenizer: Tokenizer,
     limits: ImageLimits | None = None,
 ) -> ImageProcessor | None:
-    """How the model of a checkpoint directory sees; None if it reads text only. Raises ConfigError
-    if its pictures are not prepared for its tower, or if no text leads to its placeholder.
+    """Load the image processor of a checkpoint directory; None for a text-only model. Raises
+    ConfigError if the preprocessor does not fit the vision encoder, or if no text encodes to the
+    placeholder.
     """
     if config is None:
         return None
     token = config.image_token_id
-    name = tokenizer.piece(token).decode() if token < tokenizer.vocab_size else ""
+    name = tokenizer.token_bytes(token).decode() if token < tokenizer.vocab_size else ""
     if token not in tokenizer.encode(name):
         raise ConfigError(
-            f"{directory}: image_token_index: {token} is no token of the tokenizer, as `<image>` "
+            f"{directory}: image_token_index: {token} is not a token of the tokenizer; `<image>` "
             "should be in tokenizer.json or in the added_tokens_decoder of tokenizer_config.json"
         )
     preprocessor = Preprocessor.load(directory)
     if preprocessor.output != (config.image_size, config.image_size):
         raise ConfigError(
-            f"{directory}: preprocessor_config.json prepares pictures of {preprocessor.output}, "
-            f"and the tower reads {config.image_size}"
+            f"{directory}: the preprocessor's output size is {preprocessor.output}, but the "
+            f"vision encoder's image_size is {config.image_size}"
         )
     return ImageProcessor(
         preprocessor=preprocessor,
-        token=config.image_token_id,
-        rows=config.rows,
+        image_token_id=config.image_token_id,
+        tokens_per_image=config.tokens_per_image,
         limits=limits or ImageLimits(),
     )
 
@@ -88,70 +89,88 @@ def load_image_processor(
 def expand_placeholders(
     prompts: Sequence[Sequence[int]],
     data: Mapping[str, Any] | None,
-    sight: ImageProcessor | None,
+    image_processor: ImageProcessor | None,
     context: int,
 ) -> list[tuple[list[int], tuple[ImageSpan, ...]]]:
-    """Each prompt as the model reads it, with its images.
+    """Return the token ids and the image spans of each prompt.
 
     Meaning:   the images of `data` take the placeholders in order, prompt after prompt.
-    Boundary:  as many images as placeholders, or the request is refused; none of either is fine.
-               An image counts as the tokens that it takes, in the context and in `usage`.
+    Boundary:  the number of images must equal the number of placeholders; both may be 0. An image
+               counts with all its tokens, in the context length and in `usage`.
     Off value: null or no images.
+    Example:   token 9 is the placeholder, and an image takes three tokens.
+               >>> image_processor = ImageProcessor(
+               ...     preprocessor=Preprocessor.from_json({"size": 1, "crop_size": 1}),
+               ...     image_token_id=9,
+               ...     tokens_per_image=3,
+               ... )
+               >>> gif = "R0lGODdhAQABAPAAAP///wAAACwAAAAAAQABAAACAkQBADs="  # one pixel
+               >>> data = {"image": ["data:image/gif;base64," + gif]}
+               >>> [(ids, [span])] = expand_placeholders([[5, 9, 6]], data, image_processor, 8)
+               >>> ids, span.start, span.stop
+               ([5, 9, 9, 9, 6], 1, 4)
 
-    Raises TextOnly, ImageCount, TooManyImages, ContextLengthExceeded, or ImageError, which says
-    which image it is.
+    Raises ImagesUnsupported, ImageCountMismatch, TooManyImages, ContextLengthExceeded, or
+    ImageError with the index of the image.
     """
     uris = image_uris(data)
-    if sight is None:
+    if image_processor is None:
         reject_images(data)
         return [(list(ids), ()) for ids in prompts]
-    counts = [list(ids).count(sight.token) for ids in prompts]
-    places = sum(counts)
-    if len(uris) > sight.limits.images:
+    counts = [list(ids).count(image_processor.image_token_id) for ids in prompts]
+    max_images = image_processor.limits.images
+    if len(uris) > max_images:
         raise TooManyImages(
-            f"data.image: {len(uris)} images are more than the {sight.limits.images} that are taken"
+            f"data.image: {len(uris)} images are more than the maximum of {max_images}"
         )
-    if len(uris) != places:
+    if len(uris) != sum(counts):
         raise ImageCountMismatch(
-            f"data.image: {counted(len(uris), 'image')}, and the prompt has "
-            f"{counted(places, 'placeholder')} for one"
+            f"data.image: got {count_of(len(uris), 'image')}, and the prompt has "
+            f"{count_of(sum(counts), 'placeholder')}"
         )
+    # Check the length of every prompt before any image is decoded.
     for ids, count in zip(prompts, counts, strict=True):
-        token_budget(None, context, len(ids) + count * (sight.rows - 1))
-    images = iter([look(sight, uris, i) for i in range(len(uris))])
-    return [expand(ids, images, sight) for ids in prompts]
+        token_budget(None, context, len(ids) + count * (image_processor.tokens_per_image - 1))
+    images = iter([process_image(image_processor, uris, i) for i in range(len(uris))])
+    return [expand_prompt(ids, images, image_processor) for ids in prompts]
 
 
 def image_uris(data: Mapping[str, Any] | None) -> Sequence[str]:
+    """Return the `data:` URIs of a request's images."""
     return (data or {}).get("image") or ()
 
 
 def reject_images(data: Mapping[str, Any] | None) -> None:
-    """For a model that reads text only. Raises TextOnly if there are any."""
+    """Raise ImagesUnsupported if there are any images."""
     if image_uris(data):
-        raise ImagesUnsupported("This model reads text only, no images")
+        raise ImagesUnsupported("data.image: this model is text-only")
 
 
-def counted(count: int, noun: str) -> str:
+def count_of(count: int, noun: str) -> str:
+    """Format a count with its noun: `1 image`, `2 images`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def look(sight: ImageProcessor, uris: Sequence[str], i: int) -> Image:
+def process_image(image_processor: ImageProcessor, uris: Sequence[str], i: int) -> Image:
+    """Process the i-th image. Raises ImageError with its index."""
     try:
-        return sight.image(uris[i])
+        return image_processor.process(uris[i])
     except ImageError as error:
         raise ImageError(f"data.image[{i}]: {error}") from None
 
 
-def expand(
-    ids: Sequence[int], images: Iterator[Image], sight: ImageProcessor
+def expand_prompt(
+    ids: Sequence[int], images: Iterator[Image], image_processor: ImageProcessor
 ) -> tuple[list[int], tuple[ImageSpan, ...]]:
-    """A prompt with each placeholder repeated, and the next images in their places."""
+    """Repeat each placeholder of one prompt, and assign the next images to the spans."""
     expanded: list[int] = []
-    placed: list[ImageSpan] = []
+    spans: list[ImageSpan] = []
     for token in ids:
-        if token == sight.token:
+        if token == image_processor.image_token_id:
             start = len(expanded)
-            placed.append(ImageSpan(next(images), start, start + sight.rows))
-        expanded += [token] * (sight.rows if token == sight.token else 1)
-    return expanded, tuple(placed)
+            stop = start + image_processor.tokens_per_image
+            spans.append(ImageSpan(next(images), start, stop))
+            expanded += [token] * image_processor.tokens_per_image
+        else:
+            expanded.append(token)
+    return expanded, tuple(spans)

@@ -1,9 +1,9 @@
-"""The shape of a model: a Hugging Face `config.json`, read strictly.
+"""The architecture of a model, read from a Hugging Face `config.json` and validated strictly.
 
 Llama (Touvron et al., "LLaMA: Open and Efficient Foundation Language Models", 2023) and Mistral
-(Jiang et al., "Mistral 7B", 2023) are one architecture here: Mistral adds a sliding window, and has
-other defaults. LLaVA is one of the two with eyes (`reference.model.vision_config`). A field that
-would change the logits is honoured or refused, never ignored.
+(Jiang et al., "Mistral 7B", 2023) share one architecture: Mistral adds a sliding window, and has
+different defaults. LLaVA adds a vision encoder (`reference.model.vision_config`) to one of them. A
+field that would change the logits is implemented or rejected, never ignored.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from reference.model.config_fields import (
     as_token_id,
     as_token_ids,
 )
-from reference.model.rope_config import Rope
+from reference.model.rope_config import RopeConfig
 from reference.model.vision_config import VisionConfig
 
 FAMILIES = {"LlamaForCausalLM": "llama", "MistralForCausalLM": "mistral"}
@@ -36,7 +36,7 @@ SIZES = (
 )
 FLAGS = ("attention_bias", "mlp_bias", "tie_word_embeddings")
 
-# What an absent field means: the defaults of LlamaConfig and MistralConfig in transformers.
+# Values of absent fields: the defaults of LlamaConfig and MistralConfig in transformers.
 DEFAULTS: dict[str, Any] = {
     "vocab_size": 32000,
     "hidden_size": 4096,
@@ -66,9 +66,9 @@ FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
     },
 }
 
-# Fields of related architectures that would change the logits, and the one value besides null that
-# would not.
-WITHOUT_EFFECT: dict[str, Any] = {
+# Fields of related architectures that would change the logits. The value given, or null, has no
+# effect; any other is rejected.
+NEUTRAL_VALUES: dict[str, Any] = {
     "quantization_config": None,
     "compression_config": None,
     "quantization": None,
@@ -96,17 +96,16 @@ WITHOUT_EFFECT: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class LlamaConfig:
-    """The shape of a Llama or Mistral model.
+    """The architecture and sizes of a Llama or Mistral model.
 
     Sizes and their letters: vocab_size V, hidden_size D, intermediate_size F, num_hidden_layers L,
     num_attention_heads N, num_key_value_heads K, head_dim H. N is a multiple of K (K = N is
-    multi-head attention, K = 1 multi-query, the rest grouped-query), H is even, and N·H need not
-    be D.
+    multi-head attention, K = 1 multi-query, others grouped-query), H is even, and N·H may differ
+    from D.
 
-    max_position_embeddings: the context, in tokens, as it is stored; no kind of rope scales it.
-    sliding_window: how many positions a token attends to, its own included; None: all up to it.
-    eos_token_ids: none, one or several. vision: what the model sees with; None if it reads text
-    only.
+    max_position_embeddings: maximum context length as stored; RoPE scaling does not change it.
+    sliding_window: number of positions that a token attends to, its own included; None: all.
+    eos_token_ids: zero or more. vision: the vision encoder; None for a text-only model.
 
     Raises ConfigError, naming the field, for a value out of range.
     """
@@ -120,7 +119,7 @@ class LlamaConfig:
     head_dim: int
     max_position_embeddings: int
     rms_norm_eps: float = 1e-6
-    rope: Rope = field(default_factory=Rope)
+    rope: RopeConfig = field(default_factory=RopeConfig)
     sliding_window: int | None = None
     attention_bias: bool = False
     mlp_bias: bool = False
@@ -137,46 +136,46 @@ class LlamaConfig:
         as_positive("rms_norm_eps", self.rms_norm_eps)
         if self.num_attention_heads % self.num_key_value_heads:
             raise ConfigError(
-                f"num_attention_heads: {self.num_attention_heads} is not a multiple of "
-                f"num_key_value_heads, {self.num_key_value_heads}"
+                "num_attention_heads: must be a multiple of num_key_value_heads "
+                f"{self.num_key_value_heads}, got {self.num_attention_heads}"
             )
         if self.head_dim % 2:
-            raise ConfigError(f"head_dim: {self.head_dim} is odd, and rope turns pairs")
+            raise ConfigError(f"head_dim: must be even for RoPE, got {self.head_dim}")
         if self.vision is not None and self.vision.image_token_id >= self.vocab_size:
             raise ConfigError(
-                f"image_token_index: {self.vision.image_token_id} is not in 0 … "
-                f"{self.vocab_size - 1}"
+                f"image_token_index: must be 0 … {self.vocab_size - 1}, "
+                f"got {self.vision.image_token_id}"
             )
 
     def with_context(self, context: int | None) -> "LlamaConfig":
-        """The same model, for texts of at most so many tokens; None: as it is stored. More than is
-        stored is for linear rope scaling, which does not say what it scales: up to `factor` times.
+        """Return a config with another maximum context length; None: the stored one.
 
-        Raises ConfigError for more than that.
+        Linear RoPE scaling allows up to `factor` times the stored length, because the config does
+        not state whether that is the length before or after scaling. Raises ConfigError above the
+        limit.
         """
         if context is None:
             return self
         factor = self.rope.factor if self.rope.kind == "linear" else None
-        most = int(self.max_position_embeddings * (factor or 1))
-        if not 0 < context <= most:
-            raise ConfigError(f"context: {context} is not in 1 … {most}, what the model can do")
+        max_context = int(self.max_position_embeddings * (factor or 1))
+        if not 0 < context <= max_context:
+            raise ConfigError(f"context: must be 1 … {max_context} for this model, got {context}")
         return replace(self, max_position_embeddings=context)
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> "LlamaConfig":
-        """Read the config.json of a `LlamaForCausalLM`, a `MistralForCausalLM`, or a
-        `LlavaForConditionalGeneration` that has one of them.
+        """Read config.json: `LlamaForCausalLM`, `MistralForCausalLM`, or LLaVA with one of them.
 
-        Raises ConfigError for every other model, and for a field that would change the logits and
-        is not implemented. The config's dtype is not read: each tensor of a file states its own.
+        Raises ConfigError for any other model, and for an unsupported field that would change the
+        logits. The config's dtype is not read: each stored tensor has its own.
         """
         if is_llava(json):
-            return replace(_text_of(cls, json), vision=VisionConfig.from_json(json))
+            return replace(_read_text_config(cls, json), vision=VisionConfig.from_json(json))
         family = read_family(json)
-        _refuse_what_is_not_implemented(json, family)
+        _reject_unsupported(json, family)
         fields = DEFAULTS | FAMILY_DEFAULTS[family] | dict(json)
         if fields["hidden_act"] != "silu":
-            raise ConfigError(f"hidden_act: {fields['hidden_act']!r} is not supported, only 'silu'")
+            raise ConfigError(f"hidden_act: must be 'silu', got {fields['hidden_act']!r}")
         if fields["num_key_value_heads"] is None:
             fields["num_key_value_heads"] = fields["num_attention_heads"]
         if fields["head_dim"] is None:
@@ -187,98 +186,100 @@ class LlamaConfig:
         config = cls(
             **plain,
             rms_norm_eps=as_positive("rms_norm_eps", fields["rms_norm_eps"]),
-            rope=Rope.from_json(json),
+            rope=RopeConfig.from_json(json),
             sliding_window=None if window is None else as_size("sliding_window", window),
             bos_token_id=None if bos is None else as_token_id("bos_token_id", bos),
             eos_token_ids=as_token_ids("eos_token_id", fields["eos_token_id"]),
         )
-        _check_layers_are_alike(json, config)
+        _check_uniform_layers(json, config)
         return config
 
 
 def is_llava(json: Mapping[str, Any]) -> bool:
-    """By `architectures`, or by `model_type` if that is absent; ConfigError if they disagree."""
+    """Return whether config.json is a LLaVA's. Raises ConfigError if its fields disagree."""
     architectures, model_type = json.get("architectures"), json.get("model_type")
     if architectures == [LLAVA] and model_type not in (None, LLAVA_TYPE):
-        raise ConfigError(f"model_type: {model_type!r} is not that of {LLAVA}")
+        raise ConfigError(f"model_type: must be {LLAVA_TYPE!r} for {LLAVA}, got {model_type!r}")
     return architectures == [LLAVA] or (architectures is None and model_type == LLAVA_TYPE)
 
 
-def _text_of(kind: type[LlamaConfig], json: Mapping[str, Any]) -> LlamaConfig:
-    """The language model of a LLaVA."""
-    fields = _text_json(json)
+def _read_text_config(cls: type[LlamaConfig], json: Mapping[str, Any]) -> LlamaConfig:
+    """Read the text model of a LLaVA."""
+    fields = _text_config(json)
     try:
-        return kind.from_json(fields)
+        return cls.from_json(fields)
     except ConfigError as error:
         raise ConfigError(f"text_config.{error}") from None
 
 
-def _text_json(json: Mapping[str, Any]) -> dict[str, Any]:
-    """The `text_config` of a LLaVA, as if it stood alone. As transformers has it, its embeddings
-    are tied if it says so there or beside it, and the tokens that begin and end a text are those
-    beside it, if there are any.
+def _text_config(json: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `text_config` of a LLaVA as a standalone config, by the rules of transformers.
+
+    Embeddings are tied if either level says so. BOS and EOS ids of the top level take precedence.
     """
     text = json.get("text_config")
     if not isinstance(text, Mapping | None):
-        raise ConfigError("text_config: not an object")
+        raise ConfigError(f"text_config: must be an object, got {text!r}")
     fields = {"model_type": "llama"} | dict(text or {})
-    _refuse_what_is_not_implemented(json, str(fields["model_type"]))
-    beside = {name: json.get(name) for name in ("bos_token_id", "eos_token_id")}
-    fields |= {name: value for name, value in beside.items() if value is not None}
+    _reject_unsupported(json, str(fields["model_type"]))
+    top_level = {name: json.get(name) for name in ("bos_token_id", "eos_token_id")}
+    fields |= {name: value for name, value in top_level.items() if value is not None}
     if as_flag("tie_word_embeddings", json.get("tie_word_embeddings", False)):
         fields["tie_word_embeddings"] = True
     return fields
 
 
 def read_family(json: Mapping[str, Any]) -> str:
-    """ "llama" or "mistral", from `architectures` and `model_type`.
+    """Return "llama" or "mistral", from `architectures` and `model_type`.
 
-    One of the two may be absent; ConfigError if they disagree.
+    One of the two may be absent. Raises ConfigError if they disagree.
     """
     architectures, model_type = json.get("architectures"), json.get("model_type")
     if architectures is None:
         if model_type not in list(FAMILIES.values()):
             supported = ", ".join(FAMILIES.values())
-            raise ConfigError(f"model_type: {model_type!r} is not supported, only {supported}")
+            raise ConfigError(f"model_type: must be one of {supported}, got {model_type!r}")
         return str(model_type)
     for architecture, family in FAMILIES.items():
         if architectures == [architecture]:
             if model_type not in (None, family):
-                raise ConfigError(f"model_type: {model_type!r} is not that of {architecture}")
+                raise ConfigError(
+                    f"model_type: must be {family!r} for {architecture}, got {model_type!r}"
+                )
             return family
     supported = ", ".join((*FAMILIES, LLAVA))
-    raise ConfigError(f"architectures: {architectures!r} is not supported, only {supported}")
+    raise ConfigError(f"architectures: must be one of {supported}, got {architectures!r}")
 
 
 def _head_dim(hidden_size: Any, heads: Any) -> int:
     if as_size("hidden_size", hidden_size) % as_size("num_attention_heads", heads):
         raise ConfigError(
             f"head_dim: missing, and hidden_size {hidden_size} is not a multiple of "
-            f"num_attention_heads, {heads}"
+            f"num_attention_heads {heads}"
         )
     return int(hidden_size // heads)
 
 
-def _refuse_what_is_not_implemented(json: Mapping[str, Any], family: str) -> None:
-    for name, harmless in WITHOUT_EFFECT.items():
-        if json.get(name) is not None and json[name] != harmless:
-            raise ConfigError(f"{name}: not supported")
-    # The family's own class in transformers does not read these, but other engines do.
+def _reject_unsupported(json: Mapping[str, Any], family: str) -> None:
+    for name, neutral in NEUTRAL_VALUES.items():
+        if json.get(name) is not None and json[name] != neutral:
+            raise ConfigError(f"{name}: not supported, got {json[name]!r}")
+    # The class of this family in transformers ignores these fields, but other engines read them.
     for name in ("sliding_window",) if family == "llama" else ("attention_bias", "mlp_bias"):
         if json.get(name):
-            raise ConfigError(f"{name}: {json[name]!r} is not supported for {family}")
+            raise ConfigError(f"{name}: not supported for {family}, got {json[name]!r}")
 
 
-def _check_layers_are_alike(json: Mapping[str, Any], config: LlamaConfig) -> None:
+def _check_uniform_layers(json: Mapping[str, Any], config: LlamaConfig) -> None:
     windowed = config.sliding_window is not None
     if json.get("use_sliding_window") not in (None, windowed):
-        raise ConfigError(f"use_sliding_window: contradicts {config.sliding_window=}")
-    only = "sliding_attention" if windowed else "full_attention"
+        raise ConfigError(f"use_sliding_window: contradicts sliding_window {config.sliding_window}")
+    layer_type = "sliding_attention" if windowed else "full_attention"
     types = json.get("layer_types")
     if types is None:
         return
     if not isinstance(types, list) or len(types) != config.num_hidden_layers:
-        raise ConfigError("layer_types: not a list with one entry for each layer")
+        raise ConfigError("layer_types: must be a list with one entry per layer")
     for item in types:
-        if item != only:
-            raise ConfigError(f"layer_types: {item!r} is not supported, every layer is {only!r}")
+        if item != layer_type:
+            raise ConfigError(f"layer_types: must all be {layer_type!r}, got {item!r}")

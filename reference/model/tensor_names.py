@@ -1,6 +1,7 @@
-"""One name for each tensor of a LLaVA. Files call them in four ways: with or without a leading
-`model.`, and with or without `vision_model.` within the tower, as the classes that wrote them were
-built at the time.
+"""One name for each tensor of a LLaVA model.
+
+Files spell them in four ways, which depend on the version of the library that wrote them: with or
+without a leading `model.`, and with or without `vision_model.` in the vision encoder.
 
     language_model.model.x         model.language_model.x         →  model.x
     language_model.lm_head.x       lm_head.x                      →  lm_head.x
@@ -12,7 +13,7 @@ TEXT, TOWER, PROJECTOR = "language_model.", "vision_tower.", "multi_modal_projec
 
 
 def canonical(name: str) -> str:
-    """The name of a tensor here: of the language model as in a file of its own."""
+    """Return the canonical name. The text model has the same names as in a text-only checkpoint."""
     inner = name.removeprefix("model.")
     if inner.startswith(TEXT):
         inner = inner.removeprefix(TEXT)

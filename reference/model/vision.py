@@ -1,4 +1,4 @@
-"""From the pixels of one image to rows of a prompt: CLIP's vision tower and LLaVA's projector.
+"""From the pixels of one image to image embeddings: CLIP's vision encoder and LLaVA's projector.
 
     patches, class → + positions → norm → layers → features of some of them → linear, GELU, linear
 
@@ -7,8 +7,8 @@ the Vision Transformer of Dosovitskiy et al., "An Image is Worth 16x16 Words" (2
 "Visual Instruction Tuning" (2023), with the projector of "Improved Baselines with Visual
 Instruction Tuning" (2023). All arithmetic is in the dtype of the weights.
 
-In shapes, P is the positions of the tower (the class token, then the patches, row by row), C its
-width, S the side of an image in pixels, and I the rows that one image takes in a prompt.
+In shapes, P is the positions of the encoder (the class token, then the patches, row by row), C its
+hidden size, S the side of an image in pixels, and I the image tokens of one image.
 """
 
 import math
@@ -24,11 +24,12 @@ from reference.model.vision_weights import Affine, VisionLayer, VisionWeights
 def features(
     weights: VisionWeights, config: VisionConfig, pixels_3SS: Float[np.ndarray, "3 S S"]
 ) -> Float[np.ndarray, "I D"]:
-    """The rows that stand in a prompt for one image, which `reference.images.preprocessor` has
-    prepared. Raises ValueError for an image of another size.
+    """Compute the embeddings of one image preprocessed by `reference.images.preprocessor`.
+
+    Raises ValueError for an image of the wrong size.
     """
     states = tower(weights, config, pixels_3SS)
-    first = 0 if config.keeps_class else 1
+    first = 0 if config.keeps_class_token else 1
     chosen = np.concatenate([states[i][first:] for i in config.feature_layers], axis=1)
     hidden = activation(linear(chosen, weights.linear_1), config.projector_act)
     return linear(hidden, weights.linear_2)
@@ -37,7 +38,7 @@ def features(
 def tower(
     weights: VisionWeights, config: VisionConfig, pixels_3SS: Float[np.ndarray, "3 S S"]
 ) -> list[Float[np.ndarray, "P C"]]:
-    """The states before the first layer and after each that is computed."""
+    """Return the hidden states before the first layer and after each computed one."""
     eps = config.layer_norm_eps
     x_PC = layer_norm(embedding(weights, config, pixels_3SS), weights.pre_layernorm, eps)
     states = [x_PC]
@@ -54,13 +55,14 @@ def tower(
 def embedding(
     weights: VisionWeights, config: VisionConfig, pixels_3SS: Float[np.ndarray, "3 S S"]
 ) -> Float[np.ndarray, "P C"]:
-    """The class token and a row for each patch, with their positions."""
+    """Embed the class token and each patch, and add position embeddings."""
     S, size = config.image_size, config.patch_size
     if pixels_3SS.shape != (3, S, S):
-        raise ValueError(f"image: {pixels_3SS.shape} is not {(3, S, S)}")
+        raise ValueError(f"image: shape must be {(3, S, S)}, got {pixels_3SS.shape}")
     side = S // size
-    whole = pixels_3SS[:, : side * size, : side * size].astype(weights.patch_embedding.dtype)
-    patches = whole.reshape(3, side, size, side, size).transpose(1, 3, 0, 2, 4)
+    # Pixels beyond the last full patch are dropped.
+    cropped = pixels_3SS[:, : side * size, : side * size].astype(weights.patch_embedding.dtype)
+    patches = cropped.reshape(3, side, size, side, size).transpose(1, 3, 0, 2, 4)
     kernel = weights.patch_embedding.reshape(config.hidden_size, -1)
     rows_PC = patches.reshape(side * side, -1) @ kernel.T
     return np.concatenate([weights.class_embedding[None], rows_PC]) + weights.position_embedding
@@ -69,7 +71,7 @@ def embedding(
 def attention(
     x_PC: Float[np.ndarray, "P C"], layer: VisionLayer, heads: int
 ) -> Float[np.ndarray, "P C"]:
-    """Every position attends to every other."""
+    """Compute bidirectional multi-head attention."""
 
     def split(projection: Affine) -> Float[np.ndarray, "heads P H"]:
         return linear(x_PC, projection).reshape(len(x_PC), heads, -1).transpose(1, 0, 2)
@@ -81,7 +83,7 @@ def attention(
 
 
 def linear(x_PI: Float[np.ndarray, "P in"], layer: Affine) -> Float[np.ndarray, "P out"]:
-    """y = W x + b for each row."""
+    """Compute y = W x + b for each row."""
     y_PO = x_PI @ layer.weight.T
     return y_PO if layer.bias is None else y_PO + layer.bias
 
@@ -89,14 +91,15 @@ def linear(x_PI: Float[np.ndarray, "P in"], layer: Affine) -> Float[np.ndarray, 
 def layer_norm(
     x_PC: Float[np.ndarray, "P C"], norm: Affine, eps: float
 ) -> Float[np.ndarray, "P C"]:
-    """Each row less its mean, over its standard deviation. Ba et al., "Layer Normalization"."""
-    centred = x_PC - x_PC.mean(axis=-1, keepdims=True)
-    variance = np.mean(centred * centred, axis=-1, keepdims=True)
-    return centred / np.sqrt(variance + eps) * norm.weight + norm.bias
+    """Normalize each row to mean 0 and variance 1. Ba et al., "Layer Normalization" (2016)."""
+    centered = x_PC - x_PC.mean(axis=-1, keepdims=True)
+    variance = np.mean(centered * centered, axis=-1, keepdims=True)
+    return centered / np.sqrt(variance + eps) * norm.weight + norm.bias
 
 
 def activation(x: Float[np.ndarray, "P F"], kind: str) -> Float[np.ndarray, "P F"]:
-    """gelu: x · Φ(x), with the normal distribution's own Φ. quick_gelu: x · sigmoid(1.702 x).
+    """Apply gelu, x · Φ(x) with the exact normal CDF Φ, or quick_gelu, x · sigmoid(1.702 x).
+
     Hendrycks and Gimpel, "Gaussian Error Linear Units" (2016).
     """
     if kind == "quick_gelu":
@@ -106,7 +109,5 @@ def activation(x: Float[np.ndarray, "P F"], kind: str) -> Float[np.ndarray, "P F
 
 
 def erf(x: Float[np.ndarray, "P F"]) -> Float[np.ndarray, "P F"]:
-    """The error function, number by number: NumPy has none, and this is all that would be needed of
-    SciPy.
-    """
+    """Compute the error function element by element. NumPy has none; this avoids SciPy."""
     return np.vectorize(math.erf, otypes=[x.dtype])(x)

@@ -1,7 +1,6 @@
-"""What a LLaVA sees with: the `vision_config` of its config.json, and how the tower's features
-become rows of a prompt.
+"""The vision encoder and the projector in the config.json of a LLaVA model.
 
-The tower is CLIP's (Radford et al., "Learning Transferable Visual Models From Natural Language
+The encoder is CLIP's (Radford et al., "Learning Transferable Visual Models From Natural Language
 Supervision", 2021), the projector LLaVA 1.5's (Liu et al., "Improved Baselines with Visual
 Instruction Tuning", 2023).
 """
@@ -28,7 +27,7 @@ SIZES = (
 )
 ACTIVATIONS = ("gelu", "quick_gelu")
 
-# What an absent field means: the defaults of CLIPVisionConfig and LlavaConfig in transformers.
+# Values of absent fields: the defaults of CLIPVisionConfig and LlavaConfig in transformers.
 DEFAULTS: dict[str, Any] = {
     "model_type": "clip_vision_model",
     "hidden_size": 768,
@@ -41,7 +40,7 @@ DEFAULTS: dict[str, Any] = {
     "hidden_act": "quick_gelu",
     "layer_norm_eps": 1e-5,
 }
-NO_VISION_CONFIG: dict[str, Any] = {
+DEFAULTS_WITHOUT_VISION_CONFIG: dict[str, Any] = {
     "hidden_size": 1024,
     "intermediate_size": 4096,
     "num_hidden_layers": 24,
@@ -53,13 +52,13 @@ NO_VISION_CONFIG: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class VisionConfig:
-    """The shape of a CLIP vision tower and of LLaVA's projector.
+    """The architecture and sizes of a CLIP vision encoder and of LLaVA's projector.
 
     Sizes and their letters: image_size S and patch_size, in pixels; hidden_size C;
-    intermediate_size and num_attention_heads of the tower's layers. feature_layers: after how many
-    layers the states are taken that the projector reads, side by side; none above the highest is
-    computed. keeps_class: whether the class token's row is one of an image's (the strategy "full")
-    or is left out ("default"). image_token_id: stands where an image does.
+    intermediate_size and num_attention_heads of the encoder's layers. feature_layers: numbers of
+    layers after which hidden states are taken; concatenated, they are the projector's input.
+    keeps_class_token: the class token is one of the image tokens (strategy "full") or is dropped
+    ("default"). image_token_id: the placeholder of an image.
 
     Raises ConfigError, naming the field, for a value out of range.
     """
@@ -73,7 +72,7 @@ class VisionConfig:
     layer_norm_eps: float = 1e-5
     hidden_act: str = "quick_gelu"
     feature_layers: tuple[int, ...]
-    keeps_class: bool = False
+    keeps_class_token: bool = False
     projector_act: str = "gelu"
     projector_bias: bool = True
     image_token_id: int
@@ -83,55 +82,59 @@ class VisionConfig:
             as_size(f"vision_config.{name}", getattr(self, name))
         if self.hidden_size % self.num_attention_heads:
             raise ConfigError(
-                f"vision_config.num_attention_heads: {self.num_attention_heads} does not divide "
-                f"hidden_size, {self.hidden_size}"
+                f"vision_config.num_attention_heads: must divide hidden_size {self.hidden_size}, "
+                f"got {self.num_attention_heads}"
             )
         if self.patch_size > self.image_size:
             raise ConfigError(
-                f"vision_config.patch_size: {self.patch_size} is more than image_size, "
-                f"{self.image_size}"
+                f"vision_config.patch_size: must be at most image_size {self.image_size}, "
+                f"got {self.patch_size}"
             )
 
     @property
-    def patches(self) -> int:
-        """Of one image: what is left beside whole patches is not seen."""
+    def num_patches(self) -> int:
+        """Number of full patches of one image."""
         return (self.image_size // self.patch_size) ** 2
 
     @property
-    def rows(self) -> int:
-        """How many places of a prompt one image takes."""
-        return self.patches + self.keeps_class
+    def tokens_per_image(self) -> int:
+        """Number of image tokens that one image adds to a prompt."""
+        return self.num_patches + self.keeps_class_token
 
     @property
-    def layers(self) -> int:
-        """How many of the tower's layers are computed."""
+    def num_computed_layers(self) -> int:
+        """Number of encoder layers up to the last feature layer; the others are not computed."""
         return max(self.feature_layers)
 
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> "VisionConfig":
-        """Read the config.json of a `LlavaForConditionalGeneration`, all but its `text_config`.
+        """Read the config.json of a `LlavaForConditionalGeneration`, except its `text_config`.
 
-        Raises ConfigError for a tower that is not CLIP's, and for a field that would change the
-        features and is not implemented.
+        Raises ConfigError for an encoder that is not CLIP's, and for an unsupported field that
+        would change the features.
         """
-        given = json.get("vision_config")
-        if not isinstance(given, Mapping | None):
-            raise ConfigError("vision_config: not an object")
-        fields = DEFAULTS | (NO_VISION_CONFIG if given is None else dict(given))
+        vision = json.get("vision_config")
+        if not isinstance(vision, Mapping | None):
+            raise ConfigError(f"vision_config: must be an object, got {vision!r}")
+        fields = DEFAULTS | (DEFAULTS_WITHOUT_VISION_CONFIG if vision is None else dict(vision))
         if fields["model_type"] != "clip_vision_model":
             raise ConfigError(
-                f"vision_config.model_type: {fields['model_type']!r} is not supported, only "
-                "clip_vision_model"
+                "vision_config.model_type: must be 'clip_vision_model', got "
+                f"{fields['model_type']!r}"
             )
         if fields["num_channels"] != 3:
-            raise ConfigError(f"vision_config.num_channels: {fields['num_channels']!r} is not 3")
+            raise ConfigError(
+                f"vision_config.num_channels: must be 3, got {fields['num_channels']!r}"
+            )
         layers = as_size("vision_config.num_hidden_layers", fields["num_hidden_layers"])
         return cls(
             **{name: fields[name] for name in SIZES},
             layer_norm_eps=as_positive("vision_config.layer_norm_eps", fields["layer_norm_eps"]),
             hidden_act=_activation("vision_config.hidden_act", fields["hidden_act"]),
             feature_layers=_feature_layers(json.get("vision_feature_layer", -2), layers),
-            keeps_class=_keeps_class(json.get("vision_feature_select_strategy", "default")),
+            keeps_class_token=_keeps_class_token(
+                json.get("vision_feature_select_strategy", "default")
+            ),
             projector_act=_activation(
                 "projector_hidden_act", json.get("projector_hidden_act", "gelu")
             ),
@@ -144,37 +147,37 @@ class VisionConfig:
 
 def _activation(name: str, value: Any) -> str:
     if value not in ACTIVATIONS:
-        raise ConfigError(f"{name}: {value!r} is not supported, only {', '.join(ACTIVATIONS)}")
+        raise ConfigError(f"{name}: must be one of {', '.join(ACTIVATIONS)}, got {value!r}")
     return str(value)
 
 
 def _feature_layers(value: Any, layers: int) -> tuple[int, ...]:
-    """Indices into the states before the first layer and after each; negative ones count from the
-    end.
-    """
+    """Resolve indices into the states before the first layer and after each layer."""
     indices = value if isinstance(value, list) else [value]
     if not indices:
-        raise ConfigError("vision_feature_layer: none is given")
+        raise ConfigError("vision_feature_layer: must have at least one layer, got none")
     for index in indices:
         if not isinstance(index, int) or isinstance(index, bool):
-            raise ConfigError(f"vision_feature_layer: {index!r} is not an integer")
+            raise ConfigError(f"vision_feature_layer: must be an integer, got {index!r}")
         if not -layers - 1 <= index <= layers:
-            raise ConfigError(f"vision_feature_layer: {index} of a tower of {layers} layers")
+            raise ConfigError(
+                f"vision_feature_layer: must be {-layers - 1} … {layers}, got {index}"
+            )
     return tuple(index % (layers + 1) for index in indices)
 
 
-def _keeps_class(strategy: Any) -> bool:
+def _keeps_class_token(strategy: Any) -> bool:
     if strategy not in ("default", "full"):
         raise ConfigError(
-            f"vision_feature_select_strategy: {strategy!r} is neither 'default' nor 'full'"
+            f"vision_feature_select_strategy: must be 'default' or 'full', got {strategy!r}"
         )
     return bool(strategy == "full")
 
 
 def _image_token_id(json: Mapping[str, Any]) -> int:
-    """The name of the field changed with the years."""
+    """Read the placeholder id, under its old or new field name."""
     names = [name for name in ("image_token_index", "image_token_id") if name in json]
-    found = {as_token_id(name, json[name]) for name in names} or {32000}
-    if len(found) > 1:
+    ids = {as_token_id(name, json[name]) for name in names} or {32000}
+    if len(ids) > 1:
         raise ConfigError("image_token_index: differs from image_token_id")
-    return found.pop()
+    return ids.pop()

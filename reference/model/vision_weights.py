@@ -1,6 +1,4 @@
-"""The tensors of a vision tower and of the projector: their names and shapes in a file, and where
-they stand in the model.
-"""
+"""Tensors of the vision encoder and the projector: names, shapes, and the structure they form."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ POSITION = f"{TOWER}embeddings.position_embedding.weight"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Affine:
-    """y = W x + b; of a norm, y = w · x + b."""
+    """Parameters of y = W x + b, or of a norm, y = w · x + b."""
 
     weight: Float[np.ndarray, "..."]
     bias: Float[np.ndarray, "out"] | None
@@ -26,7 +24,7 @@ class Affine:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VisionLayer:
-    """One block of the tower. G is the width of its hidden layer."""
+    """One block of the encoder. G is the hidden size of its MLP."""
 
     layer_norm1: Affine  # (C,)
     q_proj: Affine  # (C, C)
@@ -40,7 +38,7 @@ class VisionLayer:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VisionWeights:
-    """From pixels to rows of a prompt; the layers are those that are computed."""
+    """Weights of the vision encoder and the projector. layers: the computed ones only."""
 
     class_embedding: Float[np.ndarray, "C"]
     patch_embedding: Float[np.ndarray, "C 3 patch patch"]
@@ -54,7 +52,7 @@ class VisionWeights:
     def from_tensors(
         cls, config: VisionConfig, tensors: Mapping[str, np.ndarray]
     ) -> "VisionWeights":
-        """Arrange the tensors of `expected_tensors`."""
+        """Build the structure from the tensors of `expected_tensors`."""
 
         def affine(name: str) -> Affine:
             return Affine(weight=tensors[f"{name}.weight"], bias=tensors.get(f"{name}.bias"))
@@ -76,22 +74,25 @@ class VisionWeights:
             patch_embedding=tensors[PATCH],
             position_embedding=tensors[POSITION],
             pre_layernorm=affine(f"{TOWER}pre_layrnorm"),
-            layers=tuple(layer(f"{TOWER}encoder.layers.{i}") for i in range(config.layers)),
+            layers=tuple(
+                layer(f"{TOWER}encoder.layers.{i}") for i in range(config.num_computed_layers)
+            ),
             linear_1=affine(f"{PROJECTOR}linear_1"),
             linear_2=affine(f"{PROJECTOR}linear_2"),
         )
 
 
 def expected_tensors(config: VisionConfig, D: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Every tensor that is computed with, and its shape. D: the width of the language model. The
-    norm before the first layer is spelled as CLIP's authors spelled it.
+    """Yield the name and shape of every used tensor. D: hidden size of the text model.
+
+    `pre_layrnorm` is CLIP's own spelling.
     """
     C, patch = config.hidden_size, config.patch_size
     yield CLASS, (C,)
     yield PATCH, (C, 3, patch, patch)
-    yield POSITION, (config.patches + 1, C)
+    yield POSITION, (config.num_patches + 1, C)
     yield from _affine(f"{TOWER}pre_layrnorm", C)
-    for i in range(config.layers):
+    for i in range(config.num_computed_layers):
         yield from _layer(config, i)
     bias = config.projector_bias
     yield from _affine(f"{PROJECTOR}linear_1", D, C * len(config.feature_layers), bias=bias)
@@ -99,12 +100,13 @@ def expected_tensors(config: VisionConfig, D: int) -> Iterator[tuple[str, tuple[
 
 
 def unused_tensors(config: VisionConfig) -> Iterator[str]:
-    """What stands in a tower beside what is computed: the layers above the last one that is read,
-    the norm of CLIP's own output, and a buffer of older files.
+    """Yield the names of encoder tensors that are allowed but not used.
+
+    They are the layers above the last feature layer, CLIP's output norm, and a buffer of old files.
     """
     yield f"{TOWER}embeddings.position_ids"
-    above = range(config.layers, config.num_hidden_layers)
-    yield from (name for i in above for name, _ in _layer(config, i))
+    unused_layers = range(config.num_computed_layers, config.num_hidden_layers)
+    yield from (name for i in unused_layers for name, _ in _layer(config, i))
     yield from (name for name, _ in _affine(f"{TOWER}post_layernorm", config.hidden_size))
 
 

@@ -1,4 +1,4 @@
-"""The tensors of a model: their names and shapes in a file, and where they stand in the model.
+"""Tensors of the text model: names, shapes, and the structure they form.
 
 Linear layers keep the layout of the files, (out, in).
 """
@@ -19,7 +19,7 @@ EMBEDDING, LM_HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Linear:
-    """y = W x + b, or y = W x."""
+    """Parameters of y = W x + b, or of y = W x."""
 
     weight: Float[np.ndarray, "out in"]
     bias: Float[np.ndarray, "out"] | None = None
@@ -27,7 +27,7 @@ class Linear:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Layer:
-    """One transformer block. Q is N·H, the queries of all heads; KV is K·H."""
+    """One transformer block. Q is N·H, the size of all query heads; KV is K·H."""
 
     input_layernorm: Float[np.ndarray, "D"]
     q_proj: Linear  # (Q, D)
@@ -42,9 +42,9 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Weights:
-    """A whole model, in one dtype. With tied embeddings, `lm_head` is the array `embedding`.
+    """Weights of a model, all in one dtype. With tied embeddings, `lm_head` is `embedding`.
 
-    vision: None if the model reads text only.
+    vision: None for a text-only model.
     """
 
     embedding: Float[np.ndarray, "V D"]
@@ -59,22 +59,22 @@ class Weights:
 
     @classmethod
     def from_tensors(cls, config: LlamaConfig, tensors: Mapping[str, np.ndarray]) -> "Weights":
-        """Arrange the tensors of `expected_tensors`, all in one dtype."""
+        """Build the structure from the tensors of `expected_tensors`, all in one dtype."""
         prefixes = (f"model.layers.{index}" for index in range(config.num_hidden_layers))
-        eyes = config.vision
+        vision = config.vision
         return cls(
             embedding=tensors[EMBEDDING],
             layers=tuple(_layer(tensors, prefix) for prefix in prefixes),
             norm=tensors["model.norm.weight"],
             lm_head=tensors[EMBEDDING if config.tie_word_embeddings else LM_HEAD],
-            vision=None if eyes is None else VisionWeights.from_tensors(eyes, tensors),
+            vision=None if vision is None else VisionWeights.from_tensors(vision, tensors),
         )
 
 
 def expected_tensors(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Every tensor of a model and its shape. With tied embeddings there is no `lm_head.weight`.
+    """Yield the name and shape of every tensor. With tied embeddings, `lm_head.weight` is absent.
 
-    One by one, because `config` may claim more layers than any memory holds the names of.
+    A generator, because a malicious config may claim more layers than fit in memory as names.
     """
     D, F, V = config.hidden_size, config.intermediate_size, config.vocab_size
     Q, KV = (

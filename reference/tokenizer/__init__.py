@@ -1,0 +1,12 @@
+"""Tokenizers: text to token ids and back, without loss.
+
+Reading order:
+
+    protocol        the interface of a tokenizer
+    detokenizer     token ids to text, incrementally
+    vocabulary      the tokens as bytes, as data for the backends
+    loader          `load_tokenizer`: picks the kind of a checkpoint's tokenizer
+    sentencepiece   tokenizers stored as `tokenizer.model`
+    hf_json         tokenizers stored as `tokenizer.json`
+    files           parsing of tokenizer files, shared by both kinds
+"""

@@ -1,6 +1,4 @@
-"""What the files of a tokenizer say, before there is a tokenizer: `tokenizer_config.json`, and the
-parts of a `tokenizer.json`.
-"""
+"""Parsing of tokenizer files: `tokenizer_config.json`, and the parts of a `tokenizer.json`."""
 
 import json
 import re
@@ -8,16 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-SPACE = "▁"  # how SentencePiece writes a space
+SENTENCEPIECE_SPACE = "▁"  # how SentencePiece writes a space
 BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 class TokenizerError(ValueError):
-    """A tokenizer's file is missing, broken or of a kind that cannot be read without loss."""
+    """A tokenizer file is missing, invalid, or of a kind that cannot encode text without loss."""
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A tokenizer_config.json, empty if there is none. Raises TokenizerError, naming the file."""
+    """Read a tokenizer_config.json; empty if there is none. Raises TokenizerError, naming the
+    file.
+    """
     try:
         config = json.loads(path.read_text("utf-8")) if path.exists() else {}
         if not isinstance(config, dict):
@@ -28,8 +28,8 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def decoder_of(config: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """`added_tokens_decoder`: the tokens added to those of the model's file, by id."""
+def added_tokens_decoder(config: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """Return `added_tokens_decoder`, by id: the tokens that are not in the model's file."""
     decoder = config.get("added_tokens_decoder") or {}
     try:
         return {int(i): {"special": False} | token for i, token in decoder.items()}
@@ -38,33 +38,35 @@ def decoder_of(config: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
 
 
 def added_tokens(config: Mapping[str, Any]) -> dict[int, str]:
-    """The text of each added token."""
-    found: dict[int, str] = {}
-    for i, token in decoder_of(config).items():
+    """Return the text of each added token, by id."""
+    texts: dict[int, str] = {}
+    for i, token in added_tokens_decoder(config).items():
         if i < 0 or not isinstance(token.get("content"), str):
-            raise ValueError(f"added_tokens_decoder: {i}: not an id with its content")
-        found[i] = token["content"]
-    return found
+            raise ValueError(
+                f"added_tokens_decoder: {i}: must be an id ≥ 0 and an object with `content`"
+            )
+        texts[i] = token["content"]
+    return texts
 
 
 def special_tokens(config: Mapping[str, Any]) -> frozenset[int]:
-    """The added tokens that are no text."""
-    return frozenset(i for i, token in decoder_of(config).items() if token["special"])
+    """Return the ids of the added tokens that are special."""
+    return frozenset(i for i, token in added_tokens_decoder(config).items() if token["special"])
 
 
 def token_name(token: Any) -> str | None:
-    """The text of a token as a tokenizer_config.json writes it: a string, or an object with
-    `content`; null for none.
+    """Return the text of a token as tokenizer_config.json writes it: a string, an object with
+    `content`, or null for none.
     """
     name = token.get("content") if isinstance(token, dict) else token
     if token is not None and not isinstance(name, str):
-        raise ValueError(f"bos_token: {token!r} is no token")
+        raise ValueError(f"bos_token: {token!r} is not a token")
     return name
 
 
 def is_byte_level(decoder: Mapping[str, Any] | None) -> bool:
-    """Whether pieces are written in GPT-2's alphabet; False for SentencePiece's. Raises
-    TokenizerError for another.
+    """Return whether pieces are written in GPT-2's byte alphabet (True) or SentencePiece's (False).
+    Raises TokenizerError for any other.
     """
     kinds = {d["type"] for d in [decoder or {"type": None}, *(decoder or {}).get("decoders", [])]}
     if "ByteLevel" in kinds:
@@ -75,10 +77,12 @@ def is_byte_level(decoder: Mapping[str, Any] | None) -> bool:
 
 
 def gpt2_alphabet() -> dict[str, int]:
-    """The byte that each character of a byte-level piece stands for: printable Latin-1 for itself,
-    the rest from U+0100.
+    """Return the byte that each character of a byte-level piece represents.
 
-    Source: Radford et al. 2019 (GPT-2), section 2.2, and the files of its kind.
+    A printable Latin-1 character represents its own code; the other bytes are represented, in
+    order, by U+0100 and the characters after it.
+
+    Source: Radford et al. 2019 (GPT-2), section 2.2, and `bytes_to_unicode` in its code.
     """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [b for b in range(0x100) if b not in printable]
@@ -88,29 +92,28 @@ def gpt2_alphabet() -> dict[str, int]:
 BYTE_OF = gpt2_alphabet()
 
 
-# How much text a token stands for.
+# Upper bounds on the number of text bytes per token, with which oversized prompts are rejected.
 
 
-def longest(pieces: Iterable[bytes], byte_level: bool) -> int:
-    """The most bytes of text that one of these pieces stands for. SentencePiece's space is also
-    what "▁" in a text becomes, which has three bytes.
+def max_text_bytes(pieces: Iterable[bytes], byte_level: bool) -> int:
+    """Return the maximum number of text bytes that one piece can encode. A space of SentencePiece
+    may come from a "▁" in the text, which has three bytes.
     """
-    space = b" " if byte_level else SPACE.encode()
+    space = b" " if byte_level else SENTENCEPIECE_SPACE.encode()
     return max(len(piece.replace(b" ", space)) for piece in pieces)
 
 
-def keeps_every_byte(spec: Mapping[str, Any], byte_level: bool) -> bool:
-    """Whether each byte of a text is one of the bytes of some piece, by its tokenizer.json.
+def is_lossless(spec: Mapping[str, Any], byte_level: bool) -> bool:
+    """Return whether a tokenizer.json encodes each byte of a text in some piece.
 
-    It is not so if a normalizer shortens the text (NFKC, Strip), if spaces are dropped between
-    words or swallowed by an added token beside them, or if unknown characters, however many, become
-    one token.
+    That fails if a normalizer shortens the text (NFKC, Strip), if spaces are dropped between words
+    or absorbed by an added token, or if a run of unknown characters becomes one token.
     """
     model = spec["model"]
     alphabet = BYTE_OF if byte_level else [f"<0x{b:02X}>" for b in range(256)]
     return (
-        all(map(never_shortens, parts(spec.get("normalizer"), "normalizers")))
-        and all(map(drops_nothing, parts(spec.get("pre_tokenizer"), "pretokenizers")))
+        all(map(keeps_length, flatten_sequence(spec.get("normalizer"), "normalizers")))
+        and all(map(keeps_all_text, flatten_sequence(spec.get("pre_tokenizer"), "pretokenizers")))
         and not any(t.get("lstrip") or t.get("rstrip") for t in spec.get("added_tokens") or [])
         and model.get("type") == "BPE"
         and bool(byte_level or model.get("byte_fallback"))
@@ -118,23 +121,27 @@ def keeps_every_byte(spec: Mapping[str, Any], byte_level: bool) -> bool:
     )
 
 
-def parts(step: Mapping[str, Any] | None, name: str) -> Iterator[Mapping[str, Any]]:
-    """The steps of a sequence, or the only one, or none. name: of the field that lists them."""
+def flatten_sequence(step: Mapping[str, Any] | None, field: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the steps of a `Sequence`, the step itself if it is not one, or nothing for None.
+    field: the field that lists the steps.
+    """
     if step is not None and step["type"] == "Sequence":
-        for inner in step[name]:
-            yield from parts(inner, name)
+        for inner in step[field]:
+            yield from flatten_sequence(inner, field)
     elif step is not None:
         yield step
 
 
-def never_shortens(normalizer: Mapping[str, Any]) -> bool:
+def keeps_length(normalizer: Mapping[str, Any]) -> bool:
+    """Return whether a normalizer never shortens a text."""
     if normalizer["type"] == "Replace":
         pattern = normalizer["pattern"].get("String")
         return pattern is not None and len(pattern.encode()) <= len(normalizer["content"].encode())
     return normalizer["type"] == "Prepend"
 
 
-def drops_nothing(pre_tokenizer: Mapping[str, Any]) -> bool:
+def keeps_all_text(pre_tokenizer: Mapping[str, Any]) -> bool:
+    """Return whether a pre-tokenizer never drops a part of the text."""
     if pre_tokenizer["type"] == "Split":
         return pre_tokenizer["behavior"] != "Removed"
     return pre_tokenizer["type"] in ("ByteLevel", "Metaspace", "Digits")

@@ -8,25 +8,25 @@ import tokenizers
 from reference.tokenizer.files import (
     BYTE_OF,
     BYTE_PIECE,
-    SPACE,
+    SENTENCEPIECE_SPACE,
     TokenizerError,
     is_byte_level,
-    keeps_every_byte,
-    longest,
+    is_lossless,
+    max_text_bytes,
     special_tokens,
     token_name,
 )
 
 
 class JsonTokenizer:
-    """A `tokenizer.json`, read with the `tokenizers` library. Its pieces are bytes in GPT-2's
-    alphabet (Llama 3) or SentencePiece's spelling (Llama 2).
+    """A `tokenizer.json`, loaded with the `tokenizers` library. Its pieces are written in GPT-2's
+    byte alphabet (Llama 3) or in SentencePiece's notation (Llama 2).
     """
 
     def __init__(self, text: str, config: dict[str, Any]) -> None:
         try:
             self._tokenizer = tokenizers.Tokenizer.from_str(text)
-        except Exception as error:  # the library raises nothing narrower
+        except Exception as error:  # the library raises plain Exception
             raise TokenizerError(f"tokenizer.json: {error}") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -39,13 +39,14 @@ class JsonTokenizer:
         gaps = {i for i in range(self.vocab_size) if self._tokenizer.id_to_token(i) is None}
         self.special_ids = frozenset(special | gaps | special_tokens(config))
         self._pieces = [self._bytes(i) for i in range(self.vocab_size)]
-        exact = keeps_every_byte(spec, self._byte_level)
-        self.max_token_bytes = longest(self._pieces, self._byte_level) if exact else None
+        lossless = is_lossless(spec, self._byte_level)
+        self.max_token_bytes = max_text_bytes(self._pieces, self._byte_level) if lossless else None
         self.bos_id = self._bos(config)
-        first = self._ids("a")
-        self.leading_space = bool(first) and self._pieces[first[0]].startswith(b" ")
+        probe = self._ids("a")
+        self.leading_space = bool(probe) and self._pieces[probe[0]].startswith(b" ")
 
     def _bos(self, config: dict[str, Any]) -> int | None:
+        """Return the BOS id: from the post-processor's template, else from the config."""
         template = self._tokenizer.encode("", add_special_tokens=True).ids
         adds_bos = config.get("add_bos_token", bool(template))
         if not adds_bos:
@@ -56,11 +57,12 @@ class JsonTokenizer:
         token = None if name is None else self._tokenizer.token_to_id(name)
         if token is None:
             raise TokenizerError(
-                "tokenizer_config.json: add_bos_token is set and bos_token is no token"
+                "tokenizer_config.json: add_bos_token is set and bos_token is not a token"
             )
         return int(token)
 
     def _bytes(self, token: int) -> bytes:
+        """Convert a token's name in the file to the bytes it adds to the text."""
         name = self._tokenizer.id_to_token(token)
         if token in self._added or name is None:
             return self._added.get(token, "").encode()
@@ -68,7 +70,7 @@ class JsonTokenizer:
             return bytes(BYTE_OF[c] for c in name)
         if byte := BYTE_PIECE.fullmatch(name):
             return bytes.fromhex(byte[1])
-        return str(name).replace(SPACE, " ").encode()
+        return str(name).replace(SENTENCEPIECE_SPACE, " ").encode()
 
     def _ids(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
@@ -76,5 +78,5 @@ class JsonTokenizer:
     def encode(self, text: str) -> list[int]:
         return ([] if self.bos_id is None else [self.bos_id]) + self._ids(text)
 
-    def piece(self, token: int) -> bytes:
+    def token_bytes(self, token: int) -> bytes:
         return self._pieces[token]

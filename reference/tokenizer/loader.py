@@ -1,4 +1,4 @@
-"""Loads the tokenizer of a checkpoint directory."""
+"""Loading the tokenizer of a checkpoint directory."""
 
 from pathlib import Path
 
@@ -9,8 +9,7 @@ from reference.tokenizer.sentencepiece import SentencePieceTokenizer
 
 
 def load_tokenizer(directory: str | Path) -> Tokenizer:
-    """The tokenizer of a checkpoint directory: `tokenizer.model` if there is one, else
-    `tokenizer.json`.
+    """Load `tokenizer.model` if the directory has one, else `tokenizer.json`.
 
     Raises TokenizerError, naming the file.
     """
@@ -22,7 +21,7 @@ def load_tokenizer(directory: str | Path) -> Tokenizer:
         except TokenizerError:
             raise
         except Exception as error:  # protobuf's and SentencePiece's errors share no narrower base
-            raise TokenizerError(f"tokenizer.model is no SentencePiece model: {error}") from error
+            raise TokenizerError(f"tokenizer.model: not a SentencePiece model: {error}") from error
     if (directory / "tokenizer.json").exists():
         return JsonTokenizer((directory / "tokenizer.json").read_text("utf-8"), config)
-    raise TokenizerError(f"{directory}: neither tokenizer.model nor tokenizer.json is there")
+    raise TokenizerError(f"{directory}: has neither tokenizer.model nor tokenizer.json")

@@ -1,6 +1,6 @@
 """The interface of a tokenizer: text to token ids and back, without loss.
 
-A token is a string of bytes; the text is what the bytes of all tokens spell in UTF-8.
+A token is a byte string. The text is the concatenated bytes of all tokens, decoded as UTF-8.
 """
 
 from typing import Protocol, runtime_checkable
@@ -8,11 +8,8 @@ from typing import Protocol, runtime_checkable
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """ids 0 ≤ id < vocab_size. special_ids are control tokens and the unknown token: never part of
-    an output.
-
-    bos_id: what `encode` puts first, None if nothing. leading_space: whether `encode` puts a space
-    before the text that `decode` takes away again.
+    """Token ids are 0 ≤ id < vocab_size. special_ids: control tokens and the unknown token, which
+    are never part of an output. bos_id: the first id of every encoded text, or None.
     """
 
     vocab_size: int
@@ -20,21 +17,22 @@ class Tokenizer(Protocol):
     bos_id: int | None
 
     @property
-    def leading_space(self) -> bool: ...
+    def leading_space(self) -> bool:
+        """True if `encode` puts a space before the text, which decoding strips again."""
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a prompt: BOS if the tokenizer adds one, special tokens where their text
-        stands.
+        """Return the token ids of a prompt: BOS if the tokenizer adds one, and special tokens where
+        the text contains their names.
         """
 
-    def piece(self, token: int) -> bytes:
-        """What a token adds to the text; of a special token, its name (`</s>`)."""
+    def token_bytes(self, token: int) -> bytes:
+        """Return the bytes that a token adds to the text; for a special token, its name
+        (`</s>`).
+        """
 
 
 @runtime_checkable
 class HasMaxTokenBytes(Protocol):
-    """A tokenizer that knows how many bytes of text one of its tokens stands for at most; None: any
-    number.
-    """
+    """A tokenizer that knows the maximum number of text bytes per token. None: unbounded."""
 
     max_token_bytes: int | None

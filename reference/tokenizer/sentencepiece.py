@@ -9,54 +9,56 @@ from sentencepiece import sentencepiece_model_pb2 as sentencepiece_model
 
 from reference.tokenizer.files import (
     BYTE_PIECE,
-    SPACE,
+    SENTENCEPIECE_SPACE,
     TokenizerError,
     added_tokens,
-    longest,
+    max_text_bytes,
     special_tokens,
 )
 
 
 class SentencePieceTokenizer:
-    """A SentencePiece model. The space it puts before a text is put at the very beginning only, not
+    """A SentencePiece model. Its leading space is put at the very beginning of a text only, not
     after a special token.
     """
 
     def __init__(self, model: bytes, config: dict[str, Any]) -> None:
         proto = sentencepiece_model.ModelProto.FromString(model)
-        kinds = sentencepiece_model.ModelProto.SentencePiece
+        piece_types = sentencepiece_model.ModelProto.SentencePiece
         normalizer = proto.normalizer_spec
         if normalizer.remove_extra_whitespaces or not normalizer.escape_whitespaces:
-            raise TokenizerError("tokenizer.model: its normalizer loses white space")
+            raise TokenizerError("tokenizer.model: the normalizer drops white space")
         self.leading_space = bool(normalizer.add_dummy_prefix)
-        normalizer.add_dummy_prefix = False
+        normalizer.add_dummy_prefix = False  # `encode` adds the leading space itself
         self._processor = SentencePieceProcessor(model_proto=proto.SerializeToString())
         added = added_tokens(config)
         names = [p.piece for p in proto.pieces]
         names += [added.get(i, "") for i in range(len(names), max(added, default=-1) + 1)]
         self.vocab_size = len(names)
-        not_text = {kinds.UNKNOWN, kinds.CONTROL, kinds.UNUSED}
+        not_text = {piece_types.UNKNOWN, piece_types.CONTROL, piece_types.UNUSED}
         control = {i: p.piece for i, p in enumerate(proto.pieces) if p.type in not_text}
         self._names = control | added
         empty = {i for i, name in enumerate(names) if not name}
         self.special_ids = frozenset(control) | special_tokens(config) | empty
         self._pieces = [self._bytes(i, name) for i, name in enumerate(names)]
-        # A normalizer's table may shorten the text, and without bytes to fall back on any number of
-        # unknown characters are one token.
-        exact = proto.trainer_spec.byte_fallback and not normalizer.precompiled_charsmap
-        self.max_token_bytes = longest(self._pieces, False) if exact else None
+        # A normalizer's table may shorten the text, and without byte fallback a run of unknown
+        # characters is one token.
+        lossless = proto.trainer_spec.byte_fallback and not normalizer.precompiled_charsmap
+        self.max_token_bytes = max_text_bytes(self._pieces, False) if lossless else None
         adds_bos = config.get("add_bos_token", True) and proto.trainer_spec.bos_id >= 0
         self.bos_id = proto.trainer_spec.bos_id if adds_bos else None
 
     def _bytes(self, token: int, name: str) -> bytes:
+        """Convert a piece's name in the file to the bytes it adds to the text."""
         if token in self._names:
             return self._names[token].encode()
         if byte := BYTE_PIECE.fullmatch(name):
             return bytes.fromhex(byte[1])
-        return name.replace(SPACE, " ").encode()
+        return name.replace(SENTENCEPIECE_SPACE, " ").encode()
 
     @cached_property
     def _special(self) -> tuple[re.Pattern[str], dict[str, int]]:
+        """A pattern that matches the names of special and added tokens, and the id of each name."""
         ids = {name: i for i, name in self._names.items() if name}
         longest_first = sorted(ids, key=len, reverse=True)
         return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")"), ids
@@ -72,5 +74,5 @@ class SentencePieceTokenizer:
                 tokens += self._processor.encode(space + part)
         return tokens
 
-    def piece(self, token: int) -> bytes:
+    def token_bytes(self, token: int) -> bytes:
         return self._pieces[token]

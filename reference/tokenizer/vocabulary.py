@@ -1,4 +1,4 @@
-"""The tokens of a model as bytes: data that every backend needs to follow a grammar."""
+"""The tokens of a model as bytes: the data that every backend needs to follow a grammar."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,24 +7,28 @@ from functools import cached_property
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """pieces: what each of the V tokens adds to a text. never: ids that are no text.
+    """The tokens of a model.
 
-    bos_id: what may stand before a prompt without a text, None if nothing. leading_space: whether
-    the space that a text begins with is no part of it.
+    pieces: the bytes that each of the V tokens adds to a text. disallowed_token_ids: ids that are
+    never sampled, unless they end the output. bos_id: the id that every encoded text starts with,
+    or None. leading_space: whether the first space of a text is stripped.
     """
 
     pieces: tuple[bytes, ...]
-    never: frozenset[int]
+    disallowed_token_ids: frozenset[int]
     bos_id: int | None = None
     leading_space: bool = False
 
     def strips_leading_space(self, prompt: Sequence[int]) -> bool:
-        """Whether the output after this prompt is a text of its own, whose first space is
-        dropped.
+        """Return whether the output after this prompt begins a text, whose first space is
+        stripped.
         """
-        return self.leading_space and not prompt[prompt[:1] == (self.bos_id,) :]
+        has_bos = prompt[:1] == (self.bos_id,)
+        return self.leading_space and not prompt[has_bos:]
 
     @cached_property
     def first_pieces(self) -> tuple[bytes, ...]:
-        """What each token adds as the very first of a text whose first space is dropped."""
+        """The bytes that each token adds as the first token of a text whose first space is
+        stripped.
+        """
         return tuple(piece.removeprefix(b" ") for piece in self.pieces)

@@ -1,10 +1,10 @@
-"""The toy behind the endpoint, in this process and on a socket; and every backend of the contract's
-suite.
-"""
+"""Fixtures: the app around the toy model or any backend, in this process and on a socket."""
 
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import uvicorn
@@ -12,69 +12,89 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.engine import Served
-from tests.api.toy import toy
+from api.engine import ServedModel
+from tests.api.toy import ToyEngine, toy_model
 
 
 @pytest.fixture(scope="session")
-def toy_served() -> Iterator[Served]:
-    served = toy()
+def toy_served() -> Iterator[ServedModel]:
+    served = toy_model()
     yield served
     served.engine.close()
 
 
 @pytest.fixture(scope="session", params=["toy", "reference", "jax"])
-def served(request: pytest.FixtureRequest) -> Served:
-    """Any backend. One more joins with a fixture of that name."""
-    served: Served = request.getfixturevalue(f"{request.param}_served")
+def served(request: pytest.FixtureRequest) -> ServedModel:
+    """A model on each backend. To add a backend, add a fixture `<backend>_served`."""
+    served: ServedModel = request.getfixturevalue(f"{request.param}_served")
     return served
 
 
 @pytest.fixture(scope="session")
-def client(served: Served) -> Iterator[TestClient]:
-    """Of any backend."""
+def client(served: ServedModel) -> Iterator[TestClient]:
+    """Client of each backend."""
     with TestClient(create_app([served])) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
 def toy_client() -> Iterator[TestClient]:
-    """Of the toy, whose answers are known."""
-    served = toy()
+    """Client of the toy model, whose outputs are known."""
+    served = toy_model()
     with TestClient(create_app([served])) as client:
         yield client
     served.engine.close()
 
 
 @pytest.fixture(scope="session")
-def live(served: Served) -> Iterator[str]:
-    """The address of any backend on a socket."""
-    with listening(create_app([served])) as address:
+def live(served: ServedModel) -> Iterator[str]:
+    """The address of each backend on a socket."""
+    with running_server(create_app([served])) as address:
         yield address
 
 
-class listening:
-    """A uvicorn server on a thread, as a context: its address."""
-
-    def __init__(self, app: Starlette) -> None:
-        config = uvicorn.Config(app, port=0, log_level="error", lifespan="off", ws="none")
-        self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run)
-
-    def __enter__(self) -> str:
-        self.thread.start()
-        until(lambda: self.server.started)
-        port = self.server.servers[0].sockets[0].getsockname()[1]
-        return f"http://127.0.0.1:{port}"
-
-    def __exit__(self, *error: object) -> None:
-        self.server.should_exit = True
-        self.thread.join()
+@contextmanager
+def running_server(app: Starlette) -> Iterator[str]:
+    """Run a uvicorn server on a thread, and yield its address."""
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_level="error", lifespan="off", ws="none")
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
-def until(condition: Callable[[], bool], seconds: float = 5) -> None:
-    """Wait for something that happens on another thread."""
+def wait_until(condition: Callable[[], bool], seconds: float = 5) -> None:
+    """Wait for a condition that another thread makes true."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
+        assert time.monotonic() < deadline, f"not true within {seconds} seconds"
         time.sleep(0.005)
+
+
+Build = Callable[..., ServedModel]
+
+
+@pytest.fixture
+def build() -> Iterator[Build]:
+    """Build toy models, each with an engine of these options."""
+    models: list[ServedModel] = []
+
+    def build(name: str = "toy", **options: Any) -> ServedModel:
+        models.append(toy_model(ToyEngine(**options), name))
+        return models[-1]
+
+    yield build
+    for model in models:
+        model.engine.close()
+
+
+def toy_engine(model: ServedModel) -> ToyEngine:
+    assert isinstance(model.engine, ToyEngine)
+    return model.engine

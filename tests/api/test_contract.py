@@ -1,4 +1,4 @@
-"""The contract, line by line, as far as it holds for every backend."""
+"""The API contract, as far as it does not depend on the backend."""
 
 import math
 from typing import Any
@@ -6,56 +6,57 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.engine import Served
-from tests.api.sending import PATH, Json, joined, post
-from tests.api.sending import events as events_of
+from api.engine import ServedModel
+from tests.api.http_client import PATH, Json, join_events, parse_events, post
 
 PROMPT = "once upon a time"
 
 
 @pytest.fixture
-def ask(served: Served, client: TestClient) -> Any:
-    def ask(**body: Any) -> Any:
+def complete(served: ServedModel, client: TestClient) -> Any:
+    def complete(**body: Any) -> Any:
         return post(client, **{"model": served.name, "prompt": PROMPT, "max_tokens": 6} | body)
 
-    return ask
+    return complete
 
 
-def test_the_shape_of_an_answer(served: Served, ask: Any) -> None:
-    response = ask()
+def test_response_fields(served: ServedModel, complete: Any) -> None:
+    response = complete()
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
-    answer = response.json()
-    assert set(answer) == {
+    completion = response.json()
+    assert set(completion) == {
         *("id", "object", "created", "model", "system_fingerprint", "choices", "usage")
     }
-    assert answer["id"].startswith("cmpl-") and answer["object"] == "text_completion"
-    assert answer["model"] == served.name
-    assert answer["system_fingerprint"] == ask().json()["system_fingerprint"] != ""
-    assert ask().json()["id"] != answer["id"]
-    [choice] = answer["choices"]
+    assert completion["id"].startswith("cmpl-") and completion["object"] == "text_completion"
+    assert completion["model"] == served.name
+    assert completion["system_fingerprint"] == complete().json()["system_fingerprint"] != ""
+    assert complete().json()["id"] != completion["id"]
+    [choice] = completion["choices"]
     assert set(choice) == {"index", "text", "logprobs", "finish_reason", "stop_reason"}
     assert choice["logprobs"] is None and choice["finish_reason"] in ("stop", "length")
 
 
-def test_usage_adds_up(served: Served, ask: Any) -> None:
-    usage = ask(n=2).json()["usage"]
+def test_usage_totals(served: ServedModel, complete: Any) -> None:
+    usage = complete(n=2).json()["usage"]
     assert usage["prompt_tokens"] == len(served.tokenizer.encode(PROMPT))
     assert 2 <= usage["completion_tokens"] <= 12
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
     assert 0 <= usage["prompt_tokens_details"]["cached_tokens"] <= usage["prompt_tokens"]
 
 
-def test_both_paths_answer_alike(served: Served, client: TestClient, ask: Any) -> None:
-    openai, short = ask().json(), ask(path="/v1/completions").json()
+def test_path_prefixes_are_equivalent(
+    served: ServedModel, client: TestClient, complete: Any
+) -> None:
+    openai, short = complete().json(), complete(path="/v1/completions").json()
     assert openai["choices"] == short["choices"]
     assert client.get("/v1/models").json() == client.get("/v1/openai/models").json()
 
 
-def test_events(ask: Any) -> None:
-    response = ask(stream=True, n=2)
+def test_stream_events(complete: Any) -> None:
+    response = complete(stream=True, n=2)
     assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
-    events = events_of(response.text)
+    events = parse_events(response.text)
     assert len({(e["id"], e["created"], e["object"], e["model"]) for e in events}) == 1
     assert events[0]["object"] == "text_completion"
     assert all(len(e["choices"]) == 1 for e in events)
@@ -67,12 +68,12 @@ def test_events(ask: Any) -> None:
 
 @pytest.mark.parametrize("include", [True, False, None])
 @pytest.mark.parametrize("continuous", [True, False, None])
-def test_usage_rides_where_it_is_asked_for(
-    ask: Any, include: bool | None, continuous: bool | None
+def test_stream_options_select_usage(
+    complete: Any, include: bool | None, continuous: bool | None
 ) -> None:
-    given = {"include_usage": include, "continuous_usage_stats": continuous}
-    options = {name: value for name, value in given.items() if value is not None}
-    events = events_of(ask(stream=True, stream_options=options).text)
+    sent = {"include_usage": include, "continuous_usage_stats": continuous}
+    options = {name: value for name, value in sent.items() if value is not None}
+    events = parse_events(complete(stream=True, stream_options=options).text)
     expected = [bool(continuous)] * (len(events) - 1) + [include is not False or bool(continuous)]
     assert ["usage" in e for e in events] == expected
     counts = [e["usage"]["completion_tokens"] for e in events if "usage" in e]
@@ -95,9 +96,9 @@ PARAMS: list[Json] = [
 
 
 @pytest.mark.parametrize("params", PARAMS, ids=str)
-def test_a_stream_says_what_the_whole_says(ask: Any, params: Json) -> None:
-    whole, events = ask(**params).json(), events_of(ask(**params, stream=True).text)
-    parts = joined(events)
+def test_stream_equals_whole_response(complete: Any, params: Json) -> None:
+    whole, events = complete(**params).json(), parse_events(complete(**params, stream=True).text)
+    parts = join_events(events)
     assert parts["choices"] == whole["choices"]
     for usage in parts["usage"], whole["usage"]:
         del usage["prompt_tokens_details"]
@@ -105,94 +106,98 @@ def test_a_stream_says_what_the_whole_says(ask: Any, params: Json) -> None:
 
 
 @pytest.mark.parametrize("params", PARAMS, ids=str)
-def test_rows_of_logprobs(ask: Any, params: Json) -> None:
-    for choice in ask(**{"logprobs": 2} | params).json()["choices"]:
-        rows = choice["logprobs"]
-        lengths = {len(column) for column in rows.values()}
+def test_logprobs_entries(complete: Any, params: Json) -> None:
+    for choice in complete(**{"logprobs": 2} | params).json()["choices"]:
+        entries = choice["logprobs"]
+        lengths = {len(column) for column in entries.values()}
         assert len(lengths) == 1 and lengths != {0}
-        offsets = rows["text_offset"]
+        offsets = entries["text_offset"]
         assert offsets == sorted(offsets) and 0 <= offsets[0] and offsets[-1] <= len(choice["text"])
         start = 1 if params.get("echo") else 0
-        assert rows["token_logprobs"][:start] == rows["top_logprobs"][:start] == [None] * start
-        asked = params.get("logprobs", 2)
+        assert (
+            entries["token_logprobs"][:start] == entries["top_logprobs"][:start] == [None] * start
+        )
+        requested = params.get("logprobs", 2)
         for token, value, top in list(
-            zip(rows["tokens"], rows["token_logprobs"], rows["top_logprobs"], strict=True)
+            zip(entries["tokens"], entries["token_logprobs"], entries["top_logprobs"], strict=True)
         )[start:]:
             assert value <= 0 and math.isfinite(value) and top[token] == value
-            assert max(asked, 1) <= len(top) <= asked + 1
+            assert max(requested, 1) <= len(top) <= requested + 1
 
 
-def test_echo_puts_the_prompt_first(ask: Any) -> None:
-    alone = ask(temperature=0).json()["choices"][0]["text"]
-    assert ask(temperature=0, echo=True).json()["choices"][0]["text"] == PROMPT + alone
-    events = events_of(ask(temperature=0, echo=True, stream=True, n=2).text)
+def test_echo_puts_the_prompt_first(complete: Any) -> None:
+    plain = complete(temperature=0).json()["choices"][0]["text"]
+    assert complete(temperature=0, echo=True).json()["choices"][0]["text"] == PROMPT + plain
+    events = parse_events(complete(temperature=0, echo=True, stream=True, n=2).text)
     first = {e["choices"][0]["index"]: e["choices"][0]["text"] for e in reversed(events)}
     assert first == {0: PROMPT, 1: PROMPT}
 
 
-def test_every_prompt_is_answered_as_it_is_alone(served: Served, ask: Any) -> None:
+def test_prompt_lists_do_not_change_outputs(served: ServedModel, complete: Any) -> None:
     ids = served.tokenizer.encode(PROMPT)
-    alone = [c["text"] for c in ask(n=2, seed=7, temperature=1).json()["choices"]]
+    expected = [c["text"] for c in complete(n=2, seed=7, temperature=1).json()["choices"]]
     for prompt in [PROMPT, "x"], [ids, [5]]:
-        answer = ask(prompt=prompt, n=2, seed=7, temperature=1).json()
-        assert [c["index"] for c in answer["choices"]] == [0, 1, 2, 3]
-        assert [c["text"] for c in answer["choices"]][:2] == alone
+        completion = complete(prompt=prompt, n=2, seed=7, temperature=1).json()
+        assert [c["index"] for c in completion["choices"]] == [0, 1, 2, 3]
+        assert [c["text"] for c in completion["choices"]][:2] == expected
     assert [
-        c["text"] for c in ask(prompt=ids, n=2, seed=7, temperature=1).json()["choices"]
-    ] == alone
+        c["text"] for c in complete(prompt=ids, n=2, seed=7, temperature=1).json()["choices"]
+    ] == expected
 
 
-def test_a_long_explicit_limit_is_limited_by_the_context(served: Served, ask: Any) -> None:
-    """There is room for two tokens, and every model here goes on greedily after so many fives."""
+def test_max_tokens_is_clamped_to_the_context(served: ServedModel, complete: Any) -> None:
+    """The prompt leaves room for two tokens, and no tested model ends its output within them."""
     for max_tokens in 1_000_000, None:
-        answer = ask(prompt=[5] * (served.context - 2), max_tokens=max_tokens, temperature=0).json()
-        assert answer["usage"]["total_tokens"] == served.context
-        assert answer["choices"][0]["finish_reason"] == "length"
+        completion = complete(
+            prompt=[5] * (served.context - 2), max_tokens=max_tokens, temperature=0
+        ).json()
+        assert completion["usage"]["total_tokens"] == served.context
+        assert completion["choices"][0]["finish_reason"] == "length"
 
 
-def test_a_text_far_longer_than_the_context_is_not_tokenised(
-    served: Served, ask: Any, monkeypatch: pytest.MonkeyPatch
+def test_oversized_text_is_refused_before_tokenization(
+    served: ServedModel, complete: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some megabytes of it would keep a thread busy for seconds, and a few such requests all."""
+    """Tokenizing megabytes takes seconds; a few such requests would occupy every thread."""
 
     def encode(text: str) -> list[int]:
-        raise AssertionError("a text was tokenised")
+        raise AssertionError("a text was tokenized")
 
     monkeypatch.setattr(served.tokenizer, "encode", encode)
     for prompt in "once upon a time " * 2**18, ["é" * 2**20]:
-        response = ask(prompt=prompt)
+        response = complete(prompt=prompt)
         assert response.status_code == 400
         assert response.json()["error"]["code"] == "context_length_exceeded"
 
 
-def test_a_prompt_longer_than_the_context(served: Served, ask: Any) -> None:
+def test_prompt_that_fills_the_context_is_refused(served: ServedModel, complete: Any) -> None:
     for stream in False, True:
-        response = ask(prompt=[5] * served.context, stream=stream)
+        response = complete(prompt=[5] * served.context, stream=stream)
         assert response.status_code == 400
         error = response.json()["error"]
         assert (error["code"], error["param"]) == ("context_length_exceeded", "prompt")
         assert set(error) == {"message", "type", "param", "code"} and error["message"]
-    assert ask(prompt=[5] * (served.context - 1)).status_code == 200
+    assert complete(prompt=[5] * (served.context - 1)).status_code == 200
 
 
-def test_a_model_that_is_not_served(ask: Any) -> None:
-    error = ask(model="another").json()["error"]
-    assert ask(model="another").status_code == 404
+def test_unknown_model_is_404(complete: Any) -> None:
+    error = complete(model="unknown").json()["error"]
+    assert complete(model="unknown").status_code == 404
     assert (error["code"], error["param"]) == ("model_not_found", "model")
 
 
 @pytest.mark.parametrize("data", [{}, {"image": []}, None])
-def test_no_images_are_fine(ask: Any, data: Json | None) -> None:
-    assert ask(data=data).status_code == 200
+def test_empty_data_is_accepted(complete: Any, data: Json | None) -> None:
+    assert complete(data=data).status_code == 200
 
 
-def test_images_on_a_text_model(ask: Any) -> None:
-    response = ask(data={"image": ["data:image/png;base64,iVBORw0KGgo="]}, stream=True)
+def test_text_model_refuses_images(complete: Any) -> None:
+    response = complete(data={"image": ["data:image/png;base64,iVBORw0KGgo="]}, stream=True)
     assert response.status_code == 400
     assert response.json()["error"]["code"] == "text_only_model"
 
 
-def test_models(served: Served, client: TestClient) -> None:
+def test_model_list(served: ServedModel, client: TestClient) -> None:
     listed = client.get("/v1/models").json()
     assert listed["object"] == "list"
     [model] = listed["data"]
@@ -206,7 +211,7 @@ def test_models(served: Served, client: TestClient) -> None:
     assert "error" in client.get("/v1/models/no").json()
 
 
-def test_methods_and_paths(client: TestClient) -> None:
+def test_unknown_methods_and_paths(client: TestClient) -> None:
     assert client.get(PATH).status_code == 405
     assert client.get(PATH).json() == {"detail": "Method Not Allowed"}
     assert client.get(PATH).headers["allow"] == "POST"
@@ -215,7 +220,7 @@ def test_methods_and_paths(client: TestClient) -> None:
         assert client.post(path).json() == {"detail": "Not Found"}
 
 
-def test_health(client: TestClient, served: Served) -> None:
+def test_health(client: TestClient, served: ServedModel) -> None:
     response = client.get("/health")
     assert response.status_code == 200
     assert response.json() == {"status": "ok", "models": {served.name: "ok"}}

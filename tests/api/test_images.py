@@ -1,6 +1,9 @@
-"""Images over HTTP, in front of the toy, which looks at none: what is refused, what is counted."""
+"""Images over HTTP with the toy model, which ignores pixels: errors and token counts."""
 
 import base64
+import gc
+import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,22 +13,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from api import completions
 from api.app import create_app
-from api.prepare import place
-from api.schema.request import request_model
+from api.engine import ServedModel
+from api.prepare import PreparedRequest, prepare
+from api.schema.request import CompletionRequest, request_model
 from reference.images.decoding import ImageLimits
 from reference.images.placement import ImageProcessor
 from reference.images.preprocessor import Preprocessor
-from tests.api.toy import CONTEXT, IDS, toy
-from tests.reference.images.test_decoding import FILES, NO_PICTURES, png, uri
+from tests.api.conftest import Build, toy_engine, wait_until
+from tests.api.toy import CONTEXT, IDS, toy_model
+from tests.support.image_files import IMAGE_FILES, INVALID_IMAGE_URIS, data_uri, png
 
 PATH = "/v1/openai/completions"
-ROWS = 7
-PIXEL = uri(png(1, 1))
-SIGHT = ImageProcessor(
+TOKENS_PER_IMAGE = 7
+PIXEL = data_uri(png(1, 1))
+IMAGE_PROCESSOR = ImageProcessor(
     preprocessor=Preprocessor.from_json({"size": 4, "crop_size": 4}),
-    token=IDS[b"!"],
-    rows=ROWS,
+    image_token_id=IDS[b"!"],
+    tokens_per_image=TOKENS_PER_IMAGE,
     limits=ImageLimits(images=3, pixels=10_000),
 )
 Json = dict[str, Any]
@@ -33,7 +39,7 @@ Json = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    served = replace(toy(), sight=SIGHT)
+    served = replace(toy_model(), image_processor=IMAGE_PROCESSOR)
     with TestClient(create_app([served])) as client:
         yield client
     served.engine.close()
@@ -51,66 +57,66 @@ def error_of(response: Any) -> Json:
     return error
 
 
-def test_an_image_counts_as_its_places(client: TestClient) -> None:
-    alone, seen = post(client, "ab", []), post(client, "a!b!", [PIXEL, PIXEL])
-    assert alone.json()["usage"]["prompt_tokens"] == 3
-    assert seen.json()["usage"]["prompt_tokens"] == 3 + 2 * ROWS
+def test_image_tokens_are_counted(client: TestClient) -> None:
+    text, images = post(client, "ab", []), post(client, "a!b!", [PIXEL, PIXEL])
+    assert text.json()["usage"]["prompt_tokens"] == 3
+    assert images.json()["usage"]["prompt_tokens"] == 3 + 2 * TOKENS_PER_IMAGE
 
 
 @pytest.mark.parametrize(
     ("prompt", "count"), [("a", 1), ("a!", 0), ("a!", 2), (["a!", "!"], 1), ([[3, 35]], 0)]
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_another_number_of_images_is_a_400(
+def test_image_count_mismatch_is_400(
     client: TestClient, prompt: Any, count: int, stream: bool
 ) -> None:
     error = error_of(post(client, prompt, [PIXEL] * count, stream=stream))
     assert error["code"] == "image_count_mismatch" and f"{count} image" in error["message"]
 
 
-def test_more_images_than_are_taken_are_a_400(client: TestClient) -> None:
+def test_too_many_images_are_400(client: TestClient) -> None:
     error = error_of(post(client, "!!!!", [PIXEL] * 4))
-    assert error["code"] == "too_many_images" and "3 that are taken" in error["message"]
+    assert error["code"] == "too_many_images" and "maximum of 3" in error["message"]
 
 
-@pytest.mark.parametrize("name", NO_PICTURES)
-def test_what_is_no_picture_is_a_400_that_says_which(client: TestClient, name: str) -> None:
-    error = error_of(post(client, "!a!", [PIXEL, NO_PICTURES[name]]))
+@pytest.mark.parametrize("name", INVALID_IMAGE_URIS)
+def test_invalid_image_error_names_the_index(client: TestClient, name: str) -> None:
+    error = error_of(post(client, "!a!", [PIXEL, INVALID_IMAGE_URIS[name]]))
     assert error["code"] == "invalid_image" and error["message"].startswith("data.image[1]: ")
 
 
-def test_images_may_fill_the_context(client: TestClient) -> None:
-    fitting = CONTEXT - 1 - 1 - ROWS  # BOS, an image, and a token of output
+def test_image_tokens_fill_the_context(client: TestClient) -> None:
+    fitting = CONTEXT - 1 - 1 - TOKENS_PER_IMAGE  # BOS, an image, and a token of output
     assert post(client, "a" * fitting + "!", [PIXEL]).status_code == 200
     response = post(client, "a" * (fitting + 1) + "!", [PIXEL])
     assert response.status_code == 400
     assert response.json()["error"]["code"] == "context_length_exceeded"
 
 
-def test_echo_is_the_text_as_it_was_sent(client: TestClient) -> None:
+def test_echo_repeats_the_prompt_verbatim(client: TestClient) -> None:
     [choice] = post(client, "a!b", [PIXEL], echo=True, logprobs=1, max_tokens=1).json()["choices"]
-    rows = choice["logprobs"]
+    entries = choice["logprobs"]
     assert choice["text"].startswith("a!b")
-    assert rows["tokens"][: 3 + ROWS] == ["<s>", "a", *["!"] * ROWS, "b"]
-    assert rows["text_offset"][: 4 + ROWS] == [0, 0, *[1] * ROWS, 2, 3]
+    assert entries["tokens"][: 3 + TOKENS_PER_IMAGE] == ["<s>", "a", *["!"] * TOKENS_PER_IMAGE, "b"]
+    assert entries["text_offset"][: 4 + TOKENS_PER_IMAGE] == [0, 0, *[1] * TOKENS_PER_IMAGE, 2, 3]
 
 
-def test_a_list_of_prompts_takes_the_images_in_order(client: TestClient) -> None:
+def test_prompt_list_consumes_images_in_order(client: TestClient) -> None:
     response = post(client, ["!a", "b", "!!"], [PIXEL] * 3, n=2)
     assert len(response.json()["choices"]) == 6
-    assert response.json()["usage"]["prompt_tokens"] == 3 + 2 + 3 * ROWS
+    assert response.json()["usage"]["prompt_tokens"] == 3 + 2 + 3 * TOKENS_PER_IMAGE
 
 
-def test_a_wrong_field_comes_before_a_wrong_image(client: TestClient) -> None:
-    assert post(client, "!", [NO_PICTURES["text"]], top_p=7).status_code == 422
+def test_invalid_field_precedes_invalid_image(client: TestClient) -> None:
+    assert post(client, "!", [INVALID_IMAGE_URIS["text"]], top_p=7).status_code == 422
 
 
-CORPUS = [path.read_bytes() for path in FILES]
+CORPUS = [path.read_bytes() for path in IMAGE_FILES]
 
 
 @st.composite
 def damaged(draw: st.DrawFn) -> str:
-    """A picture of the corpus, cut off, changed, or under another name."""
+    """Draw an image of the corpus with changed bytes, cut off, or with a wrong media type."""
     data = bytearray(draw(st.sampled_from(CORPUS)))
     for _ in range(draw(st.integers(0, 4))):
         data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
@@ -122,16 +128,35 @@ def damaged(draw: st.DrawFn) -> str:
 
 @settings(max_examples=200)
 @given(st.text("!ab", min_size=1, max_size=4), st.lists(damaged() | st.text(), max_size=4))
-def test_hostile_images_get_an_answer(client: TestClient, prompt: str, images: list[str]) -> None:
+def test_damaged_images_are_handled(client: TestClient, prompt: str, images: list[str]) -> None:
     response = post(client, prompt, images)
     assert response.status_code in (200, 400, 422)
     assert len(response.content) < 3000
 
 
-def test_the_base64_is_not_kept_while_the_answer_is_generated() -> None:
-    served = replace(toy(), sight=SIGHT)
+def test_base64_is_not_kept_in_the_prepared_request() -> None:
+    served = replace(toy_model(), image_processor=IMAGE_PROCESSOR)
     body = {"model": "toy", "prompt": "!", "data": {"image": [PIXEL]}}
-    asked = request_model(5).model_validate(body)
-    order = place(served, asked, "me")
-    assert asked.data is None and order.params.data is None and len(order.images[0]) == 1
+    parsed = request_model(5).model_validate(body)
+    prepared = prepare(served, parsed, "principal")
+    assert prepared.params.data is None and len(prepared.images[0]) == 1
+    assert parsed.data is not None and parsed.data.image == [PIXEL]
     served.engine.close()
+
+
+def test_base64_is_freed_before_generation(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = replace(build(pause=0.02), image_processor=IMAGE_PROCESSOR)
+    engine, bodies = toy_engine(served), []
+
+    def recording(model: ServedModel, body: CompletionRequest, principal: str) -> PreparedRequest:
+        bodies.append(weakref.ref(body))
+        return prepare(model, body, principal)
+
+    monkeypatch.setattr(completions, "prepare", recording)
+    client = TestClient(create_app([served]))
+    thread = threading.Thread(target=post, args=(client, "!~", [PIXEL]))
+    thread.start()
+    wait_until(lambda: engine.tokens[1] >= 3)
+    gc.collect()
+    assert [body() for body in bodies] == [None] and not engine.idle
+    thread.join()

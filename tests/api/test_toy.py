@@ -1,4 +1,4 @@
-"""The toy does what its docstring says."""
+"""The toy engine generates the outputs of its docstring."""
 
 from reference.params import CompletionParams
 from reference.request import Request
@@ -13,7 +13,7 @@ def tokens(prompt: str, seed: int = 0, choice: int = 0, **params: float) -> list
     return [event.token for event in choice_tokens(request, choice)]
 
 
-def test_the_examples() -> None:
+def test_worked_examples() -> None:
     assert tokens("w", temperature=0) == [25, 26, 27, EOS]
     assert tokens("w", seed=1) == [26, EOS]
     assert tokens("0", temperature=0) == [29, 30, 31, 32, 33, 34, 35, EOS]
@@ -21,7 +21,7 @@ def test_the_examples() -> None:
     assert tokens("", temperature=0)[:2] == [2, 3]
 
 
-def test_text_survives() -> None:
+def test_tokenizer_round_trip() -> None:
     tokenizer = ToyTokenizer()
     for text in "", "abc", "0!~ <s>", "Zoë €\n":
         assert decode(tokenizer, tokenizer.encode(text)) == text

@@ -1,19 +1,32 @@
-"""An engine and a tokenizer whose every answer can be worked out by hand.
+"""A toy tokenizer and engine whose every output can be worked out by hand.
 
-Tokens: 0 is `<s>`, 1 is `</s>`; then comes a row of letters, a … z (2 … 27), and a row of what is
-hard (28 … 35): `0`, the three bytes of `€`, ` yes`, a second `a`, a byte that is no UTF-8, `!`;
-then `~` (36) and the 256 bytes (37 …). The model has a few more ids than the tokenizer, as real
-ones do.
+Tokens:
 
-After a token comes the one `stride` further in its row, and past the end of a row `</s>`; after `~`
-comes `~`; after anything else `a`. The stride is 1 when greedy, else 1 + (seed + choice) mod 3.
+    0           <s>
+    1           </s>
+    2 … 27      a … z
+    28 … 35     0, the three bytes of €, " yes", a second a, a byte that is invalid UTF-8, !
+    36          ~
+    37 … 292    the 256 bytes
 
-    prompt "w", temperature 0     x y z </s>                 "xyz"
-    prompt "w", seed 1, choice 0  y </s>                     "y"
+The model has a few more token ids than the tokenizer, as real models do.
+
+The next token is the current token + `stride` within its range: within 2 … 27 (LETTERS) or within
+28 … 35 (SPECIAL). Past the end of the range it is `</s>`. After `~` it is `~` again, and after any
+other token it is `a`. The stride is 1 when greedy, else 1 + (seed + choice) mod 3.
+
+    prompt "w", temperature 0     x y z </s>                    "xyz"
+    prompt "w", seed 1, choice 0  y </s>                        "y"
     prompt "0", temperature 0     E2 82 AC " yes" a FF ! </s>   "€ yesa\\ufffd!"
 
-The token that is drawn has log-probability −0.25; the others in the order of their ids −0.5, −1,
-−1.5, and then −inf. Every job takes one step a round, and every choice of a job one token a step.
+The first line: `w` is token 24, so with stride 1 come 25, 26, 27, and then 28 is out of range. In
+the second, the stride is 1 + (1 + 0) mod 3 = 2: 26, and then 28 is out of range.
+
+The sampled token has log-probability −0.25. The remaining tokens, from `a` on in the order of their
+ids, have −0.5, −1, −1.5, and then −inf.
+
+In each round of the engine every request takes one step: its first step processes the prompt, and
+each later step generates a token for each choice.
 """
 
 import math
@@ -23,7 +36,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from api.engine import Served
+from api.engine import ServedModel
 from reference.request import (
     EngineStats,
     Event,
@@ -36,7 +49,7 @@ from reference.request import (
 from reference.stopping import finish, token_budget
 
 BOS, EOS = 0, 1
-LETTERS, HARD = range(2, 28), range(28, 36)
+LETTERS, SPECIAL = range(2, 28), range(28, 36)
 LOOP = 36
 BYTES = 37
 PIECES = [
@@ -53,11 +66,11 @@ BLOCK = 4
 
 
 class ToyTokenizer:
-    """A token for each byte: the letters' own, and otherwise one of the 256."""
+    """One token per byte: the id below BYTES if the character has one, else one of the 256."""
 
     vocab_size = len(PIECES)
     special_ids = frozenset({BOS, EOS})
-    most_bytes = 1
+    max_token_bytes = 1
     leading_space = False
 
     def __init__(self, bos_id: int | None = BOS) -> None:
@@ -69,17 +82,16 @@ class ToyTokenizer:
             IDS.get(bytes([b]), BYTES + b) if b < 128 else BYTES + b for b in text.encode()
         ]
 
-    def piece(self, token: int) -> bytes:
+    def token_bytes(self, token: int) -> bytes:
         return PIECES[token]
 
 
-def following(token: int, stride: int) -> int:
-    """The token after a token."""
+def next_token(token: int, stride: int) -> int:
     if token == LOOP:
         return LOOP
-    for row in LETTERS, HARD:
-        if token in row:
-            return token + stride if token + stride in row else EOS
+    for ids in LETTERS, SPECIAL:
+        if token in ids:
+            return token + stride if token + stride in ids else EOS
     return LETTERS[0]
 
 
@@ -87,28 +99,28 @@ def stride(request: Request, choice: int) -> int:
     return 1 if request.params.temperature == 0 else 1 + (request.seed + choice) % 3
 
 
-def report(token: int, top: int | None) -> TokenLogprobs | None:
-    """The drawn token, then the other ids from `a` on."""
+def token_logprobs(token: int, top: int | None) -> TokenLogprobs | None:
+    """Return the log-probabilities of the sampled token, then of the other ids from `a` on."""
     if top is None:
         return None
-    others = [i for i in range(LETTERS[0], VOCABULARY) if i != token]
-    values = [-0.5, -1.0, -1.5] + [-math.inf] * len(others)
-    ranked = [(token, -0.25), *zip(others, values, strict=False)]
+    rest = [i for i in range(LETTERS[0], VOCABULARY) if i != token]
+    values = [-0.5, -1.0, -1.5] + [-math.inf] * len(rest)
+    ranked = [(token, -0.25), *zip(rest, values, strict=False)]
     return TokenLogprobs(token, -0.25, tuple(ranked[: max(top, 1)]))
 
 
 def choice_tokens(request: Request, choice: int) -> Iterator[TokenGenerated]:
-    """The tokens of one choice, whoever asks for them when."""
+    """Yield the tokens of one choice. They depend on nothing but the request."""
     params, token = request.params, request.prompt[-1]
     budget = token_budget(params.max_tokens, CONTEXT, len(request.prompt))
     reason = None
     for generated in range(1, budget + 1):
-        token = following(token, stride(request, choice))
+        token = next_token(token, stride(request, choice))
         reason, stop = finish(token, generated, budget, [EOS], params.stop_token_ids)
         yield TokenGenerated(
             choice=choice,
             token=token,
-            logprobs=report(token, params.logprobs),
+            logprobs=token_logprobs(token, params.logprobs),
             finish_reason=reason,
             stop_reason=stop,
         )
@@ -117,29 +129,33 @@ def choice_tokens(request: Request, choice: int) -> Iterator[TokenGenerated]:
 
 
 @dataclass
-class Job:
+class RequestState:
+    """A request in flight. aborted: indices of aborted choices; None means every choice."""
+
     request: Request
     on_event: Callable[[Event], None]
     choices: dict[int, Iterator[TokenGenerated]] | None = None
-    unwanted: set[int | None] = field(default_factory=set)
+    aborted: set[int | None] = field(default_factory=set)
 
 
 class ToyEngine:
-    """pause: seconds between two rounds. fail_after: rounds after which a job fails. mute: whether
-    it takes jobs and does nothing.
+    """The toy engine. pause: seconds between two rounds. fail_after: number of steps after which a
+    request fails. hangs: whether the engine accepts requests and never processes them.
     """
 
-    def __init__(self, pause: float = 0, fail_after: int | None = None, mute: bool = False) -> None:
-        self.pause, self.fail_after, self.mute = pause, fail_after, mute
+    def __init__(
+        self, pause: float = 0, fail_after: int | None = None, hangs: bool = False
+    ) -> None:
+        self.pause, self.fail_after, self.hangs = pause, fail_after, hangs
         self.healthy = True
-        self.steps: Counter[int] = Counter()
-        self.tokens: Counter[int] = Counter()
+        self.steps: Counter[int] = Counter()  # by request id
+        self.tokens: Counter[int] = Counter()  # by request id
         self.requests: list[Request] = []
-        self._read: dict[tuple[str, str | None], set[tuple[int, ...]]] = {}
-        self._jobs: dict[int, Job] = {}
+        self._cache: dict[tuple[str, str | None], set[tuple[int, ...]]] = {}
+        self._running: dict[int, RequestState] = {}
         self._wake = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def submit(self, request: Request, on_event: Callable[[Event], None]) -> int:
@@ -147,7 +163,7 @@ class ToyEngine:
             self.requests.append(request)
             request_id = len(self.requests)
             if not self._closed:
-                self._jobs[request_id] = Job(request, on_event)
+                self._running[request_id] = RequestState(request, on_event)
                 self._wake.notify()
                 return request_id
         on_event(RequestFinished(error=RuntimeError("the toy was closed")))
@@ -155,74 +171,77 @@ class ToyEngine:
 
     def abort(self, request_id: int, choice: int | None = None) -> None:
         with self._wake:
-            if request_id in self._jobs:
-                self._jobs[request_id].unwanted.add(choice)
+            if request_id in self._running:
+                self._running[request_id].aborted.add(choice)
 
     def stats(self) -> EngineStats:
-        return EngineStats(self.healthy, len(self._jobs), 0)
+        return EngineStats(self.healthy, len(self._running), 0)
 
     def close(self) -> None:
         with self._wake:
             self._closed, self.healthy = True, False
             self._wake.notify()
         self._thread.join()
-        for request_id in [*self._jobs]:
-            self._jobs.pop(request_id).on_event(
+        for request_id in [*self._running]:
+            self._running.pop(request_id).on_event(
                 RequestFinished(error=RuntimeError("the toy was closed"))
             )
 
     @property
     def idle(self) -> bool:
-        return not self._jobs
+        return not self._running
 
-    def _work(self) -> None:
+    def _run(self) -> None:
+        """Run rounds until the engine is closed: one step of each request."""
         while not self._closed:
             with self._wake:
-                self._wake.wait_for(lambda: self._closed or (self._jobs and not self.mute))
-                jobs = dict(self._jobs)
-            for request_id, job in jobs.items():
-                events = self._step(request_id, job)
+                self._wake.wait_for(lambda: self._closed or (self._running and not self.hangs))
+                states = dict(self._running)
+            for request_id, state in states.items():
+                events = self._step(request_id, state)
                 if events and isinstance(events[-1], RequestFinished):
                     with self._wake:
-                        del self._jobs[request_id]
+                        del self._running[request_id]
                 for event in events:
-                    job.on_event(event)
+                    state.on_event(event)
             time.sleep(self.pause)
 
-    def _step(self, request_id: int, job: Job) -> list[Event]:
+    def _step(self, request_id: int, state: RequestState) -> list[Event]:
         self.steps[request_id] += 1
         if self.fail_after is not None and self.steps[request_id] > self.fail_after:
             return [RequestFinished(error=RuntimeError("a secret of the engine"))]
-        if job.choices is None:
-            job.choices = {i: choice_tokens(job.request, i) for i in range(job.request.params.n)}
-            return [self._prompt(job.request)]
+        if state.choices is None:
+            count = state.request.params.n
+            state.choices = {i: choice_tokens(state.request, i) for i in range(count)}
+            return [self._process_prompt(state.request)]
         events: list[Event] = []
-        for i, tokens in [*job.choices.items()]:
-            token = None if job.unwanted & {i, None} else next(tokens)
+        for i, tokens in [*state.choices.items()]:
+            token = None if state.aborted & {i, None} else next(tokens)
             events += [] if token is None else [token]
             self.tokens[request_id] += token is not None
             if token is None or token.finish_reason is not None:
-                del job.choices[i]
-        return events if job.choices else [*events, RequestFinished()]
+                del state.choices[i]
+        return events if state.choices else [*events, RequestFinished()]
 
-    def _prompt(self, request: Request) -> PromptProcessed:
-        """Blocks of four tokens that one principal sent before under one key are cached."""
-        read = self._read.setdefault((request.principal, request.params.prompt_cache_key), set())
+    def _process_prompt(self, request: Request) -> PromptProcessed:
+        """Look up blocks of BLOCK tokens in a prefix cache per principal and cache key."""
+        key = (request.principal, request.params.prompt_cache_key)
+        cache = self._cache.setdefault(key, set())
         prefixes = [request.prompt[:end] for end in range(BLOCK, len(request.prompt) + 1, BLOCK)]
-        cached = sum(prefix in read for prefix in prefixes)
-        read.update(prefixes)
-        reports: tuple[TokenLogprobs | None, ...] | None = None
-        if request.reports_prompt:
-            rest = (report(token, request.params.logprobs) for token in request.prompt[1:])
-            reports = (None, *rest)
-        return PromptProcessed(cached_tokens=cached * BLOCK, prompt_logprobs=reports)
+        cached = sum(prefix in cache for prefix in prefixes)
+        cache.update(prefixes)
+        logprobs: tuple[TokenLogprobs | None, ...] | None = None
+        if request.wants_prompt_logprobs:
+            rest = (token_logprobs(t, request.params.logprobs) for t in request.prompt[1:])
+            logprobs = (None, *rest)
+        return PromptProcessed(cached_tokens=cached * BLOCK, prompt_logprobs=logprobs)
 
 
-def toy(
+def toy_model(
     engine: ToyEngine | None = None, name: str = "toy", tokenizer: ToyTokenizer | None = None
-) -> Served:
-    """The toy as a served model."""
-    return Served(
+) -> ServedModel:
+    """Return the toy as a served model."""
+    return ServedModel(
         name=name,
         engine=engine or ToyEngine(),
         tokenizer=tokenizer or ToyTokenizer(),

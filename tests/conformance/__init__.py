@@ -1,0 +1,15 @@
+"""Tests of the conformance checks: the reference passes each of them, and each fails a mutant.
+
+tiny_models           random checkpoints, text-only and vision-language
+mutations             ways to break a server
+mutants               broken servers, and the checks that must fail them
+factories             results, reports and exchanges without a server
+conftest              the tiny models as fixtures, and an app on a socket
+test_reference        the reference passes every check
+test_mutants          every mutant fails its checks, and every check fails a mutant
+harness, http, oracle, fixtures, cli, reports, third_party
+                      tests of the packages of `conformance` with these names
+matrix                runs every mutant against every check of its parameter
+generate_docs         writes docs/conformance/checks.md and mutants.md
+test_generated_docs   the pages are up to date
+"""

@@ -1,4 +1,4 @@
-"""Results and reports that no server was asked for."""
+"""Results, reports and exchanges for tests that need no server."""
 
 from typing import Any
 
@@ -8,25 +8,25 @@ from conformance.verdicts import Depth, Evidence, Level, Verdict
 
 
 def result(identity: str = "top_p/one", verdict: Verdict = Verdict.PASS, **fields: Any) -> Result:
-    made: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "id": identity,
         "parameter": identity.partition("/")[0],
-        "clause": "What must hold.",
+        "clause": "The requirement.",
         "level": Level.MUST,
         "evidence": Evidence.EXACT,
         "depth": Depth.PROTOCOL,
-        "rests_on": "logits.top_p",
+        "spec": "logits.top_p",
         "verdict": verdict,
     }
-    return Result(**made | fields)
+    return Result(**defaults | fields)
 
 
-def one_of_each() -> list[Result]:
+def result_of_each_verdict() -> list[Result]:
     return [result(f"top_p/{v.lower()}", v, note=f"a note on {v}") for v in Verdict]
 
 
 def report(results: list[Result], server: str = "one", **fields: Any) -> Report:
-    made: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "server": server,
         "url": "http://127.0.0.1:1/v1",
         "model": "tiny",
@@ -35,15 +35,15 @@ def report(results: list[Result], server: str = "one", **fields: Any) -> Report:
         "results": results,
         "error_rate": 1e-4,
     }
-    return Report(**made | fields)
+    return Report(**defaults | fields)
 
 
 def exchange(**fields: Any) -> Exchange:
-    made: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "method": "POST",
         "url": "http://127.0.0.1:1/v1/completions",
         "headers": {"content-type": "application/json"},
         "body": "{}",
         "status": 200,
     }
-    return Exchange(**made | fields)
+    return Exchange(**defaults | fields)

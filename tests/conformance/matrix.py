@@ -1,7 +1,7 @@
-"""Every mutant against every check of its parameter: python -m tests.conformance.matrix [GLOB …]
+"""Runs mutants against all checks of their parameter: python -m tests.conformance.matrix [GLOB …]
 
 Writes docs/conformance/mutants.json, from which `tests.conformance.generate_docs` makes the page.
-Takes about ten minutes on two cores: the suite itself runs only the checks that each mutant names.
+Takes about ten minutes on two cores; the test suite runs only the checks that each mutant names.
 """
 
 import json
@@ -23,35 +23,36 @@ from tests.conformance.conftest import target
 from tests.conformance.mutants import Mutant, all_mutants
 
 FILE = Path(__file__).parents[2] / "docs/conformance/mutants.json"
-NOTICED = (Verdict.FAIL, Verdict.NON_STRICT)
+KILLING = (Verdict.FAIL, Verdict.NON_STRICT)
 
 
 @cache
-def model(seeing: bool) -> Bundle:
-    write = tiny_models.write_seeing if seeing else tiny_models.write
+def load_model(vision: bool) -> Bundle:
+    write = tiny_models.write_vision if vision else tiny_models.write
     return load_bundle(write(Path(tempfile.mkdtemp())))
 
 
-def noticed(identity: str) -> list[str]:
-    """The ids of the checks that notice a mutant."""
+def killing_checks(identity: str) -> list[str]:
+    """Return the ids of the checks that fail a mutant."""
     [mutant] = [m for m in all_mutants() if m.id == identity]
-    about = model(tiny_models.sees(identity))
-    with target(mutant.make(about), about, mutant.keys) as broken:
-        results = run(broken, [c for c in all_checks() if concerns(mutant, c)])
-    return [r.id for r in results if r.verdict in NOTICED]
+    model = load_model(tiny_models.needs_vision(identity))
+    with target(mutant.make(model), model, mutant.keys) as server:
+        results = run(server, [c for c in all_checks() if is_relevant(mutant, c)])
+    return [r.id for r in results if r.verdict in KILLING]
 
 
-def concerns(mutant: Mutant, check: Check) -> bool:
+def is_relevant(mutant: Mutant, check: Check) -> bool:
     return check.parameter == mutant.id.partition("/")[0] or check.id in mutant.killed_by
 
 
 def main(globs: list[str]) -> None:
     known = json.loads(FILE.read_text()) if FILE.exists() else {}
-    wanted = [m.id for m in all_mutants()]
-    chosen = [i for i in wanted if not globs or any(fnmatchcase(i, g) for g in globs)]
+    ids = [m.id for m in all_mutants()]
+    selected = [i for i in ids if not globs or any(fnmatchcase(i, g) for g in globs)]
     with ProcessPoolExecutor(2) as pool:
-        found = dict(zip(chosen, track(pool.map(noticed, chosen), total=len(chosen)), strict=True))
-    merged = {i: (known | found)[i] for i in wanted if i in known | found}
+        kills = track(pool.map(killing_checks, selected), total=len(selected))
+        merged = known | dict(zip(selected, kills, strict=True))
+    merged = {i: merged[i] for i in ids if i in merged}
     FILE.parent.mkdir(exist_ok=True)
     FILE.write_text(json.dumps(merged, indent=1) + "\n")
 

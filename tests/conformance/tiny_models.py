@@ -1,7 +1,7 @@
-"""Random models for the checks' own tests: fast, and with ties. One reads text only, one sees.
+"""Random models for the tests of the checks, text-only and vision-language: fast, and with ties.
 
-Small enough that a token takes a millisecond, with the embedded model's tokenizer. Some pairs of
-tokens have the same row in the output head, so that their logits are equal to the bit.
+A token takes about a millisecond. The tokenizer is that of the embedded model. Some pairs of tokens
+share their row of the output head, so their logits are bitwise identical.
 """
 
 import json
@@ -18,26 +18,26 @@ from reference.model.vision_config import VisionConfig
 from reference.model.vision_weights import expected_tensors
 
 LAYERS, D, FFN, HEADS, KV, CONTEXT = 1, 32, 64, 4, 2, 256
-TIED = range(300, 900)  # each even id in it has the row of the next
+TIED = range(300, 900)  # each even id shares the row of the next
 FILES = ("tokenizer.model", "tokenizer_config.json", "special_tokens_map.json")
-SIDE = 12  # of what the tower reads; 9 patches
-EYES = {
+IMAGE_SIZE = 12  # of the vision tower; 9 patches
+VISION_CONFIG = {
     "hidden_size": 16,
     "intermediate_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
-    "image_size": SIDE,
+    "image_size": IMAGE_SIZE,
     "patch_size": 4,
 }
 
 
-def sees(identity: str) -> bool:
-    """Whether a check or a mutant is about a model that sees, by its id."""
+def needs_vision(identity: str) -> bool:
+    """Return whether a check or a mutant needs the vision-language model, by its id."""
     return identity.startswith("data/")
 
 
 def write(directory: Path, seed: int = 0) -> Path:
-    """The checkpoint of a model that reads text only, in Hugging Face format."""
+    """Write the checkpoint of a text-only model, in Hugging Face format."""
     copy_tokenizer(directory)
     config = text_config()
     (directory / "config.json").write_text(json.dumps(config))
@@ -45,8 +45,8 @@ def write(directory: Path, seed: int = 0) -> Path:
     return directory
 
 
-def write_seeing(directory: Path, seed: int = 0) -> Path:
-    """The checkpoint of a LLaVA whose placeholder is one more token than the text has."""
+def write_vision(directory: Path, seed: int = 0) -> Path:
+    """Write the checkpoint of a LLaVA, whose placeholder is a token added to the vocabulary."""
     copy_tokenizer(directory)
     text = text_config()
     placeholder = text["vocab_size"]
@@ -54,14 +54,17 @@ def write_seeing(directory: Path, seed: int = 0) -> Path:
         "architectures": ["LlavaForConditionalGeneration"],
         "image_token_index": placeholder,
         "text_config": text | {"vocab_size": placeholder + 1},
-        "vision_config": EYES,
+        "vision_config": VISION_CONFIG,
     }
     (directory / "config.json").write_text(json.dumps(llava))
-    prepared = {"size": {"shortest_edge": SIDE}, "crop_size": {"height": SIDE, "width": SIDE}}
+    prepared = {
+        "size": {"shortest_edge": IMAGE_SIZE},
+        "crop_size": {"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+    }
     (directory / "preprocessor_config.json").write_text(json.dumps(prepared))
     add_token(directory / "tokenizer_config.json", placeholder, PLACEHOLDER)
-    eyes = vision_tensors(VisionConfig.from_json(llava), seed)
-    save_file(tensors(placeholder + 1, seed) | eyes, directory / "model.safetensors")
+    vision = vision_tensors(VisionConfig.from_json(llava), seed)
+    save_file(tensors(placeholder + 1, seed) | vision, directory / "model.safetensors")
     return directory
 
 
@@ -72,7 +75,7 @@ def copy_tokenizer(directory: Path) -> None:
 
 
 def add_token(path: Path, token: int, name: str) -> None:
-    """A special token, in a tokenizer_config.json."""
+    """Add a special token to a tokenizer_config.json."""
     config = json.loads(path.read_text())
     config["added_tokens_decoder"][str(token)] = {"content": name, "special": True}
     path.write_text(json.dumps(config))
@@ -94,8 +97,10 @@ def text_config() -> dict[str, Any]:
 
 
 def tensors(vocab_size: int, seed: int) -> dict[str, np.ndarray]:
-    """Random weights. The head is scaled so that the likeliest tokens have probabilities like 0.3,
-    0.1 and 0.05, and so that text seldom ends.
+    """Return random weights.
+
+    The scale of the head gives the top tokens probabilities like 0.3, 0.1 and 0.05. The end of
+    sequence is unlikely.
     """
     rng = np.random.default_rng(seed)
 
@@ -104,9 +109,9 @@ def tensors(vocab_size: int, seed: int) -> dict[str, np.ndarray]:
 
     head = normal(vocab_size, D, scale=0.6)
     head[TIED.start : TIED.stop : 2] = head[TIED.start + 1 : TIED.stop + 1 : 2]
-    head[2] = 0  # the end of the text
+    head[2] = 0  # end of sequence
     head += shift(seed)
-    found = {
+    weights = {
         "model.embed_tokens.weight": normal(vocab_size, D),
         "model.norm.weight": np.ones(D, np.float32),
         "lm_head.weight": head,
@@ -115,7 +120,7 @@ def tensors(vocab_size: int, seed: int) -> dict[str, np.ndarray]:
     for i in range(LAYERS):
         layer = f"model.layers.{i}"
         scale = D**-0.5
-        found |= {
+        weights |= {
             f"{layer}.input_layernorm.weight": np.ones(D, np.float32),
             f"{layer}.post_attention_layernorm.weight": np.ones(D, np.float32),
             f"{layer}.self_attn.q_proj.weight": normal(D, D, scale=scale),
@@ -126,29 +131,31 @@ def tensors(vocab_size: int, seed: int) -> dict[str, np.ndarray]:
             f"{layer}.mlp.up_proj.weight": normal(FFN, D, scale=scale),
             f"{layer}.mlp.down_proj.weight": normal(D, FFN, scale=FFN**-0.5),
         }
-    return found
+    return weights
 
 
 def vision_tensors(config: VisionConfig, seed: int) -> dict[str, np.ndarray]:
-    """Random weights of a tower and a projector. Rows of an image are larger than those of the
-    embedding, so that what is written hangs on what is seen.
+    """Return random weights of a tower and a projector.
+
+    Image embeddings are larger than token embeddings, so that the text depends on the image.
     """
     rng = np.random.default_rng(seed + 2)
-    found = {}
+    weights = {}
     for name, shape in expected_tensors(config, D):
         if "norm" in name or "layrnorm" in name:
-            found[name] = np.full(shape, name.endswith("weight"), np.float32)
+            weights[name] = np.full(shape, name.endswith("weight"), np.float32)
         else:
             wide = len(shape) > 1 and "position" not in name
             scale = np.prod(shape[1:]) ** -0.5 if wide else 0.3
-            found[name] = (rng.normal(size=shape) * scale).astype(np.float32)
-    found["multi_modal_projector.linear_2.weight"] *= 6
-    return found
+            weights[name] = (rng.normal(size=shape) * scale).astype(np.float32)
+    weights["multi_modal_projector.linear_2.weight"] *= 6
+    return weights
 
 
 def shift(seed: int) -> np.ndarray:
-    """Added to each row of the head: it moves all logits of a step up or down together, which no
-    probability depends on. So there are steps without a logit above 0, where a repetition penalty
-    multiplies.
+    """Return a vector to add to each row of the head, which shifts all logits of a step together.
+
+    No probability depends on it. But at some steps no logit is above 0, so that a repetition
+    penalty multiplies all of them.
     """
     return (np.random.default_rng(seed + 1).normal(size=D) * 2).astype(np.float32)

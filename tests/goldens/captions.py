@@ -1,7 +1,7 @@
-"""What transformers says about pictures with the embedded model that sees.
+"""Captions by transformers with the embedded vision model.
 
-`captions.json` holds, for each of 50 pictures that training has not seen, the ids that greedy
-decoding gives after a question. The pictures are drawn again where they are needed.
+`captions.json` has, for each of 50 images outside the training set, the ids of the prompt and of
+the greedy output. Tests render the images again.
 """
 
 import json
@@ -10,25 +10,25 @@ from pathlib import Path
 import torch
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from jax_backend.training.vision.drawing import picture
+from jax_backend.training.vision.drawing import image
 from jax_backend.training.vision.scenes import QUESTION, question
 
 MODEL = Path(__file__).parents[2] / "reference" / "embedded" / "vision"
 SEED, COUNT = 2, 50
-LONGEST = 64  # tokens
+MAX_NEW_TOKENS = 64
 
 
 def make(directory: Path) -> None:
     processor = AutoProcessor.from_pretrained(MODEL, backend="pil")
     model = LlavaForConditionalGeneration.from_pretrained(MODEL, dtype=torch.float32).eval()
-    found = []
+    captions = []
     for index in range(COUNT):
-        drawn, _ = picture(SEED, index)
-        inputs = processor(images=drawn, text=question(QUESTION), return_tensors="pt")
+        rendered, _ = image(SEED, index)
+        inputs = processor(images=rendered, text=question(QUESTION), return_tensors="pt")
         with torch.no_grad():
-            output = model.generate(**inputs, do_sample=False, max_new_tokens=LONGEST)
+            output = model.generate(**inputs, do_sample=False, max_new_tokens=MAX_NEW_TOKENS)
         prompt = inputs["input_ids"][0].tolist()
-        found.append({"prompt": prompt, "output": output[0, len(prompt) :].tolist()})
-    content = {"seed": SEED, "captions": found}
+        captions.append({"prompt": prompt, "output": output[0, len(prompt) :].tolist()})
+    content = {"seed": SEED, "captions": captions}
     (directory / "captions.json").write_text(json.dumps(content) + "\n")
-    print(f"captions     {len(found)} pictures")
+    print(f"captions     {len(captions)} images")

@@ -1,14 +1,14 @@
 """Random small LLaVA checkpoints, and what transformers computes from them in float32.
 
-Each directory `llava_<name>/` is a checkpoint beside a `golden.npz` of
+Each directory `llava_<name>/` has a checkpoint and a `golden.npz` of
 
     pixels    (B, 3, S, S) float32  images, as if preprocessed
-    features  (B, R, D) float32     the rows that the projector makes of each image
+    features  (B, R, D) float32     the image embeddings, output of the projector
     tokens    (T,) int32            text around the images, each of which is R times the image id
     logits    (T, V) float32
 
-`llava_defaults.json` holds what transformers takes an absent field to be: of LlavaConfig, of
-CLIPVisionConfig, and of LlavaConfig where `vision_config` and `text_config` are there but empty.
+`llava_defaults.json` has transformers' defaults of absent fields: of LlavaConfig, of
+CLIPVisionConfig, and of LlavaConfig with an empty `vision_config` and `text_config`.
 """
 
 import json
@@ -73,7 +73,7 @@ BRIEF_TEXT = (
 )
 POSITIONS = "vision_tower.vision_model.embeddings.position_ids"
 
-# What a name of the tensors begins with, where transformers 5 writes what stands on the left.
+# Prefixes of tensor names: in transformers 5 (left) and in another generation (right).
 GENERATIONS = {
     "a": {"vision_tower.": "vision_tower.vision_model."},
     "b": {
@@ -94,8 +94,8 @@ GENERATIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """One golden checkpoint. names: the generation of the tensors' names. spelling: how to rewrite
-    config.json. positions: whether there is a tensor of position ids, which no model reads.
+    """One golden checkpoint. names: the generation of the tensor names. spelling: how to rewrite
+    config.json. positions: whether to add a tensor of position ids, which no model uses.
     """
 
     top: Mapping[str, Any] = field(default_factory=dict)
@@ -108,8 +108,8 @@ class Model:
     positions: bool = False
 
 
-def spell_as_before(config: dict[str, Any]) -> dict[str, Any]:
-    """As transformers 4 wrote a whole config.json."""
+def to_older_format(config: dict[str, Any]) -> dict[str, Any]:
+    """Convert a config.json to the format of transformers 4."""
     text = dict(config["text_config"])
     rope = text.pop("rope_parameters")
     dtype = config["dtype"]
@@ -119,8 +119,10 @@ def spell_as_before(config: dict[str, Any]) -> dict[str, Any]:
     return top | {"text_config": text, "vision_config": vision, "torch_dtype": dtype}
 
 
-def spell_briefly(config: dict[str, Any]) -> dict[str, Any]:
-    """As the first LLaVA-1.5 checkpoints have it: little but what is not a class's default."""
+def to_brief_format(config: dict[str, Any]) -> dict[str, Any]:
+    """Convert a config.json to the form of the first LLaVA-1.5 checkpoints: most defaults are
+    omitted.
+    """
     text = {key: config["text_config"][key] for key in BRIEF_TEXT}
     vision = {key: config["vision_config"][key] for key in BRIEF_VISION}
     text |= {
@@ -141,14 +143,14 @@ def spell_briefly(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def spell_with_id(config: dict[str, Any]) -> dict[str, Any]:
-    """With the other name of the image's token."""
+def use_image_token_id(config: dict[str, Any]) -> dict[str, Any]:
+    """Use the newer name of the image token's field."""
     top = {key: value for key, value in config.items() if key != "image_token_index"}
     return top | {"image_token_id": config["image_token_index"]}
 
 
-def spell_tied_in_text(config: dict[str, Any]) -> dict[str, Any]:
-    """With no word about tied embeddings but in the text's config."""
+def declare_tied_in_text(config: dict[str, Any]) -> dict[str, Any]:
+    """Declare tied embeddings only in the text config."""
     return {key: value for key, value in config.items() if key != "tie_word_embeddings"}
 
 
@@ -166,13 +168,13 @@ MODELS = {
         names="a",
         dtype="float16",
         images=1,
-        spelling=spell_briefly,
+        spelling=to_brief_format,
         positions=True,
     ),
     "before": Model(
         top={"vision_feature_layer": -1, "vision_feature_select_strategy": "full"},
         names="a",
-        spelling=spell_as_before,
+        spelling=to_older_format,
     ),
     "tied": Model(
         top={"vision_feature_layer": 1, "image_seq_length": 576},
@@ -180,14 +182,14 @@ MODELS = {
         names="b",
         dtype="bfloat16",
         images=1,
-        spelling=spell_tied_in_text,
+        spelling=declare_tied_in_text,
     ),
     "layers": Model(
         top={"vision_feature_layer": [-2, 1], "multimodal_projector_bias": False},
         text={"num_key_value_heads": 2},
         vision={"hidden_act": "gelu", "layer_norm_eps": 1e-3},
         names="c",
-        spelling=spell_with_id,
+        spelling=use_image_token_id,
     ),
     "window": Model(
         top={
@@ -197,7 +199,7 @@ MODELS = {
         },
         text={"model_type": "mistral", "sliding_window": 7, "num_key_value_heads": 2},
         names="b",
-        spelling=spell_as_before,
+        spelling=to_older_format,
     ),
     "margin": Model(
         top={"vision_feature_layer": -3, "vision_feature_select_strategy": "full"},
@@ -225,7 +227,7 @@ def make(directory: Path) -> None:
 
 
 def write(directory: Path, model: Model) -> float:
-    """Write one checkpoint and its golden file, and return how far its logits spread."""
+    """Write one checkpoint and its golden file, and return the range of its logits."""
     rng = np.random.default_rng(zlib.crc32(directory.name.encode()))
     config = LlavaConfig(
         **TOP | dict(model.top),
@@ -243,14 +245,14 @@ def write(directory: Path, model: Model) -> float:
     for path in directory.iterdir():
         path.chmod(0o644)
 
-    read = load(directory, made)
+    loaded = load(directory, made)
     size = config.vision_config.image_size
     pixels = rng.standard_normal((model.images, 3, size, size)).astype(np.float32)
     with torch.no_grad():
-        features = torch.stack(read.get_image_features(torch.from_numpy(pixels)).pooler_output)
+        features = torch.stack(loaded.get_image_features(torch.from_numpy(pixels)).pooler_output)
         tokens = prompt(rng, config, model.images, features.shape[1])
-        given = {"input_ids": torch.from_numpy(tokens)[None], "use_cache": False}
-        logits = read(**given, pixel_values=torch.from_numpy(pixels)).logits[0].numpy()
+        inputs = {"input_ids": torch.from_numpy(tokens)[None], "use_cache": False}
+        logits = loaded(**inputs, pixel_values=torch.from_numpy(pixels)).logits[0].numpy()
     np.savez(
         directory / "golden.npz",
         pixels=pixels,
@@ -262,8 +264,8 @@ def write(directory: Path, model: Model) -> float:
 
 
 def fill(model: PreTrainedModel, rng: np.random.Generator) -> None:
-    """Weights that give attention something to prefer, the projector's activation arguments around
-    0 and the logits a spread worth comparing.
+    """Fill in weights that make attention selective, keep the inputs of the projector's activation
+    near 0, and give the logits a wide range.
     """
     for name, parameter in model.named_parameters():
         values = rng.standard_normal(parameter.shape)
@@ -292,7 +294,7 @@ def renamed(name: str, prefixes: Mapping[str, str]) -> str:
 
 
 def load(directory: Path, made: PreTrainedModel) -> PreTrainedModel:
-    """The checkpoint in float32, after a look whether it is what was made, and all of it."""
+    """Load the checkpoint in float32, and check that it is complete and unchanged."""
     read, report = LlavaForConditionalGeneration.from_pretrained(
         directory, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
     )
@@ -305,10 +307,15 @@ def load(directory: Path, made: PreTrainedModel) -> PreTrainedModel:
     return read.eval()
 
 
-def prompt(rng: np.random.Generator, config: LlavaConfig, images: int, rows: int) -> np.ndarray:
+def prompt(
+    rng: np.random.Generator, config: LlavaConfig, images: int, tokens_per_image: int
+) -> np.ndarray:
     """(T,) int64: text before, between and after the images"""
     words = np.delete(np.arange(config.text_config.vocab_size), config.image_token_id)
     parts = [rng.choice(words, rng.integers(2, 6))]
     for _ in range(images):
-        parts += [np.full(rows, config.image_token_id), rng.choice(words, rng.integers(3, 6))]
+        parts += [
+            np.full(tokens_per_image, config.image_token_id),
+            rng.choice(words, rng.integers(3, 6)),
+        ]
     return np.concatenate(parts)

@@ -1,6 +1,6 @@
-"""Write every golden file anew: `make goldens`, in an environment that has torch and transformers.
+"""Regenerates every golden file: `make goldens`, in an environment with torch and transformers.
 
-Each module beside this one makes one kind of golden and has a function `make(directory)`.
+Each module of this package makes one kind of golden and has a function `make(directory)`.
 """
 
 from pathlib import Path

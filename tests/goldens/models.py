@@ -1,13 +1,13 @@
 """Random small checkpoints, and the logits that transformers computes from them in float32.
 
-Each directory `<name>/` is a checkpoint beside a `golden.npz` of
+Each directory `<name>/` has a checkpoint and a `golden.npz` of
 
     tokens       (T,) int32     the text, from position 0
-    rows         (R,) int32     the positions of which logits are kept
+    rows         (R,) int32     the positions whose logits are stored
     logits       (R, V) float32
-    frequencies  (H/2,) float32 radians per position of each pair that rope turns
+    frequencies  (H/2,) float32 RoPE frequencies, in radians per position
 
-`config_defaults.json` holds what transformers takes an absent field of each family to be.
+`config_defaults.json` has transformers' defaults of absent fields, by model family.
 """
 
 import json
@@ -52,8 +52,8 @@ def rope(kind: str = "default", theta: float = 10_000.0, **parameters: float) ->
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """One golden checkpoint. old: the name of the rope type's key in the older spelling of
-    config.json, or None for the newer spelling. shards: the largest size of a file.
+    """One golden checkpoint. old: the key of the RoPE type in the older format of config.json, or
+    None for the newer format. shards: the maximum size of a file.
     """
 
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -124,7 +124,7 @@ def make(directory: Path) -> None:
 
 
 def write(directory: Path, model: Model) -> float:
-    """Write one checkpoint and its golden file, and return how far its logits spread."""
+    """Write one checkpoint and its golden file, and return the range of its logits."""
     rng = np.random.default_rng(zlib.crc32(directory.name.encode()))
     config_class, model_class = CLASSES[model.family]
     made = model_class(config_class(**SMALL | dict(model.config)))
@@ -138,7 +138,7 @@ def write(directory: Path, model: Model) -> float:
     for path in directory.iterdir():
         path.chmod(0o644)
     if model.old:
-        spell_as_before(directory / "config.json", model.old)
+        to_older_format(directory / "config.json", model.old)
 
     read = model_class.from_pretrained(
         directory, dtype=torch.float32, attn_implementation="eager"
@@ -158,7 +158,7 @@ def write(directory: Path, model: Model) -> float:
 
 
 def fill(model: PreTrainedModel, rng: np.random.Generator) -> None:
-    """Weights that give attention something to prefer and the logits a spread worth comparing."""
+    """Fill in weights that make attention selective and give the logits a wide range."""
     for name, parameter in model.named_parameters():
         values = rng.standard_normal(parameter.shape)
         if name.endswith("norm.weight"):
@@ -168,8 +168,8 @@ def fill(model: PreTrainedModel, rng: np.random.Generator) -> None:
         parameter.data = torch.from_numpy(values.astype(np.float32))
 
 
-def spell_as_before(path: Path, kind: str) -> None:
-    """Rewrite a config.json the way transformers 4 wrote it."""
+def to_older_format(path: Path, kind: str) -> None:
+    """Rewrite a config.json in the format of transformers 4."""
     config = json.loads(path.read_text())
     scaling = config.pop("rope_parameters")
     config["rope_theta"] = scaling.pop("rope_theta")

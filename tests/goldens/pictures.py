@@ -1,8 +1,8 @@
-"""Small pictures in many formats, and the pixels that transformers makes of them.
+"""Small image files in many formats, and their pixels after transformers' preprocessing.
 
-`pictures/` holds the pictures, and `configs.json`: preprocessor configs by name. `pictures.npz`
-holds, for `<config>/<picture>`, the pixels (3, H, W) float32 of `CLIPImageProcessorPil`, which is
-the image processor that works with Pillow and NumPy, given what `load_image` makes of the file.
+`pictures/` has the image files, and `configs.json`: preprocessor configs by name. `pictures.npz`
+has, for `<config>/<file>`, the pixels (3, H, W) float32 of `load_image` and
+`CLIPImageProcessorPil`, the image processor that uses Pillow and NumPy.
 """
 
 import json
@@ -19,52 +19,52 @@ from PIL import Image
 from transformers import CLIPImageProcessorPil
 from transformers.image_utils import load_image
 
-ORIENTATION = 0x0112
-COLOURS = 16
+EXIF_ORIENTATION = 0x0112
+NUM_COLORS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
-    """One file. size: width and height. mode: Pillow's name for what a pixel is. clear: which
-    colours are transparent: that of the top left corner, or in a palette all, more or less.
-    turn: the EXIF orientation. save: what Pillow is told when it writes the file.
+class ImageFile:
+    """One file. size: width and height. mode: Pillow's pixel format. transparent: "corner" for the
+    color of the top left corner, "all" for an alpha per palette entry. orientation: the EXIF
+    orientation. save: options for Pillow's `save`.
     """
 
     size: tuple[int, int] = (23, 17)
     mode: str = "RGB"
-    clear: str | None = None
-    turn: int | None = None
+    transparent: str | None = None
+    orientation: int | None = None
     frames: int = 1
     save: Mapping[str, Any] = field(default_factory=dict)
 
 
-PICTURES = {
-    "rgb.png": Picture(size=(37, 53)),
-    "wide.png": Picture(size=(101, 20)),
-    "exact.png": Picture(size=(20, 20)),
-    "dot.png": Picture(size=(1, 1)),
-    "column.png": Picture(size=(1, 200)),
-    "row.png": Picture(size=(200, 1)),
-    "rgb_clear.png": Picture(clear="corner"),
-    "rgba.png": Picture(mode="RGBA"),
-    "palette.png": Picture(mode="P"),
-    "palette_clear.png": Picture(mode="P", clear="corner"),
-    "palette_alphas.png": Picture(mode="P", clear="all"),
-    "bits.png": Picture(mode="1"),
-    "grey.png": Picture(mode="L"),
-    "grey_clear.png": Picture(mode="L", clear="corner"),
-    "grey_alpha.png": Picture(mode="LA"),
-    "grey16.png": Picture(mode="I;16"),
-    "turned_6.png": Picture(turn=6),
-    "rgb.jpg": Picture(size=(53, 37), save={"quality": 85}),
-    "grey.jpg": Picture(mode="L"),
-    "cmyk.jpg": Picture(mode="CMYK"),
-    "progressive.jpg": Picture(save={"progressive": True}),
-    **{f"turned_{turn}.jpg": Picture(turn=turn) for turn in range(2, 9)},
-    "lossy.webp": Picture(save={"quality": 60}),
-    "rgba.webp": Picture(mode="RGBA", save={"lossless": True}),
-    "frames.webp": Picture(frames=2, save={"lossless": True}),
-    "frames.gif": Picture(mode="P", clear="corner", frames=2),
+IMAGE_FILES = {
+    "rgb.png": ImageFile(size=(37, 53)),
+    "wide.png": ImageFile(size=(101, 20)),
+    "exact.png": ImageFile(size=(20, 20)),
+    "dot.png": ImageFile(size=(1, 1)),
+    "column.png": ImageFile(size=(1, 200)),
+    "row.png": ImageFile(size=(200, 1)),
+    "rgb_clear.png": ImageFile(transparent="corner"),
+    "rgba.png": ImageFile(mode="RGBA"),
+    "palette.png": ImageFile(mode="P"),
+    "palette_clear.png": ImageFile(mode="P", transparent="corner"),
+    "palette_alphas.png": ImageFile(mode="P", transparent="all"),
+    "bits.png": ImageFile(mode="1"),
+    "grey.png": ImageFile(mode="L"),
+    "grey_clear.png": ImageFile(mode="L", transparent="corner"),
+    "grey_alpha.png": ImageFile(mode="LA"),
+    "grey16.png": ImageFile(mode="I;16"),
+    "turned_6.png": ImageFile(orientation=6),
+    "rgb.jpg": ImageFile(size=(53, 37), save={"quality": 85}),
+    "grey.jpg": ImageFile(mode="L"),
+    "cmyk.jpg": ImageFile(mode="CMYK"),
+    "progressive.jpg": ImageFile(save={"progressive": True}),
+    **{f"turned_{turn}.jpg": ImageFile(orientation=turn) for turn in range(2, 9)},
+    "lossy.webp": ImageFile(save={"quality": 60}),
+    "rgba.webp": ImageFile(mode="RGBA", save={"lossless": True}),
+    "frames.webp": ImageFile(frames=2, save={"lossless": True}),
+    "frames.gif": ImageFile(mode="P", transparent="corner", frames=2),
 }
 
 CLIP = {
@@ -78,7 +78,7 @@ CLIP = {
 
 
 def llava(edge: int, crop: tuple[int, int] | None = None, **changes: Any) -> dict[str, Any]:
-    """A config like that of LLaVA-1.5. crop: height and width."""
+    """Build a config like LLaVA-1.5's. crop: height and width."""
     height, width = crop or (edge, edge)
     return CLIP | {
         "crop_size": {"height": height, "width": width},
@@ -115,13 +115,13 @@ def make(directory: Path) -> None:
     folder = directory / "pictures"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    for name, picture in PICTURES.items():
-        write(folder / name, picture)
+    for name, file in IMAGE_FILES.items():
+        write(folder / name, file)
     (folder / "configs.json").write_text(json.dumps(CONFIGS, indent=2, sort_keys=True) + "\n")
     pixels = {
-        f"{name}/{picture}": preprocess(config, folder / picture)
+        f"{name}/{file}": preprocess(config, folder / file)
         for name, config in CONFIGS.items()
-        for picture in (PICTURES if name == "llava" else SOME)
+        for file in (IMAGE_FILES if name == "llava" else SOME)
     }
     np.savez_compressed(directory / "pictures.npz", **pixels)
     size = sum(path.stat().st_size for path in [*folder.iterdir(), directory / "pictures.npz"])
@@ -129,7 +129,7 @@ def make(directory: Path) -> None:
 
 
 def preprocess(config: Mapping[str, Any], path: Path) -> np.ndarray:
-    """(3, H, W) float32"""
+    """Return (3, H, W) float32."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Palette images with Transparency")
         image = load_image(str(path))
@@ -139,39 +139,39 @@ def preprocess(config: Mapping[str, Any], path: Path) -> np.ndarray:
     return pixels
 
 
-def write(path: Path, picture: Picture) -> None:
+def write(path: Path, file: ImageFile) -> None:
     rng = np.random.default_rng(zlib.crc32(path.name.encode()))
-    first, *others = [paint(rng, picture) for _ in range(picture.frames)]
-    options = dict(picture.save)
-    if picture.clear:
-        alphas = rng.integers(0, 256, COLOURS).astype(np.uint8).tobytes()
-        options["transparency"] = first.getpixel((0, 0)) if picture.clear == "corner" else alphas
-    if picture.turn:
+    first, *others = [paint(rng, file) for _ in range(file.frames)]
+    options = dict(file.save)
+    if file.transparent:
+        alphas = rng.integers(0, 256, NUM_COLORS).astype(np.uint8).tobytes()
+        options["transparency"] = first.getpixel((0, 0)) if file.transparent == "corner" else alphas
+    if file.orientation:
         exif = Image.Exif()
-        exif[ORIENTATION] = picture.turn
+        exif[EXIF_ORIENTATION] = file.orientation
         options["exif"] = exif
     if others:
         options |= {"save_all": True, "append_images": others, "duration": 100}
     first.save(path, **options)
 
 
-def paint(rng: np.random.Generator, picture: Picture) -> Image.Image:
-    bands = [Image.fromarray(draw(rng, *picture.size)) for _ in range(4)]
-    match picture.mode:
+def paint(rng: np.random.Generator, file: ImageFile) -> Image.Image:
+    bands = [Image.fromarray(draw(rng, *file.size)) for _ in range(4)]
+    match file.mode:
         case "CMYK" | "RGBA":
-            return Image.merge(picture.mode, bands)
+            return Image.merge(file.mode, bands)
         case "LA":
             return Image.merge("LA", bands[:2])
         case "I;16":
-            return Image.fromarray(draw(rng, *picture.size).astype(np.uint16) * 3)
+            return Image.fromarray(draw(rng, *file.size).astype(np.uint16) * 3)
     image = Image.merge("RGB", bands[:3])
-    if picture.mode == "P":
-        return image.quantize(COLOURS, dither=Image.Dither.NONE)
-    return image.convert(picture.mode)
+    if file.mode == "P":
+        return image.quantize(NUM_COLORS, dither=Image.Dither.NONE)
+    return image.convert(file.mode)
 
 
 def draw(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """A wave, a flat patch at the top left and another one elsewhere: (height, width) uint8"""
+    """Draw a wave, a flat patch at the top left and another elsewhere, (height, width) uint8."""
     rows, columns = np.mgrid[:height, :width]
     turns = rng.uniform(0.1, 0.6, 2)
     values = 128 + 127 * np.sin(turns[0] * rows + turns[1] * columns + rng.uniform(0, 6))

@@ -1,8 +1,8 @@
-"""What transformers' logits processors make of random logits, where their semantics are ours.
+"""Outputs of transformers' logits processors on random logits, where the semantics are the same.
 
-`processors.npz` holds, for each case `<name>/<i>`: `logits` (V,) float32, `value`, `tokens` (those
-seen) and `after`. The logits have no ties: at a tie transformers keeps what its sort happens to
-keep.
+`processors.npz` has, for each case `<name>/<i>`: `logits` (V,) float32, `value`, `tokens` (prompt
+and output so far) and `after`. The logits have no ties: at a tie transformers keeps whichever token
+its sort puts first.
 """
 
 from pathlib import Path

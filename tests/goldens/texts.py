@@ -1,11 +1,10 @@
-"""What transformers reads and writes with the embedded model, loaded as anybody would load it.
+"""Token ids and greedy outputs of transformers with the embedded text model.
 
-`tokenizer.json`: {text: ids} of the hard texts. `greedy.json`: {prompt: ids of the 64 tokens that
-follow}.
+`tokenizer.json`: {text: ids} of the hard texts. `greedy.json`: {prompt: ids of the next 64 tokens}.
 
-One thing is set by hand. The Llama tokenizer that transformers 5 builds from `tokenizer.model`
-reads " a" like "a". SentencePiece does not, nor does the `tokenizer.json` that Llama 2 came with:
-it puts a "▁" before the text, always. The hard texts are read in this way.
+One setting is changed. The Llama tokenizer that transformers 5 builds from `tokenizer.model`
+encodes " a" like "a". SentencePiece does not, nor does the `tokenizer.json` of Llama 2: both always
+put a "▁" before the text. The hard texts are encoded in this way.
 """
 
 import json
@@ -56,7 +55,7 @@ def make(directory: Path) -> None:
 
 
 def greedy(model: torch.nn.Module, ids: list[int]) -> list[int]:
-    """64 tokens, or up to and with the end-of-sequence."""
+    """Generate 64 tokens, or fewer up to and including the end-of-sequence."""
     out = model.generate(
         torch.tensor([ids]),
         attention_mask=torch.ones(1, len(ids)),

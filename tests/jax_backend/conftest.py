@@ -1,25 +1,27 @@
-"""One engine for the tests that need one: compiled once, with pages enough for a small crowd."""
+"""Engines that tests share. Each is compiled once."""
 
 from collections.abc import Iterator
 
 import jax
 import pytest
 
-from api.engine import Served
-from conformance.parity.harness.backends import Backend, NoText
+from api.engine import ServedModel
+from conformance.parity.harness.backends import Backend, IdsOnlyTokenizer
 from jax_backend.model.checkpoint import load
 from jax_backend.serving.engine import JaxEngine
-from jax_backend.serving.executor import Settings
+from jax_backend.serving.settings import Settings
 from reference.bundle import Bundle
 from reference.model import checkpoint
 from tests.goldens import GOLDENS
 
-# A page is no multiple of the largest chunk, so a cache hit may end within one.
-SMALL = Settings(widths=(1, 2, 4), pages=160, page_size=32, chunks=(16, 64))
+# A page is not a multiple of the largest chunk, so a cached prefix may end within a chunk.
+SMALL = Settings(batch_sizes=(1, 2, 4), num_pages=160, page_size=32, chunk_sizes=(16, 64))
 TIGHT_CONTEXT = 256
-TIGHT = Settings(widths=(2, 4), pages=8, page_size=32, chunks=(16, 64))
-SEEING = Settings(widths=(1, 4), pages=160, page_size=32, chunks=(64,))
-TIGHT_SEEING = Settings(widths=(4,), pages=8, page_size=32, chunks=(64,), images=(1,))
+TIGHT = Settings(batch_sizes=(2, 4), num_pages=8, page_size=32, chunk_sizes=(16, 64))
+VLM = Settings(batch_sizes=(1, 4), num_pages=160, page_size=32, chunk_sizes=(64,))
+TIGHT_VLM = Settings(
+    batch_sizes=(4,), num_pages=8, page_size=32, chunk_sizes=(64,), image_batch_sizes=(1,)
+)
 
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -28,15 +30,17 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 @pytest.fixture(scope="session")
 def spec() -> Bundle:
-    return Bundle(checkpoint.load(GOLDENS / "gqa"), NoText(48, frozenset({0, 1, 2})))
+    return Bundle.from_parts(
+        checkpoint.load(GOLDENS / "gqa"), IdsOnlyTokenizer(48, frozenset({0, 1, 2}))
+    )
 
 
 def engine_of(
-    spec: Bundle, settings: Settings, context: int | None = None, endless: bool = False
+    spec: Bundle, settings: Settings, context: int | None = None, without_eos: bool = False
 ) -> JaxEngine:
-    """endless: no token ends a text."""
+    """Return an engine for a model. without_eos: no token ends a sequence."""
     directory = spec.checkpoint.directory
-    eos = () if endless else spec.checkpoint.eos_token_ids
+    eos = () if without_eos else spec.checkpoint.eos_token_ids
     return JaxEngine(load(directory, context=context), eos, spec.vocabulary, settings)
 
 
@@ -49,41 +53,43 @@ def engine(spec: Bundle) -> Iterator[JaxEngine]:
 
 @pytest.fixture(scope="session")
 def tight_engine(spec: Bundle) -> Iterator[JaxEngine]:
-    """With a cache that holds a single context: in a crowd requests give way to each other."""
+    """An engine whose KV cache holds a single context: concurrent requests are preempted."""
     engine = engine_of(spec, TIGHT, TIGHT_CONTEXT)
     yield engine
     engine.close()
 
 
 @pytest.fixture(scope="session")
-def seeing() -> Bundle:
-    """A LLaVA whose images take ten places: two pages' worth are four of them, in one prompt."""
-    return Bundle(checkpoint.load(GOLDENS / "llava_before"), NoText(48, frozenset({0, 1, 2})))
+def vlm() -> Bundle:
+    """A LLaVA whose images take ten tokens each, so four of them span two pages."""
+    return Bundle.from_parts(
+        checkpoint.load(GOLDENS / "llava_before"), IdsOnlyTokenizer(48, frozenset({0, 1, 2}))
+    )
 
 
 @pytest.fixture(scope="session")
-def seeing_engine(seeing: Bundle) -> Iterator[JaxEngine]:
-    engine = engine_of(seeing, SEEING)
+def vlm_engine(vlm: Bundle) -> Iterator[JaxEngine]:
+    engine = engine_of(vlm, VLM)
     yield engine
     engine.close()
 
 
 @pytest.fixture(scope="session")
-def seeing_backend(seeing: Bundle, seeing_engine: JaxEngine) -> Iterator[Backend]:
-    tight = engine_of(seeing, TIGHT_SEEING, TIGHT_CONTEXT)
-    yield Backend(seeing, seeing_engine, tight, lambda: tight.scheduler.preempted, lambda: None)
+def vlm_backend(vlm: Bundle, vlm_engine: JaxEngine) -> Iterator[Backend]:
+    tight = engine_of(vlm, TIGHT_VLM, TIGHT_CONTEXT)
+    yield Backend(vlm, vlm_engine, tight, lambda: tight.scheduler.num_preemptions, lambda: None)
     tight.close()
 
 
 @pytest.fixture(scope="session")
-def bare_backend(spec: Bundle, engine: JaxEngine, tight_engine: JaxEngine) -> Backend:
-    """That reads and writes ids only."""
+def ids_backend(spec: Bundle, engine: JaxEngine, tight_engine: JaxEngine) -> Backend:
+    """A backend without a tokenizer."""
     return Backend(
-        spec, engine, tight_engine, lambda: tight_engine.scheduler.preempted, lambda: None
+        spec, engine, tight_engine, lambda: tight_engine.scheduler.num_preemptions, lambda: None
     )
 
 
 @pytest.fixture(scope="session")
-def writing_backend(model: Bundle, jax_served: Served) -> Backend:
-    """With the embedded model and its tokenizer, as it is served; there is no tight place."""
+def text_backend(model: Bundle, jax_served: ServedModel) -> Backend:
+    """A backend with the embedded model and its tokenizer, as served, and no small cache."""
     return Backend(model, jax_served.engine, jax_served.engine, lambda: 0, lambda: None)

@@ -1,5 +1,5 @@
-"""The JAX backend has every property of `conformance.parity`, on fewer examples than
-`python -m conformance parity` would try; and what a property cannot say.
+"""Every parity property holds for the JAX backend, on fewer examples than `python -m conformance
+parity` uses. And unit tests of its numeric code.
 """
 
 from typing import Any
@@ -9,161 +9,132 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from conformance.parity.harness.backends import Backend
 from conformance.parity.harness.compiled import compiled
-from conformance.parity.harness.properties import OF_FUNCTIONS, OF_MODELS
-from conformance.parity.harness.property import OfModel, Property, Tally
-from conformance.parity.harness.runner import Trial
-from conformance.parity.harness.strategies import FLAGS, ROWS, SAMPLED, V, per_row
-from jax_backend import logits as l
-from jax_backend import logprobs, sampler
+from conformance.parity.harness.property import EngineProperty, Property
+from conformance.parity.harness.strategies import FLAGS, LOGITS, SAMPLING_PARAMS, V, per_row
+from conformance.parity.properties import ENGINE_PROPERTIES, FUNCTION_PROPERTIES
+from jax_backend import logits, logprobs, sampler
 from jax_backend.numerics import branches
-from jax_backend.numerics.reductions import written_out
-from jax_backend.numerics.top_k import largest
-from jax_backend.serving import step
+from jax_backend.numerics.reductions import fixed_order_sum
+from jax_backend.numerics.top_k import top_k_values
+from jax_backend.serving import decode
 from reference.params import CompletionParams
+from tests.jax_backend.properties import assert_rarely_flipped, check_property
 
 minus_infinity = st.just(np.float32(-np.inf))
 
-# Of the profile's examples, for what takes longer than the rest.
-SHARES = {
-    "attention/tpu": 0.04,
-    "layer": 0.3,
-    "model": 0.1,
-    "engine/crowds": 0.2,
-    "vision": 0.2,
-    "text": 0.3,
-}
+ID_PROPERTIES = [p for p in ENGINE_PROPERTIES if not p.needs_tokenizer]
+TEXT_PROPERTIES = [p for p in ENGINE_PROPERTIES if p.needs_tokenizer]
 
 
-def holds(one: Property, of_it: float = 1) -> Tally:
-    """One property, under the profile of the suite, or on a part of its examples."""
-    share = of_it * SHARES.get(one.name, SHARES.get(one.name.split("/")[0], 1))
-    few = settings(
-        max_examples=max(1, int(settings().max_examples * share)),
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    tally = Tally()
-    few(Trial(one, tally, lambda: None).test)()
-    return tally
+@pytest.mark.parametrize("tested", FUNCTION_PROPERTIES, ids=lambda p: p.name)
+def test_function_property(tested: Property) -> None:
+    check_property(tested)
 
 
-@pytest.mark.parametrize("one", OF_FUNCTIONS, ids=lambda one: one.name)
-def test_a_function_has_the_property(one: Property) -> None:
-    holds(one)
+@pytest.mark.parametrize("tested", ID_PROPERTIES, ids=lambda p: p.name)
+def test_engine_property(tested: EngineProperty, ids_backend: Backend) -> None:
+    assert_rarely_flipped(check_property(tested.bind(ids_backend)))
 
 
-@pytest.mark.parametrize(
-    "one", [one for one in OF_MODELS if not one.reads_text], ids=lambda one: one.name
-)
-def test_an_engine_has_the_property(one: OfModel, bare_backend: Backend) -> None:
-    tally = holds(one.of(bare_backend))
-    assert tally.other <= 1, "so many near decisions are one that is wrong"
+@pytest.mark.parametrize("tested", ID_PROPERTIES, ids=lambda p: p.name)
+def test_vlm_engine_property(tested: EngineProperty, vlm_backend: Backend) -> None:
+    assert_rarely_flipped(check_property(tested.bind(vlm_backend), 0.5))
 
 
-@pytest.mark.parametrize(
-    "one", [one for one in OF_MODELS if not one.reads_text], ids=lambda one: one.name
-)
-def test_an_engine_that_sees_has_the_property(one: OfModel, seeing_backend: Backend) -> None:
-    tally = holds(one.of(seeing_backend), 0.5)
-    assert tally.other <= 1, "so many near decisions are one that is wrong"
+@pytest.mark.parametrize("tested", TEXT_PROPERTIES, ids=lambda p: p.name)
+def test_output_text_property(tested: EngineProperty, text_backend: Backend) -> None:
+    assert_rarely_flipped(check_property(tested.bind(text_backend)))
 
 
-@pytest.mark.parametrize(
-    "one", [one for one in OF_MODELS if one.reads_text], ids=lambda one: one.name
-)
-def test_a_text_has_the_property(one: OfModel, writing_backend: Backend) -> None:
-    tally = holds(one.of(writing_backend))
-    assert tally.other <= 1, "so many near decisions are one that is wrong"
+def test_property_names_are_unique_and_clauses_are_sentences() -> None:
+    properties = [*FUNCTION_PROPERTIES, *ENGINE_PROPERTIES]
+    assert len({p.name for p in properties}) == len(properties)
+    for p in properties:
+        assert p.clause.endswith("."), p.name
 
 
-def test_every_property_says_what_holds_under_a_name_of_its_own() -> None:
-    everything = [*OF_FUNCTIONS, *OF_MODELS]
-    assert len({one.name for one in everything}) == len(everything)
-    for one in everything:
-        assert one.clause.endswith("."), one.name
-
-
-@pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_a_choice_among_what_is_no_number_ends(wrong: float) -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nucleus_sampling_ends_on_non_finite_logits(value: float) -> None:
     x = np.zeros((2, V), np.float32)
-    x[1, 3] = wrong
-    x = np.asarray(jax.jit(l.temperature)(x, np.ones(2, np.float32)))
-    halves = np.array([0.5, 0.5], np.float32)
-    found = jax.jit(sampler.choose_in_nucleus)(x, np.zeros_like(x), halves)
-    assert found[0] == 0
+    x[1, 3] = value
+    x = np.asarray(jax.jit(logits.temperature)(x, np.ones(2, np.float32)))
+    mass = np.array([0.5, 0.5], np.float32)
+    tokens = jax.jit(sampler.gumbel_argmax_in_nucleus)(x, np.zeros_like(x), mass)
+    assert tokens[0] == 0
 
 
 @given(
     x=hnp.arrays(np.float32, (3, V), elements=st.integers(-9, 0).map(np.float32)),
     k=st.lists(st.integers(0, V + 1), min_size=3, max_size=3),
-    few=st.sampled_from([1, 5, V - 1]),
+    max_direct=st.sampled_from([1, 5, V - 1]),
 )
-def test_a_few_are_picked_as_the_bisection_would(x: np.ndarray, k: list[int], few: int) -> None:
-    picked = compiled(l.top_k, 2)(x, np.array(k, np.int32), few)
-    np.testing.assert_array_equal(picked, compiled(l.top_k, 2)(x, np.array(k, np.int32), V))
+def test_top_k_selection_equals_bisection(x: np.ndarray, k: list[int], max_direct: int) -> None:
+    top_k = compiled(logits.top_k, 2)
+    selected = top_k(x, np.array(k, np.int32), max_direct)
+    np.testing.assert_array_equal(selected, top_k(x, np.array(k, np.int32), V))
 
 
 @given(
     x=hnp.arrays(np.float32, (2, 30), elements=st.integers(-3, 3).map(np.float32) | minus_infinity),
     count=st.sampled_from([1, 3, 7, 30]),
-    group=st.sampled_from([1, 4, 8]),
+    group_size=st.sampled_from([1, 4, 8]),
 )
-def test_the_largest_are_those_of_a_sort(x: np.ndarray, count: int, group: int) -> None:
-    values, where = compiled(largest, 1, 2)(x, count, group)
+def test_top_k_values_equal_a_stable_sort(x: np.ndarray, count: int, group_size: int) -> None:
+    values, indices = compiled(top_k_values, 1, 2)(x, count, group_size)
     expected = np.argsort(-x, axis=1, kind="stable")[:, :count]
-    np.testing.assert_array_equal(where, expected)
+    np.testing.assert_array_equal(indices, expected)
     np.testing.assert_array_equal(values, np.take_along_axis(x, expected, axis=1))
 
 
-@given(asked=per_row(SAMPLED), x=ROWS, seen=FLAGS, seed=st.integers(0, 2**64 - 1))
-def test_what_the_host_tells_a_gpu_changes_no_token(
-    asked: list[dict[str, Any]], x: np.ndarray, seen: np.ndarray, seed: int
+@given(fields=per_row(SAMPLING_PARAMS), x=LOGITS, present=FLAGS, seed=st.integers(0, 2**64 - 1))
+def test_static_flags_change_no_token(
+    fields: list[dict[str, Any]], x: np.ndarray, present: np.ndarray, seed: int
 ) -> None:
-    params = [CompletionParams(**row) for row in asked]
+    params = [CompletionParams(**row) for row in fields]
     rows = jax.tree.map(
         lambda *parts: np.stack(parts), *(sampler.Params.of(p, seed, 0) for p in params)
     )
-    history = sampler.SamplingHistory(np.ones_like(seen), seen, seen.astype(np.int32))
+    history = sampler.SamplingHistory(np.ones_like(present), present, present.astype(np.int32))
     with mock.patch.object(branches, "on_gpu", lambda: True):
-        told = branches.tell(params)
+        flags = branches.static_flags(params)
     sample = compiled(sampler.sample, 4)
     tokens = [
-        sample(x, rows, history, np.zeros(len(x), np.int32), searches)
-        for searches in (None, told.searches)
+        sample(x, rows, history, np.zeros(len(x), np.int32), threshold_search)
+        for threshold_search in (None, flags.threshold_search)
     ]
     np.testing.assert_array_equal(*tokens)
 
 
 @pytest.mark.parametrize("size", [1, 5, 64, 65, 192, 768, 5000])
-def test_a_sum_does_not_depend_on_the_rows_beside_it(size: int) -> None:
+def test_fixed_order_sum_does_not_depend_on_batch_size(size: int) -> None:
     x = np.random.default_rng(0).normal(size=(16, size)).astype(np.float32)
-    sums = [np.asarray(jax.jit(written_out)(x[:count])) for count in (1, 2, 3, 8, 16)]
-    for found in sums:
-        np.testing.assert_array_equal(found, sums[-1][: len(found)])
+    sums = [np.asarray(jax.jit(fixed_order_sum)(x[:count])) for count in (1, 2, 3, 8, 16)]
+    for actual in sums:
+        np.testing.assert_array_equal(actual, sums[-1][: len(actual)])
     exact = x.astype(np.float64).sum(axis=1)
     np.testing.assert_allclose(sums[-1], exact, rtol=0, atol=size * 2**-22)
 
 
-def test_ties_among_the_likeliest_are_ranked_by_id() -> None:
-    x = np.zeros((1, V), np.float32)
-    _, _, ids = logprobs.token_logprobs(x, np.array([0], np.int32), 5)
+def test_logprobs_ties_are_ranked_by_id() -> None:
+    x = jnp.zeros((1, V), jnp.float32)
+    _, _, ids = logprobs.token_logprobs(x, jnp.array([0], jnp.int32), 5)
     assert ids[0].tolist() == [0, 1, 2, 3, 4]
 
 
-def test_padding_asks_for_nothing() -> None:
-    asked = CompletionParams(
+def test_padding_activates_no_step() -> None:
+    params = CompletionParams(
         top_k=3, top_p=0.5, min_p=0.1, repetition_penalty=2, presence_penalty=1
     )
-    one = sampler.Params.of(asked, 1, 0)
-    params = jax.tree.map(lambda x: jnp.stack([x, x]), one)
-    padding = step.asking_nothing(params, jnp.array([False, True]))
-    for name, _, asks in sampler.STEPS:
+    row = sampler.Params.of(params, 1, 0)
+    rows = jax.tree.map(lambda x: jnp.stack([x, x]), row)
+    padded = decode.neutral_params(rows, jnp.array([False, True]))
+    for name, _, is_active in sampler.STEPS:
         if name not in ("response_format", "temperature"):
             expected = [name != "frequency_penalty", False]
-            assert asks(padding).tolist() == expected, name
+            assert is_active(padded).tolist() == expected, name

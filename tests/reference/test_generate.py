@@ -1,4 +1,4 @@
-"""One request on the embedded model: caches, choices, echo, ends. Equal means equal bit for bit."""
+"""One request on the embedded model: caches, choices, echo, finish. Equality is bitwise."""
 
 import re
 from dataclasses import replace
@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from reference.bundle import Bundle
 from reference.completion import complete, stream
-from reference.generate import generate, grammar_of, initial_history
+from reference.generate import generate, initial_history, start_grammar
 from reference.grammar.response_format import UnsupportedFormat, compile_format
-from reference.grammar.token_mask import Grammar
+from reference.grammar.token_mask import GrammarMatcher
 from reference.logprobs import token_logprobs
 from reference.model import llama
 from reference.params import CompletionParams
-from reference.prefix_cache import BLOCK, PrefixCache
+from reference.prefix_cache import BLOCK_SIZE, PrefixCache
 from reference.request import Event, PromptProcessed, Request, RequestFinished, TokenGenerated
 from reference.stopping import ContextLengthExceeded
 from reference.tokenizer.vocabulary import Vocabulary
@@ -25,17 +25,17 @@ STORY = "Once upon a time there was a girl. She had a red ball and a small dog. 
 
 
 def events(
-    model: Bundle, prompt: str, prefixes: PrefixCache | None = None, **params
+    model: Bundle, prompt: str, prefix_cache: PrefixCache | None = None, **params
 ) -> list[Event]:
     request = Request.of(model.tokenizer.encode(prompt), CompletionParams(**params))
-    return list(generate(model, request, prefixes))
+    return list(generate(model, request, prefix_cache))
 
 
-def tokens(found: list[Event], choice: int = 0) -> list[int]:
-    return [e.token for e in found if isinstance(e, TokenGenerated) and e.choice == choice]
+def tokens(events: list[Event], choice: int = 0) -> list[int]:
+    return [e.token for e in events if isinstance(e, TokenGenerated) and e.choice == choice]
 
 
-def test_greedy_is_the_argmax_of_the_uncached_model(model: Bundle) -> None:
+def test_greedy_is_argmax_of_uncached_model(model: Bundle) -> None:
     ids = model.tokenizer.encode("Once upon a time")
     for token in tokens(events(model, "Once upon a time", temperature=0, max_tokens=8)):
         x = llama.hidden_states(model.checkpoint.weights, model.checkpoint.config, np.array(ids))
@@ -51,77 +51,75 @@ def test_greedy_is_the_argmax_of_the_uncached_model(model: Bundle) -> None:
     seed=st.integers(0, 9),
     n=st.integers(1, 2),
 )
-def test_a_cached_prefix_changes_nothing_but_its_count(
+def test_cached_prefix_changes_only_cached_tokens(
     model: Bundle, cut: int, key: str | None, seed: int, n: int
 ) -> None:
     params = {"seed": seed, "n": n, "max_tokens": 4, "logprobs": 2, "echo": True}
     cold = events(model, STORY, prompt_cache_key=key, **params)
-    prefixes = PrefixCache()
+    prefix_cache = PrefixCache()
     ids = tuple(model.tokenizer.encode(STORY))
-    before = Request(
+    earlier = Request(
         prompt=ids[: max(1, cut)],
         params=CompletionParams(max_tokens=1, prompt_cache_key=key),
         seed=0,
     )
-    list(generate(model, before, prefixes))
-    warm = events(model, STORY, prefixes, prompt_cache_key=key, **params)
+    list(generate(model, earlier, prefix_cache))
+    warm = events(model, STORY, prefix_cache, prompt_cache_key=key, **params)
     assert cold[1:] == warm[1:]
     assert isinstance(cold[0], PromptProcessed) and isinstance(warm[0], PromptProcessed)
     assert (cold[0].prompt_logprobs, cold[0].cached_tokens) == (warm[0].prompt_logprobs, 0)
-    assert warm[0].cached_tokens == min(cut, len(ids)) // BLOCK * BLOCK
+    assert warm[0].cached_tokens == min(cut, len(ids)) // BLOCK_SIZE * BLOCK_SIZE
 
 
-def test_principals_and_keys_do_not_share_prefixes(model: Bundle) -> None:
-    prefixes = PrefixCache()
+def test_principals_and_keys_share_no_prefixes(model: Bundle) -> None:
+    prefix_cache = PrefixCache()
     ids = tuple(model.tokenizer.encode(STORY))
 
     def cached(principal: str, key: str | None) -> int:
         params = CompletionParams(max_tokens=1, prompt_cache_key=key)
         request = Request(prompt=ids, params=params, seed=0, principal=principal)
         return next(
-            e for e in generate(model, request, prefixes) if isinstance(e, PromptProcessed)
+            e for e in generate(model, request, prefix_cache) if isinstance(e, PromptProcessed)
         ).cached_tokens
 
-    whole = len(ids) // BLOCK * BLOCK
+    whole = len(ids) // BLOCK_SIZE * BLOCK_SIZE
     assert [cached("a", None), cached("a", None)] == [0, whole]
     assert [cached("b", None), cached("a", "k"), cached("a", "None")] == [0, 0, 0]
     assert [cached("b", None), cached("a", "k"), cached("a", None)] == [whole] * 3
 
 
-def test_the_prefix_cache_forgets_the_least_recently_used(model: Bundle) -> None:
-    prefixes = PrefixCache()
-    events(model, STORY, prefixes, max_tokens=1)
-    one = next(iter(prefixes.blocks.values())).nbytes
-    assert prefixes.size == one * len(prefixes.blocks) > one
-    small = PrefixCache(capacity=one)
+def test_prefix_cache_evicts_least_recently_used(model: Bundle) -> None:
+    prefix_cache = PrefixCache()
+    events(model, STORY, prefix_cache, max_tokens=1)
+    block_size = next(iter(prefix_cache.blocks.values())).nbytes
+    assert prefix_cache.size == block_size * len(prefix_cache.blocks) > block_size
+    small = PrefixCache(capacity=block_size)
     events(model, STORY, small, max_tokens=1)
-    assert small.size == one and len(small.blocks) == 1
+    assert small.size == block_size and len(small.blocks) == 1
 
 
 @settings(max_examples=20)
 @given(seed=st.integers(0, 2**64 - 1), n=st.integers(2, 4), temperature=st.sampled_from([0.7, 1.0]))
-def test_a_choice_does_not_depend_on_how_many_there_are(
-    model: Bundle, seed: int, n: int, temperature: float
-) -> None:
+def test_choice_does_not_depend_on_n(model: Bundle, seed: int, n: int, temperature: float) -> None:
     params = {"seed": seed, "max_tokens": 6, "temperature": temperature}
-    most, fewer = events(model, "The", n=4, **params), events(model, "The", n=n, **params)
+    four, fewer = events(model, "The", n=4, **params), events(model, "The", n=n, **params)
     for choice in range(n):
-        assert tokens(fewer, choice) == tokens(most, choice)
+        assert tokens(fewer, choice) == tokens(four, choice)
 
 
-def test_choices_differ_by_their_noise_and_greedy_ones_do_not(model: Bundle) -> None:
+def test_sampled_choices_differ_and_greedy_ones_do_not(model: Bundle) -> None:
     warm = events(model, "The", n=4, seed=1, max_tokens=8, temperature=1.5)
     greedy = events(model, "The", n=4, seed=1, max_tokens=8, temperature=0)
     assert len({tuple(tokens(warm, c)) for c in range(4)}) == 4
     assert len({tuple(tokens(greedy, c)) for c in range(4)}) == 1
 
 
-def test_reports_are_the_model_s_whatever_the_request_does_to_the_logits(model: Bundle) -> None:
-    found = events(
+def test_logprobs_ignore_temperature_and_penalties(model: Bundle) -> None:
+    generated = events(
         model, "The", seed=1, max_tokens=5, logprobs=3, temperature=0.3, repetition_penalty=5
     )
     ids = model.tokenizer.encode("The")
-    for event in found:
+    for event in generated:
         if isinstance(event, TokenGenerated):
             x = llama.hidden_states(
                 model.checkpoint.weights, model.checkpoint.config, np.array(ids)
@@ -133,22 +131,20 @@ def test_reports_are_the_model_s_whatever_the_request_does_to_the_logits(model: 
             ids.append(event.token)
 
 
-def test_echo_reports_equal_those_of_generating_the_same_tokens(model: Bundle) -> None:
+def test_echo_logprobs_equal_those_of_generation(model: Bundle) -> None:
     whole = events(model, "Once upon a time", temperature=0, max_tokens=6, logprobs=1)
     ids = model.tokenizer.encode("Once upon a time") + tokens(whole)
     params = CompletionParams(max_tokens=1, logprobs=1, echo=True)
     prompt = next(iter(generate(model, Request.of(ids, params))))
     assert isinstance(prompt, PromptProcessed) and prompt.prompt_logprobs is not None
     generated = [e.logprobs for e in whole if isinstance(e, TokenGenerated)]
-    for echoed, drawn in zip(prompt.prompt_logprobs[-len(generated) :], generated, strict=True):
-        assert echoed is not None and drawn is not None and echoed.token == drawn.token
-        np.testing.assert_allclose(echoed.logprob, drawn.logprob, atol=1e-3)
+    for echoed, sampled in zip(prompt.prompt_logprobs[-len(generated) :], generated, strict=True):
+        assert echoed is not None and sampled is not None and echoed.token == sampled.token
+        np.testing.assert_allclose(echoed.logprob, sampled.logprob, atol=1e-3)
     assert prompt.prompt_logprobs[0] is None and len(prompt.prompt_logprobs) == len(ids)
 
 
-def test_a_prompt_that_fills_the_context_is_refused_and_one_token_less_is_not(
-    model: Bundle,
-) -> None:
+def test_prompt_that_fills_the_context_is_refused(model: Bundle) -> None:
     params = CompletionParams(max_tokens=5, temperature=0)
     with pytest.raises(ContextLengthExceeded):
         list(generate(model, Request.of([1] * model.context, params)))
@@ -156,33 +152,33 @@ def test_a_prompt_that_fills_the_context_is_refused_and_one_token_less_is_not(
     assert len(tokens(fits)) == 1
 
 
-@pytest.mark.parametrize("known", [False, True])
-def test_an_abort_is_seen_at_every_block_of_a_prompt(model: Bundle, known: bool) -> None:
-    """Whether the block is read or known, and once more where its log-probabilities are made."""
-    ids = model.tokenizer.encode(STORY)[: 3 * BLOCK]
+@pytest.mark.parametrize("cached", [False, True])
+def test_abort_is_checked_before_every_block(model: Bundle, cached: bool) -> None:
+    """It is checked for computed and cached blocks, and again before each block's logprobs."""
+    ids = model.tokenizer.encode(STORY)[: 3 * BLOCK_SIZE]
     request = Request.of(ids, CompletionParams(max_tokens=1, echo=True, logprobs=0))
-    for patience in range(6):
-        prefixes, asked = PrefixCache(), []
+    for max_calls in range(6):
+        prefix_cache, calls = PrefixCache(), []
 
-        def aborted(choice: int | None, asked: list[int | None] = asked, most=patience) -> bool:
-            asked.append(choice)
-            return len(asked) > most
+        def should_abort(
+            choice: int | None, calls: list[int | None] = calls, max_calls: int = max_calls
+        ) -> bool:
+            calls.append(choice)
+            return len(calls) > max_calls
 
-        if known:
-            list(generate(model, request, prefixes))
-        assert list(generate(model, request, prefixes, aborted)) == [RequestFinished()]
-        assert asked == [None] * (patience + 1)
+        if cached:
+            list(generate(model, request, prefix_cache))
+        assert list(generate(model, request, prefix_cache, should_abort)) == [RequestFinished()]
+        assert calls == [None] * (max_calls + 1)
 
 
-def test_a_special_stop_id_stays_reachable(model: Bundle) -> None:
-    """End-of-sequence and stop ids are allowed although they are special; other special ids are
-    not.
-    """
+def test_special_stop_id_stays_reachable(model: Bundle) -> None:
+    """End-of-sequence and stop ids are allowed even if special; other special ids are not."""
     bos = model.tokenizer.bos_id
     assert bos is not None
     plain = initial_history(model, Request.of([bos], CompletionParams()))
-    asked = initial_history(model, Request.of([bos], CompletionParams(stop_token_ids=(bos,))))
-    assert not plain.allowed[bos] and asked.allowed[bos]
+    stopping = initial_history(model, Request.of([bos], CompletionParams(stop_token_ids=(bos,))))
+    assert not plain.allowed[bos] and stopping.allowed[bos]
     assert plain.allowed[list(model.checkpoint.eos_token_ids)].all()
 
 
@@ -190,12 +186,12 @@ def test_a_special_stop_id_stays_reachable(model: Bundle) -> None:
 @given(
     seed=st.integers(0, 99), stop=st.lists(st.sampled_from(["a", " the", "e ", "."]), max_size=2)
 )
-def test_complete_is_stream_joined(model: Bundle, seed: int, stop: list[str]) -> None:
+def test_complete_equals_joined_stream(model: Bundle, seed: int, stop: list[str]) -> None:
     params = CompletionParams(
         seed=seed, max_tokens=12, n=2, stop=tuple(stop), logprobs=1, echo=True
     )
-    whole = complete(model, "The dog", params)
-    for choice, completion in enumerate(whole):
+    completions = complete(model, "The dog", params)
+    for choice, completion in enumerate(completions):
         deltas = [d for c, d in stream(model, "The dog", params) if c == choice]
         assert "".join(d.text for d in deltas) == completion.text
         assert sum((d.entries for d in deltas), ()) == completion.entries
@@ -203,27 +199,27 @@ def test_complete_is_stream_joined(model: Bundle, seed: int, stop: list[str]) ->
         assert not any(s in output for s in stop)
 
 
-def test_refusals_name_the_field(model: Bundle) -> None:
-    for prompt, message in ([], "no tokens"), ([10**6], "prompt: id 1000000"), ([-1], "id -1"):
-        with pytest.raises(ValueError, match=message):
+def test_errors_name_the_field(model: Bundle) -> None:
+    for prompt, value in ([], "none"), ([10**6], "1000000 at index 0"), ([-1], "-1 at index 0"):
+        with pytest.raises(ValueError, match=f"^prompt: .* got {value}"):
             complete(model, prompt, CompletionParams())
-    for wanted in {"type": "xml"}, {"type": None}, {}:
+    for response_format in {"type": "xml"}, {"type": None}, {}:
         with pytest.raises(
-            UnsupportedFormat, match=f"the type {wanted.get('type')!r} is not known"
+            UnsupportedFormat, match=f"the type {response_format.get('type')!r} is not known"
         ):
-            complete(model, "x", CompletionParams(response_format=wanted))
+            complete(model, "x", CompletionParams(response_format=response_format))
 
 
-def test_a_format_is_not_lost_on_the_way_to_an_engine() -> None:
-    asked = CompletionParams(response_format={"type": "json_object"})
+def test_request_needs_the_language_of_its_format() -> None:
+    params = CompletionParams(response_format={"type": "json_object"})
     with pytest.raises(ValueError, match="language"):
-        Request.of([1], asked)
+        Request.of([1], params)
     with pytest.raises(ValueError, match="language"):
-        Request.of([1], CompletionParams(), language=compile_format(asked.response_format))
+        Request.of([1], CompletionParams(), language=compile_format(params.response_format))
 
 
-def test_a_choice_keeps_to_its_format_and_ends_where_the_format_does(model: Bundle) -> None:
-    """Also where it is cut off, stopped by a string, and where its first space does not count."""
+def test_choice_matches_its_format(model: Bundle) -> None:
+    """This includes truncated outputs, stop strings, and outputs at the start of a text."""
     for prompt in "Once upon a time", "":
         regex = CompletionParams(
             response_format={"type": "regex", "regex": " ?(ab){2,40}"}, temperature=2, n=4, seed=5
@@ -236,16 +232,16 @@ def test_a_choice_keeps_to_its_format_and_ends_where_the_format_does(model: Bund
         assert stopped.text.strip() == "a" and stopped.stop_reason == "b"
 
 
-def test_special_tokens_that_stop_come_only_where_the_text_is_whole(model: Bundle) -> None:
-    """A stop token that is text is text here too; end-of-sequence and other special tokens end."""
+def test_special_stop_tokens_end_only_complete_texts(model: Bundle) -> None:
+    """Special stop tokens are allowed only after a complete text, as end-of-sequence is."""
     bos = model.tokenizer.bos_id
-    wanted = CompletionParams(
+    params = CompletionParams(
         response_format={"type": "regex", "regex": "a{3}"}, stop_token_ids=(bos,), temperature=2
     )
-    request = Request.of([1, 5], wanted, language=compile_format(wanted.response_format))
-    grammar = grammar_of(model, request)
+    request = Request.of([1, 5], params, language=compile_format(params.response_format))
+    grammar = start_grammar(model, request)
     assert grammar is not None
-    a = next(i for i in range(model.vocab_size) if model.tokenizer.piece(i) == b"a")
+    a = next(i for i in range(model.vocab_size) if model.tokenizer.token_bytes(i) == b"a")
     for _ in range(3):
         assert not grammar.allowed()[[bos, *model.checkpoint.eos_token_ids]].any()
         grammar.push(a)
@@ -253,14 +249,14 @@ def test_special_tokens_that_stop_come_only_where_the_text_is_whole(model: Bundl
     assert set(np.flatnonzero(grammar.allowed())) == ends
 
 
-def test_a_vocabulary_that_cannot_go_on_is_an_error(model: Bundle) -> None:
-    """Only "é" may come, and no token has its bytes."""
+def test_vocabulary_without_a_valid_token_is_an_error(model: Bundle) -> None:
+    """Only "é" is valid next, and no token has its bytes."""
     pieces = tuple(p for p in (b"a", b"b", b""))
-    grammar = Grammar(
+    grammar = GrammarMatcher(
         compile_format({"type": "regex", "regex": "aé"}),
         Vocabulary(pieces, frozenset({2})),
         frozenset({2}),
-        first=False,
+        strip_space=False,
     )
     grammar.push(0)
     with pytest.raises(UnsupportedFormat, match="no token"):

@@ -1,4 +1,4 @@
-"""Reported log-probabilities against float64, and which tokens are listed."""
+"""Reported log-probabilities against float64, and the listed tokens."""
 
 import math
 
@@ -19,18 +19,16 @@ def test_log_softmax(x: np.ndarray) -> None:
 
 
 @given(strategies.logits(dropped=False), st.integers(0, 50), st.data())
-def test_the_token_and_the_likeliest_are_listed(
-    x: np.ndarray, top: int, data: st.DataObject
-) -> None:
+def test_sampled_and_top_tokens_are_listed(x: np.ndarray, top: int, data: st.DataObject) -> None:
     token = data.draw(st.integers(0, len(x) - 1))
-    r = token_logprobs(x, token, top)
+    result = token_logprobs(x, token, top)
     values = log_softmax(x).tolist()
     ranked = sorted(range(len(x)), key=lambda i: (-values[i], i))[:top]
-    assert [i for i, _ in r.top] == ranked + ([] if token in ranked else [token])
-    assert all(value == values[i] for i, value in r.top)
-    assert r.logprob == values[token] == dict(r.top)[token]
+    assert [i for i, _ in result.top] == ranked + ([] if token in ranked else [token])
+    assert all(value == values[i] for i, value in result.top)
+    assert result.logprob == values[token] == dict(result.top)[token]
 
 
-def test_a_dropped_token_is_minus_infinity_and_nothing_is_nan() -> None:
+def test_dropped_token_is_minus_infinity() -> None:
     x = np.array([0, -np.inf], dtype=np.float32)
     assert log_softmax(x).tolist() == [0, -math.inf]

@@ -1,6 +1,4 @@
-"""From tokens to text: whatever arrives, the joined deltas are the definition applied to the
-whole.
-"""
+"""From tokens to text: the joined deltas equal the definition applied to the whole output."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,38 +7,21 @@ from reference.output_text import StreamedChoice, TextDelta, TokenDisplay, echo,
 from reference.params import CompletionParams
 from reference.request import TokenGenerated, TokenLogprobs
 from reference.tokenizer.detokenizer import decode
-from tests.reference.test_stopping import brute_force
+from tests.support.byte_tokenizer import ByteTokenizer
+from tests.support.stop_strings import cut_at_first_stop
 
-
-class Toy:
-    """Ids 0–255 are bytes; 256 is the end; 257 and 258 are both spelled "ab"; a leading space like
-    SentencePiece.
-    """
-
-    vocab_size = 259
-    special_ids = frozenset({256})
-    bos_id = None
-    leading_space = True
-
-    def encode(self, text: str) -> list[int]:
-        return list((" " + text).encode())
-
-    def piece(self, token: int) -> bytes:
-        return bytes([token]) if token < 256 else b"</s>" if token == 256 else b"ab"
-
-
-LETTERS = st.sampled_from([*b"ab. ", *"é€".encode(), 0xFF, 257, 258])
+TOKENS = st.sampled_from([*b"ab. ", *"é€".encode(), 0xFF, 257, 258])
 STOPS = st.lists(st.sampled_from(["a", "ab", "b.", "aba", "é", "\ufffd", ". a"]), max_size=3)
 
 
 def events(ids: list[int], reason: str) -> list[TokenGenerated]:
-    """The ids as an engine would give them; with "stop", the end comes after them."""
+    """Return the events of an engine that generates these ids, then EOS if the reason is "stop"."""
     ids = [*ids, 256] if reason == "stop" else ids
-    reports = [TokenLogprobs(i, -0.5, ((i, -0.5),)) for i in ids]
+    logprobs = [TokenLogprobs(i, -0.5, ((i, -0.5),)) for i in ids]
     last = len(ids) - 1
     return [
-        TokenGenerated(choice=0, token=t, logprobs=r, finish_reason=reason if i == last else None)
-        for i, (t, r) in enumerate(zip(ids, reports, strict=True))
+        TokenGenerated(choice=0, token=t, logprobs=p, finish_reason=reason if i == last else None)
+        for i, (t, p) in enumerate(zip(ids, logprobs, strict=True))
     ]
 
 
@@ -53,15 +34,15 @@ def run(choice: StreamedChoice, tokens: list[TokenGenerated]) -> list[TextDelta]
     return deltas
 
 
-@given(st.lists(LETTERS, min_size=1, max_size=15), STOPS, st.sampled_from(["stop", "length"]))
-def test_the_text_is_the_whole_cut_at_the_first_stop(ids, stops, reason) -> None:
-    toy = Toy()
+@given(st.lists(TOKENS, min_size=1, max_size=15), STOPS, st.sampled_from(["stop", "length"]))
+def test_text_ends_at_first_stop(ids, stops, reason) -> None:
+    tokenizer = ByteTokenizer()
     deltas = run(
-        start_choice(toy, CompletionParams(stop=tuple(stops), logprobs=0), [1], "x"),
+        start_choice(tokenizer, CompletionParams(stop=tuple(stops), logprobs=0), [1], "x"),
         events(ids, reason),
     )
-    whole = b"".join(map(toy.piece, ids)).decode(errors="replace")
-    text, stop = brute_force(whole, stops)
+    whole = b"".join([tokenizer.token_bytes(i) for i in ids]).decode(errors="replace")
+    text, stop = cut_at_first_stop(whole, stops)
     assert "".join(d.text for d in deltas) == text
     assert all(d.finish_reason is None for d in deltas[:-1])
     last = deltas[-1]
@@ -69,17 +50,17 @@ def test_the_text_is_the_whole_cut_at_the_first_stop(ids, stops, reason) -> None
     assert (last.finish_reason, last.stop_reason) == expected
 
 
-@given(st.lists(LETTERS, min_size=1, max_size=15), STOPS, st.booleans())
-def test_every_token_has_one_row_and_offsets_point_into_the_text(ids, stops, echoed) -> None:
+@given(st.lists(TOKENS, min_size=1, max_size=15), STOPS, st.booleans())
+def test_entries_and_their_offsets(ids, stops, echoed) -> None:
     prompt = "prompt"
     params = CompletionParams(stop=tuple(stops), logprobs=0, echo=echoed)
-    choice = start_choice(Toy(), params, [1], prompt)
+    choice = start_choice(ByteTokenizer(), params, [1], prompt)
     deltas = run(choice, events(ids, "length"))
-    rows = [e for d in deltas for e in d.entries]
-    assert len(rows) == choice.tokens
-    offsets = [e.offset - (len(prompt) if echoed else 0) for e in rows]
+    entries = [e for d in deltas for e in d.entries]
+    assert len(entries) == choice.tokens
+    offsets = [e.offset - (len(prompt) if echoed else 0) for e in entries]
     assert offsets == sorted(offsets) and 0 <= offsets[0]
-    # A row comes with the delta that has its first character; at the end, all that is left.
+    # An entry is in the delta that has its first character; the last delta has all others.
     sent = 0
     for delta in deltas:
         for entry in delta.entries:
@@ -89,42 +70,42 @@ def test_every_token_has_one_row_and_offsets_point_into_the_text(ids, stops, ech
         sent += len(delta.text)
 
 
-def test_an_output_that_begins_the_text_loses_the_space_that_encode_adds() -> None:
+def test_output_at_text_start_has_no_leading_space() -> None:
     tokens = events(list(b" a b"), "length")
-    begins = run(start_choice(Toy(), CompletionParams(), [], ""), tokens)
-    goes_on = run(start_choice(Toy(), CompletionParams(), [1], "x"), tokens)
-    assert "".join(d.text for d in begins) == "a b"
-    assert "".join(d.text for d in goes_on) == " a b"
+    at_start = run(start_choice(ByteTokenizer(), CompletionParams(), [], ""), tokens)
+    continued = run(start_choice(ByteTokenizer(), CompletionParams(), [1], "x"), tokens)
+    assert "".join(d.text for d in at_start) == "a b"
+    assert "".join(d.text for d in continued) == " a b"
 
 
-def test_an_id_that_the_tokenizer_does_not_know_has_no_text() -> None:
-    """The embedding may have more rows; the space that the tokenizer adds stands at the start."""
-    assert decode(Toy(), [*b" a", 300, *b" b"]) == "a b"
-    assert decode(Toy(), [300, *b" a"]) == " a"
+def test_id_unknown_to_the_tokenizer_has_no_text() -> None:
+    """The embedding may have ids that the tokenizer lacks. They count as the first token."""
+    assert decode(ByteTokenizer(), [*b" a", 300, *b" b"]) == "a b"
+    assert decode(ByteTokenizer(), [300, *b" a"]) == " a"
 
 
-def test_names_never_overwrite_each_other() -> None:
-    names = TokenDisplay(Toy(), as_ids=False)
-    likelier = TokenLogprobs(258, -2.0, ((257, -1.0), (258, -2.0), (97, float("-inf"))))
-    assert names.top(likelier) == {"token_id:257": -1.0, "ab": -2.0, "a": -9999.0}
-    bystander = TokenLogprobs(97, -0.5, ((97, -0.5), (257, -1.0), (258, -2.0)))
-    assert names.top(bystander) == {"a": -0.5, "ab": -1.0, "token_id:258": -2.0}
-    assert names.name(0xE2) == "bytes:\\xe2" and names.name(256) == "</s>"
-    assert TokenDisplay(Toy(), as_ids=True).top(bystander) == {
+def test_token_strings_are_unique() -> None:
+    display = TokenDisplay(ByteTokenizer(), as_ids=False)
+    sampled_258 = TokenLogprobs(258, -2.0, ((257, -1.0), (258, -2.0), (97, float("-inf"))))
+    assert display.top(sampled_258) == {"token_id:257": -1.0, "ab": -2.0, "a": -9999.0}
+    sampled_97 = TokenLogprobs(97, -0.5, ((97, -0.5), (257, -1.0), (258, -2.0)))
+    assert display.top(sampled_97) == {"a": -0.5, "ab": -1.0, "token_id:258": -2.0}
+    assert display.name(0xE2) == "bytes:\\xe2" and display.name(256) == "</s>"
+    assert TokenDisplay(ByteTokenizer(), as_ids=True).top(sampled_97) == {
         "token_id:97": -0.5,
         "token_id:257": -1.0,
         "token_id:258": -2.0,
     }
-    assert names.name(300) == "token_id:300"
+    assert display.name(300) == "token_id:300"
 
 
-def test_echo_gives_the_prompt_and_a_row_for_each_of_its_tokens() -> None:
-    toy = Toy()
+def test_echo_has_the_prompt_and_an_entry_per_token() -> None:
+    tokenizer = ByteTokenizer()
     prompt = "aé"
-    ids = toy.encode(prompt)
-    reports = [None, *(TokenLogprobs(i, -1.0, ((i, -1.0),)) for i in ids[1:])]
-    delta = echo(toy, CompletionParams(), ids, prompt, reports)
+    ids = tokenizer.encode(prompt)
+    logprobs = [None, *(TokenLogprobs(i, -1.0, ((i, -1.0),)) for i in ids[1:])]
+    delta = echo(tokenizer, CompletionParams(), ids, prompt, logprobs)
     assert delta.text == prompt
     assert [e.offset for e in delta.entries] == [0, 0, 1, 1]
     assert [e.logprob for e in delta.entries] == [None, -1.0, -1.0, -1.0]
-    assert echo(toy, CompletionParams(), ids, prompt, None).entries == ()
+    assert echo(tokenizer, CompletionParams(), ids, prompt, None).entries == ()

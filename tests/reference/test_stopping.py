@@ -1,41 +1,33 @@
-"""When a choice ends: stop strings against the brute-force definition, budgets, reasons."""
+"""Stop strings against the brute-force definition, finish reasons, token budget."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.stopping import ContextLengthExceeded, StopStrings, finish, token_budget
+from tests.support.stop_strings import cut_at_first_stop
 
 TEXT = st.text("ab.", max_size=12)
 STOPS = st.lists(st.text("ab.", min_size=1, max_size=4), max_size=4)
 
 
-def brute_force(text: str, stops: list[str]) -> tuple[str, str | None]:
-    """The definition: the first position at which some stop string is complete."""
-    for end in range(len(text) + 1):
-        for stop in stops:
-            if text[:end].endswith(stop):
-                return text[: end - len(stop)], stop
-    return text, None
-
-
 @given(st.lists(TEXT, max_size=6), STOPS)
-def test_stop_strings_across_any_borders(parts: list[str], stops: list[str]) -> None:
+def test_stop_strings_across_token_boundaries(parts: list[str], stops: list[str]) -> None:
     matcher = StopStrings(stops)
     out, sent = "", ""
-    expected, expected_stop = brute_force("".join(parts), stops)
+    expected, expected_stop = cut_at_first_stop("".join(parts), stops)
     for part in parts:
-        released, stop = matcher.push(part)
-        out, sent = out + released, sent + part
+        emitted, stop = matcher.push(part)
+        out, sent = out + emitted, sent + part
         if stop is not None:
             assert (out, stop) == (expected, expected_stop)
             return
-        # What is withheld could still become a match, and nothing else is withheld.
-        held = sent[len(out) :]
-        assert sent == out + held
-        assert held == "" or any(s.startswith(held) and s != held for s in stops)
+        # Withheld text could still become a match, and no other text is withheld.
+        withheld = sent[len(out) :]
+        assert sent == out + withheld
+        assert withheld == "" or any(s.startswith(withheld) and s != withheld for s in stops)
         assert all(
-            len(held) >= n
+            len(withheld) >= n
             for s in stops
             for n in range(1, len(s))
             if len(sent) >= n and sent.endswith(s[:n])
@@ -44,13 +36,13 @@ def test_stop_strings_across_any_borders(parts: list[str], stops: list[str]) -> 
     assert out + matcher.flush() == expected
 
 
-def test_the_match_that_completes_first_wins_and_then_the_order_of_the_list() -> None:
+def test_first_complete_match_wins_then_list_order() -> None:
     assert StopStrings(["abc", "b"]).push("xabc") == ("xa", "b")
     assert StopStrings(["b", "ab"]).push("xab") == ("xa", "b")
     assert StopStrings(["ab", "b"]).push("xab") == ("x", "ab")
 
 
-def test_reasons() -> None:
+def test_finish_reasons() -> None:
     assert finish(7, 1, 5, [2], [7]) == ("stop", 7)
     assert finish(2, 1, 5, [2], [2]) == ("stop", None)
     assert finish(9, 5, 5, [2], [7]) == ("length", None)
@@ -61,10 +53,10 @@ def test_reasons() -> None:
 @given(
     st.one_of(st.none(), st.integers(1, 10**6)), st.integers(1, 200_000), st.integers(1, 200_000)
 )
-def test_budget(max_tokens: int | None, context: int, prompt: int) -> None:
+def test_token_budget(max_tokens: int | None, context: int, prompt: int) -> None:
     if prompt >= context:
         with pytest.raises(ContextLengthExceeded, match=f"{prompt} tokens.* {context}"):
             token_budget(max_tokens, context, prompt)
     else:
-        asked = 16384 if max_tokens is None else max_tokens
-        assert token_budget(max_tokens, context, prompt) == min(asked, context - prompt)
+        limit = 16384 if max_tokens is None else max_tokens
+        assert token_budget(max_tokens, context, prompt) == min(limit, context - prompt)

@@ -1,4 +1,4 @@
-"""Randomness against Random123's published answers and against jax.random."""
+"""Random bits against Random123's published answers and against jax.random."""
 
 import jax
 import numpy as np
@@ -27,25 +27,25 @@ def test_known_answers(counter: tuple, key: tuple, answer: tuple) -> None:
 def test_bits_equal_those_of_jax(seed: int, choice: int, position: int, count: int) -> None:
     key = jax.random.wrap_key_data(threefry.seed_key(seed))
     key = jax.random.fold_in(jax.random.fold_in(key, np.uint32(choice)), np.uint32(position))
-    ours = threefry.random_bits(threefry.draw_key(seed, choice, position), count)
-    np.testing.assert_array_equal(ours, jax.random.bits(key, (count,)))
+    bits = threefry.random_bits(threefry.draw_key(seed, choice, position), count)
+    np.testing.assert_array_equal(bits, jax.random.bits(key, (count,)))
 
 
 @given(SEEDS)
-def test_a_seed_counts_modulo_two_to_the_64(seed: int) -> None:
+def test_seed_is_modulo_two_to_the_64(seed: int) -> None:
     high, low = threefry.seed_key(seed).tolist()
     assert threefry.seed_key(seed + 2**64).tolist() == [high, low]
     assert high * 2**32 + low == seed % 2**64
 
 
-def test_noise_is_finite_at_both_ends_and_grows_with_the_bits_reversed() -> None:
+def test_noise_is_finite_and_decreases_with_the_bits() -> None:
     bits = np.array([0, 1, 2**31, 2**32 - 129, 2**32 - 128, 2**32 - 1], dtype=np.uint32)
     noise = threefry.gumbel(bits)
     assert noise.dtype == np.float32 and np.isfinite(noise).all()
     assert (np.diff(noise) <= 0).all()
 
 
-def test_the_noise_of_a_token_does_not_depend_on_the_size_of_the_vocabulary() -> None:
+def test_noise_does_not_depend_on_vocabulary_size() -> None:
     few, many = (threefry.noise(5, 1, 9, size) for size in (10, 1000))
     np.testing.assert_array_equal(few, many[:10])
 

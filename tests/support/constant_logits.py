@@ -1,4 +1,4 @@
-"""A checkpoint of a model that wants the same, whatever it has read."""
+"""A checkpoint whose logits do not depend on the prompt."""
 
 import json
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ CONFIG = {
 
 
 def write(directory: Path, logits: Sequence[float] | np.ndarray, eos: int) -> None:
-    """logits: what it makes of every text, but for rounding. Every token is embedded alike, no
-    layer adds to that, and the head has one column that counts.
+    """Write a checkpoint with these logits at every position, up to rounding. All tokens have the
+    same embedding, the layers add nothing to it, and the head has one nonzero column.
     """
     config = CONFIG | {"vocab_size": len(logits), "eos_token_id": eos, "bos_token_id": None}
     shapes = expected_tensors(LlamaConfig.from_json(config))

@@ -1,6 +1,6 @@
-"""Inputs that favour what goes wrong: ties, boundaries, dropped tokens, the ends of ranges.
+"""Inputs with many edge cases: ties, boundaries, dropped tokens, the ends of ranges.
 
-Some are those of `conformance.parity.harness.strategies`.
+Some come from `conformance.parity.harness.strategies`.
 """
 
 import numpy as np
@@ -16,12 +16,12 @@ SIZES = st.integers(1, 40)
 
 @st.composite
 def logits(draw: st.DrawFn, dropped: bool = True) -> np.ndarray:
-    """(V,) float32 with ties; if `dropped`, some −inf, but never all."""
+    """(V,) float32 with ties. dropped: whether some, never all, are −inf."""
     x = draw(hnp.arrays(np.float32, SIZES, elements=VALUES))
     if dropped:
-        gone = draw(hnp.arrays(np.bool_, len(x)))
-        gone[draw(st.integers(0, len(x) - 1))] = False
-        x = np.where(gone, np.float32(-np.inf), x)
+        is_dropped = draw(hnp.arrays(np.bool_, len(x)))
+        is_dropped[draw(st.integers(0, len(x) - 1))] = False
+        x = np.where(is_dropped, np.float32(-np.inf), x)
     return x
 
 

@@ -1,10 +1,10 @@
-"""Answers by chance to formats by chance: whatever is drawn must be what was asked for.
+"""Structured-output fuzzing: random outputs for random formats must be valid.
 
     python -m tests.support.structured_output_fuzz --count 10000 --backend jax --seed 0
 
-The model finds every token as likely as any other, at temperature 2. A text that ended must be read
-and be valid for others (`json`, `jsonschema`, `re`); one that was cut off must be the beginning of
-a text. With `--backend jax` a whole engine writes the texts, many at a time.
+The model has uniform logits, at temperature 2. A finished output must be valid for independent
+implementations (`json`, `jsonschema`, `re`); an output that was cut off must be a prefix of a valid
+one. With `--backend jax` a whole engine generates the outputs, many at a time.
 """
 
 import argparse
@@ -21,14 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from conformance.parity.format_strategies import response_format
+from conformance.parity.format_strategies import response_format as random_format
 from conformance.parity.harness.requests import collect
 from reference import sampler
 from reference.grammar.language.derivatives import Derivatives
-from reference.grammar.language.expressions import NOTHING, Language
+from reference.grammar.language.expressions import EMPTY_SET, Language
 from reference.grammar.response_format import UnsupportedFormat, compile_format
 from reference.grammar.schema.keywords import ANNOTATIONS, KEYWORDS
-from reference.grammar.token_mask import Grammar
+from reference.grammar.token_mask import GrammarMatcher
 from reference.params import CompletionParams
 from reference.request import Request
 from reference.threefry import noise
@@ -36,62 +36,70 @@ from reference.tokenizer.vocabulary import Vocabulary
 from tests.support import constant_logits
 from tests.support.jsonschema_oracle import is_instance
 
-BUDGET = 200  # tokens of a text
-OFTEN = {b'"': 60, b"}": 20, b"]": 20, b",": 4, b":": 4, b'":': 8, b"}}": 2, b'", "': 8, b"-": 6}
+MAX_TOKENS = 200
+COPIES = {b'"': 60, b"}": 20, b"]": 20, b",": 4, b":": 4, b'":': 8, b"}}": 2, b'", "': 8, b"-": 6}
 PIECES = [b'{"', b'"}', b"[[", b"null", b"true", b" ", b' "', b"12", b"0.", "é".encode(), b'""']
-ENDS = 60  # tokens that end a text
-BLOCK = 32  # questions at a time
+NUM_EOS = 60  # end-of-sequence tokens
+BATCH_SIZE = 32
 
 
 def vocabulary() -> Vocabulary:
-    """Every byte, and some pieces. What closes something is there many times, so that texts end."""
+    """Every byte, and some pieces. Closing pieces have many copies, so that outputs end."""
     pieces = [bytes([i]) for i in range(256)] + PIECES
-    pieces += [piece for piece, times in OFTEN.items() for _ in range(times)]
-    never = range(len(pieces), len(pieces) + ENDS + 1)
+    pieces += [piece for piece, count in COPIES.items() for _ in range(count)]
+    special = range(len(pieces), len(pieces) + NUM_EOS + 1)
     return Vocabulary(
-        (*pieces, *[b""] * len(never)), frozenset(never), bos_id=never[-1], leading_space=True
+        (*pieces, *[b""] * len(special)), frozenset(special), bos_id=special[-1], leading_space=True
     )
 
 
 VOCABULARY = vocabulary()
 SIZE, BOS = len(VOCABULARY.pieces), len(VOCABULARY.pieces) - 1
-ENDING = VOCABULARY.never - {BOS}
+EOS = VOCABULARY.disallowed_token_ids - {BOS}
 
 
 @dataclass(frozen=True)
-class Answer:
-    """ended: whether a token ended it, or the budget did."""
+class Output:
+    """ended: whether an end token ended it, not the token budget."""
 
     text: bytes
     ended: bool
 
 
 @dataclass(frozen=True)
-class Question:
-    """first: whether a text begins with the answer, so that its first space does not count."""
+class Case:
+    """One format. strip_space: whether the output begins a text, whose leading space is
+    stripped.
+    """
 
     number: int
-    asked: dict[str, Any]
+    response_format: dict[str, Any]
     language: Language
-    first: bool
+    strip_space: bool
 
     @property
     def request(self) -> Request:
         params = CompletionParams(
-            temperature=2.0, max_tokens=BUDGET, response_format=self.asked, seed=self.number
+            temperature=2.0,
+            max_tokens=MAX_TOKENS,
+            response_format=self.response_format,
+            seed=self.number,
         )
-        prompt = (BOS,) if self.first else (BOS, 0)
+        prompt = (BOS,) if self.strip_space else (BOS, 0)
         return Request(prompt=prompt, params=params, seed=self.number, language=self.language)
 
-    def answer(self, tokens: Sequence[int]) -> Answer:
+    def output(self, tokens: Sequence[int]) -> Output:
+        """Decode the output tokens."""
         pieces = [VOCABULARY.pieces[token] for token in tokens]
-        if self.first and pieces:
+        if self.strip_space and pieces:
             pieces[0] = pieces[0].removeprefix(b" ")
-        return Answer(b"".join(pieces), ended=bool(tokens) and tokens[-1] in ENDING)
+        return Output(b"".join(pieces), ended=bool(tokens) and tokens[-1] in EOS)
 
 
 @dataclass
 class Counts:
+    """Totals of a run. invalid: the messages of the invalid outputs."""
+
     ended: int = 0
     cut_off: int = 0
     refused: int = 0
@@ -99,52 +107,56 @@ class Counts:
     keywords: Counter[str] = field(default_factory=Counter)
 
 
-Answers = Callable[[list[Question]], list[Answer]]
+Generate = Callable[[list[Case]], list[Output]]
 
 
 @contextmanager
-def by_reference() -> Iterator[Answers]:
-    yield lambda questions: [one_by_one(question) for question in questions]
+def by_reference() -> Iterator[Generate]:
+    """Generate with the reference's masks and sampler."""
+    yield lambda cases: [generate_one(case) for case in cases]
 
 
-def one_by_one(question: Question) -> Answer:
-    """The reference's masks and draws."""
-    grammar = Grammar(question.language, VOCABULARY, ENDING, first=question.first)
+def generate_one(case: Case) -> Output:
+    """Sample one output token by token, without a model."""
+    grammar = GrammarMatcher(case.language, VOCABULARY, EOS, strip_space=case.strip_space)
     logits, none = np.zeros(SIZE, np.float32), np.zeros(SIZE, np.int64)
     tokens: list[int] = []
-    while len(tokens) < BUDGET and not ENDING & set(tokens[-1:]):
+    while len(tokens) < MAX_TOKENS and not EOS & set(tokens[-1:]):
         history = sampler.SamplingHistory(
-            params=question.request.params,
+            params=case.request.params,
             allowed=grammar.allowed(),
-            seen=none > 0,
+            present=none > 0,
             counts=none,
         )
-        drawn = noise(question.number, 0, len(tokens), SIZE)
-        tokens.append(sampler.sample(logits, history, drawn))
-        if tokens[-1] not in ENDING:
+        gumbel = noise(case.number, 0, len(tokens), SIZE)
+        tokens.append(sampler.sample(logits, history, gumbel))
+        if tokens[-1] not in EOS:
             grammar.push(tokens[-1])
-    return question.answer(tokens)
+    return case.output(tokens)
 
 
 @contextmanager
-def by_jax() -> Iterator[Answers]:
+def by_jax() -> Iterator[Generate]:
+    """Generate with the JAX engine, on a checkpoint with uniform logits."""
     from jax_backend.model.checkpoint import load
     from jax_backend.serving.engine import JaxEngine
-    from jax_backend.serving.executor import Settings
+    from jax_backend.serving.settings import Settings
 
     with tempfile.TemporaryDirectory() as name:
-        constant_logits.write(Path(name), np.zeros(SIZE), eos=min(ENDING))
-        settings = Settings(widths=(BLOCK,), pages=4 * BLOCK, page_size=64, chunks=(8,))
-        engine = JaxEngine(load(Path(name)), tuple(ENDING), VOCABULARY, settings)
+        constant_logits.write(Path(name), np.zeros(SIZE), eos=min(EOS))
+        settings = Settings(
+            batch_sizes=(BATCH_SIZE,), num_pages=4 * BATCH_SIZE, page_size=64, chunk_sizes=(8,)
+        )
+        engine = JaxEngine(load(Path(name)), tuple(EOS), VOCABULARY, settings)
 
-    def answers(questions: list[Question]) -> list[Answer]:
-        found = collect(engine, [question.request for question in questions])
-        errors = [answer.error for answer in found if answer.error]
+    def generate(cases: list[Case]) -> list[Output]:
+        answers = collect(engine, [case.request for case in cases])
+        errors = [answer.error for answer in answers if answer.error]
         assert not errors, errors
-        return [q.answer(a.tokens[0]) for q, a in zip(questions, found, strict=True)]
+        return [c.output(a.tokens[0]) for c, a in zip(cases, answers, strict=True)]
 
     try:
-        yield answers
+        yield generate
     finally:
         engine.close()
 
@@ -152,27 +164,28 @@ def by_jax() -> Iterator[Answers]:
 BACKENDS = {"reference": by_reference, "jax": by_jax}
 
 
-def what_is_wrong(asked: Mapping[str, Any], language: Language, given: Answer) -> str | None:
-    if not given.ended:
-        rules = Derivatives(language)
-        begun = rules.after(language.start, given.text) is not NOTHING
-        return None if begun else "no beginning of a text"
+def violation(response_format: Mapping[str, Any], language: Language, output: Output) -> str | None:
+    """Return how an output violates the format; None if it is valid."""
+    if not output.ended:
+        state = Derivatives(language).advance(language.start, output.text)
+        return "not a prefix of a valid text" if state is EMPTY_SET else None
     try:
-        text = given.text.decode()
+        text = output.text.decode()
     except UnicodeDecodeError:
-        return "no UTF-8"
-    match asked["type"]:
+        return "not UTF-8"
+    match response_format["type"]:
         case "regex":
-            fine = all(re.fullmatch(asked["regex"], text, flag) for flag in (re.ASCII, re.UNICODE))
+            pattern = response_format["regex"]
+            valid = all(re.fullmatch(pattern, text, flag) for flag in (re.ASCII, re.UNICODE))
         case "json_schema":
-            fine = is_instance(asked["json_schema"]["schema"], text)
+            valid = is_instance(response_format["json_schema"]["schema"], text)
         case _:
-            fine = is_instance({"type": "object"}, text)
-    return None if fine else "not what was asked for"
+            valid = is_instance({"type": "object"}, text)
+    return None if valid else "not allowed by the format"
 
 
 def keywords(schema: Any) -> Iterator[str]:
-    """Those that stand in a schema."""
+    """Yield the keywords that occur in a schema, and its formats."""
     if isinstance(schema, list):
         for part in schema:
             yield from keywords(part)
@@ -187,40 +200,38 @@ def keywords(schema: Any) -> Iterator[str]:
                 yield f"format {value}"
 
 
-def shown(line: str) -> None:
-    print(line, flush=True)
-
-
-def question(number: int, seed: int) -> Question | None:
-    """None for a format that is refused."""
+def make_case(number: int, seed: int) -> Case | None:
+    """Make a random case; None if its format is refused."""
     rng = Random(f"{seed} {number}")
-    asked, first = response_format(rng), rng.random() < 0.5
+    format, strip_space = random_format(rng), rng.random() < 0.5
     try:
-        language = compile_format(asked)
+        language = compile_format(format)
     except UnsupportedFormat:
         return None
     assert language is not None
-    return Question(seed * 2**32 + number, asked, language, first)
+    return Case(seed * 2**32 + number, format, language, strip_space)
 
 
 def run(
-    answers: Answers, count: int, seed: int = 0, report: Callable[[str], None] = print
+    generate: Generate, count: int, seed: int = 0, report: Callable[[str], None] = print
 ) -> Counts:
+    """Run `count` cases, and report each invalid output."""
     counts = Counts()
-    for start in range(0, count, BLOCK):
-        block = [question(number, seed) for number in range(start, min(start + BLOCK, count))]
-        questions = [one for one in block if one]
-        counts.refused += len(block) - len(questions)
-        for one, given in zip(questions, answers(questions), strict=True):
-            counts.ended += given.ended
-            counts.cut_off += not given.ended
-            schema = one.asked.get("json_schema", {}).get("schema")
+    for start in range(0, count, BATCH_SIZE):
+        numbers = range(start, min(start + BATCH_SIZE, count))
+        cases = [case for number in numbers if (case := make_case(number, seed))]
+        counts.refused += len(numbers) - len(cases)
+        for case, output in zip(cases, generate(cases), strict=True):
+            counts.ended += output.ended
+            counts.cut_off += not output.ended
+            schema = case.response_format.get("json_schema", {}).get("schema")
             counts.keywords.update(set(keywords(schema)))
-            wrong = what_is_wrong(one.asked, one.language, given)
+            wrong = violation(case.response_format, case.language, output)
             if wrong:
-                said = f"{one.number}: {wrong}: {json.dumps(one.asked)} -> {given.text!r}"
-                counts.invalid.append(said)
-                report(said)
+                format = json.dumps(case.response_format)
+                message = f"{case.number}: {wrong}: {format} -> {output.text!r}"
+                counts.invalid.append(message)
+                report(message)
     return counts
 
 
@@ -229,9 +240,9 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--backend", choices=BACKENDS, default="reference")
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    with BACKENDS[asked.backend]() as answers:
-        counts = run(answers, asked.count, asked.seed)
+    options = parser.parse_args()
+    with BACKENDS[options.backend]() as generate:
+        counts = run(generate, options.count, options.seed)
     print(f"ended {counts.ended}, cut off {counts.cut_off}, refused {counts.refused}")
     print(f"invalid {len(counts.invalid)}")
     used = counts.keywords.keys() & (set(KEYWORDS) | ANNOTATIONS)

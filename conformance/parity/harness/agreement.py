@@ -1,7 +1,7 @@
-"""Whether the reference could have given an answer that a backend gave.
+"""Agreement of an engine's output with the reference, token by token.
 
-Token by token: the reference is shown what the backend chose, asks whether that is its own choice,
-or would be if the logits were off by the tolerance, and goes on from there.
+The reference replays the engine's tokens. At each one it checks that it would sample the same
+token, or could if the logits were off by the tolerance, and continues with the engine's token.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,117 +9,126 @@ from typing import Any
 
 import numpy as np
 
-from conformance.parity.harness.property import Tally
-from conformance.parity.harness.requests import Answer
-from conformance.parity.harness.tolerance import LOGIT
+from conformance.parity.harness.property import Coverage
+from conformance.parity.harness.requests import RequestOutput
+from conformance.parity.harness.tolerance import LOGIT_TOLERANCE
 from reference import sampler
 from reference.bundle import Bundle
 from reference.generate import Sampler, generate
 from reference.logits import Logits
 from reference.request import PromptProcessed, Request, TokenGenerated, TokenLogprobs
 
-NUDGES = 64
+PERTURBATIONS = 64
 
 
 class Disagreement(AssertionError):
-    """The reference could not have given this answer."""
+    """An output that the reference could not have produced."""
 
 
-def compare(model: Bundle, request: Request, answer: Answer, tally: Tally) -> None:
-    """Add one answer to the tally. Raises Disagreement."""
-    if answer.error is not None:
-        raise Disagreement(f"{request}: {answer.error!r}")
-    given = [token for choice in answer.choices for token in choice]
-    events = list(generate(model, request, sample=following(request, answer, tally)))
-    tokens = [event for event in events if isinstance(event, TokenGenerated)]
-    ends = [[(t.token, t.finish_reason, t.stop_reason) for t in ts] for ts in (given, tokens)]
+def check_output(
+    bundle: Bundle, request: Request, output: RequestOutput, coverage: Coverage
+) -> None:
+    """Check one output and add it to the coverage. Raises Disagreement."""
+    if output.error is not None:
+        raise Disagreement(f"{request}: {output.error!r}")
+    actual = [token for choice in output.choices for token in choice]
+    sample = replay_sampler(request, output, coverage)
+    events = list(generate(bundle, request, sample=sample))
+    expected = [event for event in events if isinstance(event, TokenGenerated)]
+    ends = [[(t.token, t.finish_reason, t.stop_reason) for t in ts] for ts in (actual, expected)]
     if ends[0] != ends[1]:
-        raise Disagreement(f"{request}: {ends[0]}, and not {ends[1]}")
+        raise Disagreement(f"{request}: {ends[0]} instead of {ends[1]}")
     [prompt] = [event for event in events if isinstance(event, PromptProcessed)]
-    found = answer.prompt.prompt_logprobs if answer.prompt else None
-    check_reports(request, found or (), prompt.prompt_logprobs or ())
-    check_reports(request, [t.logprobs for t in given], [t.logprobs for t in tokens])
-    tally.counts["tokens"] += len(tokens)
+    prompt_logprobs = output.prompt.prompt_logprobs if output.prompt else None
+    check_logprobs(request, prompt_logprobs or (), prompt.prompt_logprobs or ())
+    check_logprobs(request, [t.logprobs for t in actual], [t.logprobs for t in expected])
+    coverage.counts["tokens"] += len(expected)
 
 
-def following(request: Request, answer: Answer, tally: Tally) -> Sampler:
-    """A sampler that chooses what the backend chose, choice after choice. It raises Disagreement
-    where the reference could not have done so.
+def replay_sampler(request: Request, output: RequestOutput, coverage: Coverage) -> Sampler:
+    """Return a sampler that repeats the engine's tokens, choice by choice. It raises Disagreement
+    at a token that the reference could not have sampled.
     """
-    choices = iter(answer.choices)
+    choices = iter(output.choices)
     tokens: Iterator[TokenGenerated] = iter(())
     last: sampler.SamplingHistory | None = None
 
     def sample(logits: Logits, history: sampler.SamplingHistory, noise: Logits) -> int:
         nonlocal tokens, last
-        if history is not last:  # each choice has one of its own
+        if history is not last:  # a new history object marks the next choice
             tokens, last = iter(next(choices)), history
-        token, own = next(tokens, None), sampler.sample(logits, history, noise)
-        if token is None or not (token.token == own or nearly(logits, history, noise, token.token)):
-            raise Disagreement(f"{request}: {token}, and not {own}")
-        tally.decided(int(token.token != own), int(token.token != own))
-        return token.token
+        actual, expected = next(tokens, None), sampler.sample(logits, history, noise)
+        if actual is None:
+            raise Disagreement(f"{request}: no token instead of {expected}")
+        flipped = actual.token != expected
+        if flipped and not is_borderline(logits, history, noise, actual.token):
+            raise Disagreement(f"{request}: {actual} instead of {expected}")
+        coverage.add_decisions(int(flipped), int(flipped))
+        return actual.token
 
     return sample
 
 
-def nearly(logits: Logits, history: sampler.SamplingHistory, noise: Logits, token: int) -> bool:
-    """Whether a token would be the choice if the logits were off by the tolerance.
+def is_borderline(
+    logits: Logits, history: sampler.SamplingHistory, noise: Logits, token: int
+) -> bool:
+    """Return whether a token would be sampled if the logits were off by the tolerance.
 
-    Truncation may let in a token, or leave one out, that lies so near its line: then the others'
-    lines are moved by as much, and the choice must be right for one of them.
+    A perturbation can move a token across a truncation threshold, or a threshold across a token, so
+    several are tried and one that leads to the token is enough.
     """
     rng = np.random.default_rng(0)
-    for _ in range(NUDGES):
-        nudge = rng.uniform(-LOGIT, LOGIT, len(logits)).astype(np.float32)
-        if sampler.sample(logits + nudge, history, noise) == token:
+    for _ in range(PERTURBATIONS):
+        perturbation = rng.uniform(-LOGIT_TOLERANCE, LOGIT_TOLERANCE, len(logits))
+        perturbed = logits + perturbation.astype(np.float32)
+        if sampler.sample(perturbed, history, noise) == token:
             return True
     return False
 
 
-def check_reports(
+def check_logprobs(
     request: Request,
-    given: Sequence[TokenLogprobs | None],
+    actual: Sequence[TokenLogprobs | None],
     expected: Sequence[TokenLogprobs | None],
 ) -> None:
-    """Raises Disagreement unless the log-probabilities are within the tolerance."""
-    if len(given) != len(expected):
-        raise Disagreement(f"{request}: {len(given)} reports, and not {len(expected)}")
+    """Raise Disagreement unless the log-probabilities are within the tolerance."""
+    if len(actual) != len(expected):
+        raise Disagreement(f"{request}: {len(actual)} logprobs instead of {len(expected)}")
     top = request.params.logprobs or 0
-    for a, b in zip(given, expected, strict=True):
+    for a, b in zip(actual, expected, strict=True):
         if a is None or b is None:
             if a is not b:
-                raise Disagreement(f"{request}: {a}, and not {b}")
+                raise Disagreement(f"{request}: {a} instead of {b}")
             continue
         if (
             a.token != b.token
-            or abs(a.logprob - b.logprob) > LOGIT
-            or not alike(dict(a.top), dict(b.top), top)
-            or not ranked(a, min(top, len(b.top)))
+            or abs(a.logprob - b.logprob) > LOGIT_TOLERANCE
+            or not same_top_logprobs(dict(a.top), dict(b.top), top)
+            or not is_ranked(a, min(top, len(b.top)))
         ):
-            raise Disagreement(f"{request}: {a}, and not {b}")
+            raise Disagreement(f"{request}: {a} instead of {b}")
 
 
-def alike(mine: Mapping[Any, float], theirs: Mapping[Any, float], top: int) -> bool:
-    """Whether two lists of the `top` likeliest tokens say the same within the tolerance. A token
+def same_top_logprobs(a: Mapping[Any, float], b: Mapping[Any, float], top: int) -> bool:
+    """Return whether two lists of the `top` most likely tokens agree within the tolerance. A token
     that only one of them has must tie, within it, with the last of the other.
     """
-    shared = mine.keys() & theirs.keys()
-    if any(abs(mine[i] - theirs[i]) > LOGIT for i in shared):
+    shared = a.keys() & b.keys()
+    if any(abs(a[i] - b[i]) > LOGIT_TOLERANCE for i in shared):
         return False
-    for one, other in (mine, theirs), (theirs, mine):
-        last = sorted(other.values(), reverse=True)[:top][-1:]
-        if any(abs(one[i] - value) > LOGIT for i in one.keys() - shared for value in last):
+    for x, y in (a, b), (b, a):
+        last = sorted(y.values(), reverse=True)[:top][-1:]
+        if any(abs(x[i] - value) > LOGIT_TOLERANCE for i in x.keys() - shared for value in last):
             return False
-    return len(shared) >= min(1, len(mine))
+    return len(shared) >= min(1, len(a))
 
 
-def ranked(report: TokenLogprobs, top: int) -> bool:
-    """Whether a list has `top` entries in the order of its own numbers, the lowest id first on a
-    tie, and then the token itself unless it is one of them.
+def is_ranked(entry: TokenLogprobs, top: int) -> bool:
+    """Return whether an entry lists `top` tokens in the order of its own numbers, the lowest id
+    first on a tie, followed by the sampled token unless it is among them.
     """
-    likeliest, rest = report.top[:top], report.top[top:]
-    ids = [token for token, _ in likeliest]
-    own = () if report.token in ids else ((report.token, report.logprob),)
-    in_order = sorted(likeliest, key=lambda one: (-one[1], one[0]))
-    return len(ids) == top and list(likeliest) == in_order and rest == own
+    most_likely, rest = entry.top[:top], entry.top[top:]
+    ids = [token for token, _ in most_likely]
+    sampled = () if entry.token in ids else ((entry.token, entry.logprob),)
+    in_order = sorted(most_likely, key=lambda item: (-item[1], item[0]))
+    return len(ids) == top and list(most_likely) == in_order and rest == sampled

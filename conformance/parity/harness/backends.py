@@ -1,5 +1,5 @@
-"""The backends that are held against the reference, each in two places: a roomy one, and one whose
-cache holds a single context, so that requests have to give way.
+"""The backends that are compared with the reference. Each runs twice: with a large cache, and with
+a cache of a single context, which forces preemption.
 """
 
 from collections.abc import Callable
@@ -13,24 +13,24 @@ from reference.tokenizer import loader
 from reference.tokenizer.files import TokenizerError
 
 CHARACTERS = [*(c.encode() for c in '{}[]:," \\/0123456789.-+eEabcdfnrtuls_'), b"\xc3", b"\xa9"]
-CONTEXT = 256  # tokens: short, so that it is easily too few for a crowd
+CONTEXT = 256  # tokens: so short that concurrent requests easily exceed it
 
 
 @dataclass(frozen=True)
 class Backend:
-    """preempted: how often a request gave way, in the tight place."""
+    """A backend that serves one checkpoint. preemptions: how many there were on the small cache."""
 
-    model: Bundle
-    roomy: Engine
-    tight: Engine
-    preempted: Callable[[], int]
+    bundle: Bundle
+    large_cache: Engine
+    small_cache: Engine
+    preemptions: Callable[[], int]
     close: Callable[[], None]
 
 
 @dataclass
-class NoText:
-    """In the place of a tokenizer: every id is a token that may be drawn, and stands for one of the
-    characters that JSON is made of, so that a grammar can be followed.
+class IdsOnlyTokenizer:
+    """Stub tokenizer of a model that has none. Every id may be sampled and is a character of
+    JSON, so that constrained decoding works.
     """
 
     vocab_size: int
@@ -39,42 +39,43 @@ class NoText:
     leading_space: bool = False
 
     def encode(self, text: str) -> list[int]:
-        raise ValueError("this model reads ids only")
+        raise ValueError("prompt: this model has no tokenizer and takes token ids only")
 
-    def piece(self, token: int) -> bytes:
+    def token_bytes(self, token: int) -> bytes:
         return CHARACTERS[token % len(CHARACTERS)]
 
 
-def read(directory: Path) -> Bundle:
-    """A checkpoint directory, with or without a tokenizer."""
+def load_bundle(directory: Path) -> Bundle:
+    """Load a checkpoint directory, with or without a tokenizer."""
     weights = checkpoint.load(directory, context=CONTEXT)
     try:
-        words = loader.load_tokenizer(directory)
+        tokenizer = loader.load_tokenizer(directory)
     except TokenizerError:
-        return Bundle(weights, NoText(weights.config.vocab_size))
-    return Bundle(weights, words)
+        return Bundle.from_parts(weights, IdsOnlyTokenizer(weights.config.vocab_size))
+    return Bundle.from_parts(weights, tokenizer)
 
 
 def jax(directory: Path) -> Backend:
+    """Start the JAX backend."""
     from jax_backend.model.checkpoint import load
     from jax_backend.serving.engine import JaxEngine
-    from jax_backend.serving.executor import Settings
+    from jax_backend.serving.settings import Settings
 
-    model, size = read(directory), 32
+    bundle, size = load_bundle(directory), 32
 
     def engine(contexts: int) -> JaxEngine:
         pages = contexts * -(-CONTEXT // size)
-        settings = Settings(pages=pages, page_size=size, chunks=(16, 64))
-        eos = model.checkpoint.eos_token_ids
-        return JaxEngine(load(directory, context=CONTEXT), eos, model.vocabulary, settings)
+        settings = Settings(num_pages=pages, page_size=size, chunk_sizes=(16, 64))
+        eos = bundle.checkpoint.eos_token_ids
+        return JaxEngine(load(directory, context=CONTEXT), eos, bundle.vocabulary, settings)
 
-    roomy, tight = engine(32), engine(1)
+    large, small = engine(32), engine(1)
 
     def close() -> None:
-        roomy.close()
-        tight.close()
+        large.close()
+        small.close()
 
-    return Backend(model, roomy, tight, lambda: tight.scheduler.preempted, close)
+    return Backend(bundle, large, small, lambda: small.scheduler.num_preemptions, close)
 
 
 BACKENDS: dict[str, Callable[[Path], Backend]] = {"jax": jax}

@@ -9,6 +9,6 @@ import jax
 
 @cache
 def compiled(function: Callable[..., Any], *static: int) -> Callable[..., Any]:
-    """A function, compiled. static: the places of arguments that are no arrays."""
+    """Return the compiled function. static: the indices of static arguments."""
     result: Callable[..., Any] = jax.jit(function, static_argnums=static)
     return result

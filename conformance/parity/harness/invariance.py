@@ -1,46 +1,46 @@
-"""Whether an answer is the same, bit for bit, alone, in a crowd, found in the cache, and given in
-a place so tight that requests have to give way to each other.
+"""Bitwise identity of a request's output: alone, under concurrent load, from the prefix cache, and
+after preemption.
 """
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
-from conformance.parity.harness.requests import Answer, Engine, collect
+from conformance.parity.harness.requests import Engine, RequestOutput, collect
 from reference.request import Request
 
-_strangers = itertools.count()
+_principals = itertools.count()
 
 
 class Difference(AssertionError):
-    """An answer that depends on what else goes on."""
+    """An output that depends on other requests or on the state of the cache."""
 
 
-def check(roomy: Engine, tight: Engine, crowd: Sequence[Request]) -> int:
-    """Answer a crowd together, then each request alone: with its prompt cached, and as a stranger
-    whom no cache knows; then together again where pages are few. Returns how many answers were
-    compared. Raises Difference.
+def count_identical(large_cache: Engine, small_cache: Engine, requests: Sequence[Request]) -> int:
+    """Run the requests concurrently, then each one alone with its prompt cached, each one alone
+    without cache hits, and all of them concurrently on a cache that forces preemption. Return how
+    many outputs were compared. Raises Difference.
     """
-    together = collect(roomy, crowd)
-    answers = {
-        "cached": [collect(roomy, [r])[0] for r in crowd],
-        "alone": [collect(roomy, [stranger(r)])[0] for r in crowd],
-        "in a tight place": collect(tight, crowd),
+    together = collect(large_cache, requests)
+    outputs = {
+        "cached": [collect(large_cache, [r])[0] for r in requests],
+        "alone": [collect(large_cache, [without_cache_hits(r)])[0] for r in requests],
+        "small cache": collect(small_cache, requests),
     }
-    for circumstance, others in answers.items():
-        for request, answer, other in zip(crowd, together, others, strict=True):
-            differ(request, answer, other, circumstance)
-    return len(crowd)
+    for condition, others in outputs.items():
+        for request, output, other in zip(requests, together, others, strict=True):
+            assert_identical(request, output, other, condition)
+    return len(requests)
 
 
-def stranger(request: Request) -> Request:
-    """The same request of somebody who never asked before."""
-    return replace(request, principal=f"stranger {next(_strangers)}")
+def without_cache_hits(request: Request) -> Request:
+    """Return the same request of a new principal, who shares no cache entries."""
+    return replace(request, principal=f"principal {next(_principals)}")
 
 
-def differ(request: Request, answer: Answer, other: Answer, circumstance: str) -> None:
-    """Raises Difference unless both are answers, and the same."""
-    if answer.error or other.error or answer.content != other.content:
-        raise Difference(
-            f"{request}\nin a crowd: {answer.content}\n{circumstance}: {other.content}"
-        )
+def assert_identical(
+    request: Request, together: RequestOutput, other: RequestOutput, condition: str
+) -> None:
+    """Raise Difference unless both outputs are complete and identical."""
+    if together.error or other.error or together.content != other.content:
+        raise Difference(f"{request}\ntogether: {together.content}\n{condition}: {other.content}")

@@ -1,4 +1,4 @@
-"""A property that a backend shares with the reference, and what is counted while it is checked."""
+"""A property that a backend shares with the reference, and the coverage of its checks."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -12,35 +12,39 @@ from conformance.parity.harness.backends import Backend
 
 
 @dataclass
-class Tally:
-    """examples: that were checked. near: decisions so near to their line that either outcome is
-    right; of the tokens of whole requests, only those that fell otherwise are known to be near.
-    other: those of them that fell otherwise than the reference's. counts: what else was compared.
+class Coverage:
+    """Counts of what was checked.
+
+    examples: checked examples. borderline: decisions within the tolerance of their threshold, where
+    either outcome is correct; of the tokens of whole requests, only the flipped ones are known.
+    flipped: borderline decisions whose outcome differs from the reference's. counts: other counts.
     """
 
     examples: int = 0
-    near: int = 0
-    other: int = 0
+    borderline: int = 0
+    flipped: int = 0
     counts: Counter[str] = field(default_factory=Counter)
 
-    def decided(self, near: int, other: int) -> None:
-        """Add decisions within the tolerance of their line, and how many of them fell otherwise."""
-        self.near += near
-        self.other += other
+    def add_decisions(self, borderline: int, flipped: int) -> None:
+        """Add borderline decisions, and how many of them are flipped."""
+        self.borderline += borderline
+        self.flipped += flipped
 
 
-Check = Callable[[Any, Tally], None]
+Check = Callable[[Any, Coverage], None]
 
 
 def clause_of(check: Callable[..., None]) -> str:
-    """The first line of a check's docstring: what it holds a backend to."""
+    """Return the first line of a check's docstring, which states the property."""
     return (check.__doc__ or "").strip().split("\n")[0]
 
 
 @dataclass(frozen=True)
 class Property:
-    """name: like a path, the level first. examples: what may be asked. check(example, tally) raises
-    AssertionError if a backend does not do as the reference.
+    """A property of a backend's functions.
+
+    name: level/property, like a path. check(example, coverage): raises AssertionError if the
+    backend differs from the reference on an example.
     """
 
     name: str
@@ -53,23 +57,23 @@ class Property:
 
 
 @dataclass(frozen=True)
-class OfModel:
-    """A property of a backend that serves a model. reads_text: whether it takes a tokenizer."""
+class EngineProperty:
+    """A property of an engine that serves a checkpoint."""
 
     name: str
     examples: Callable[[Backend], st.SearchStrategy[Any]]
-    check: Callable[[Backend, Any, Tally], None]
-    reads_text: bool = False
+    check: Callable[[Backend, Any, Coverage], None]
+    needs_tokenizer: bool = False
 
     @property
     def clause(self) -> str:
         return clause_of(self.check)
 
-    def of(self, backend: Backend) -> Property:
-        """The property of this backend."""
+    def bind(self, backend: Backend) -> Property:
+        """Return the property of one backend."""
 
         @wraps(self.check)
-        def check(example: Any, tally: Tally) -> None:
-            self.check(backend, example, tally)
+        def check(example: Any, coverage: Coverage) -> None:
+            self.check(backend, example, coverage)
 
         return Property(self.name, self.examples(backend), check)

@@ -1,4 +1,4 @@
-"""Requests, as hypothesis makes them; sent to an engine; and what came back."""
+"""Random requests for hypothesis; sending them to an engine and collecting the events."""
 
 import queue
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ from reference.request import (
     TokenGenerated,
 )
 
-# Formats that a model without a tokenizer can keep to as well.
+# Formats that a model without a tokenizer supports as well.
 FORMATS: tuple[dict[str, Any], ...] = (
     {"type": "text"},
     {"type": "json_object"},
@@ -48,17 +48,17 @@ FORMATS: tuple[dict[str, Any], ...] = (
         },
     },
 )
-PATIENCE = 300.0  # seconds without an event after which an engine counts as stuck
+EVENT_TIMEOUT = 300.0  # seconds
 
 
 class Engine(Protocol):
-    """The verb of an engine that is needed here."""
+    """The part of the engine interface that is needed here."""
 
     def submit(self, request: Request, on_event: Callable[[Event], None]) -> int: ...
 
 
 @dataclass(frozen=True)
-class Answer:
+class RequestOutput:
     """All events of one request, by kind."""
 
     prompt: PromptProcessed | None
@@ -71,26 +71,26 @@ class Answer:
 
     @property
     def content(self) -> tuple[Any, ...]:
-        """What must not depend on anything but the request: all but the cache hit."""
-        reports = self.prompt.prompt_logprobs if self.prompt else None
-        return self.choices, reports, self.error
+        """The part that must depend on the request only: everything except the cache hit."""
+        prompt_logprobs = self.prompt.prompt_logprobs if self.prompt else None
+        return self.choices, prompt_logprobs, self.error
 
 
-def collect(engine: Engine, requests: Sequence[Request]) -> list[Answer]:
-    """The answers of requests that are submitted together. Raises AssertionError for events that
-    are out of order, and queue.Empty if nothing comes.
+def collect(engine: Engine, requests: Sequence[Request]) -> list[RequestOutput]:
+    """Submit requests together and return their outputs. Raises AssertionError for events that are
+    out of order, and queue.Empty if an engine is stuck.
     """
     queues: list[queue.SimpleQueue[Event]] = [queue.SimpleQueue() for _ in requests]
     for request, events in zip(requests, queues, strict=True):
         engine.submit(request, events.put)
-    return [_answer(r, events) for r, events in zip(requests, queues, strict=True)]
+    return [_output(r, events) for r, events in zip(requests, queues, strict=True)]
 
 
-def _answer(request: Request, events: "queue.SimpleQueue[Event]") -> Answer:
+def _output(request: Request, events: "queue.SimpleQueue[Event]") -> RequestOutput:
     prompt: PromptProcessed | None = None
     choices: list[list[TokenGenerated]] = [[] for _ in range(request.params.n)]
     while True:
-        match events.get(timeout=PATIENCE):
+        match events.get(timeout=EVENT_TIMEOUT):
             case PromptProcessed() as event:
                 assert prompt is None and not any(choices)
                 prompt = event
@@ -100,30 +100,33 @@ def _answer(request: Request, events: "queue.SimpleQueue[Event]") -> Answer:
                 assert not tokens or tokens[-1].finish_reason is None
                 tokens.append(event)
             case RequestFinished(error=error):
-                return Answer(prompt, tuple(map(tuple, choices)), error)
+                return RequestOutput(prompt, tuple(map(tuple, choices)), error)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a request is made of. hypothesis shows it when a check fails, and makes it smaller."""
+class RequestSpec:
+    """The parts of a request, which hypothesis shrinks and prints if a check fails.
+
+    images: (index of the token before which the image is, number of the image).
+    """
 
     prompt: list[int]
     params: dict[str, Any]
     principal: str = "me"
     vision: VisionConfig | None = None
-    shown: list[tuple[int, int]] = field(default_factory=list)
+    images: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def request(self) -> Request:
-        """A request with a seed of its own. shown: (before which token, a number) of each image."""
+        """The request, with image tokens inserted."""
         prompt: list[int] = []
         images: list[ImageSpan] = []
         for i in range(len(self.prompt) + 1):
-            for number in (n for place, n in self.shown if place % (len(self.prompt) + 1) == i):
+            for number in (n for index, n in self.images if index % (len(self.prompt) + 1) == i):
                 assert self.vision is not None
-                start, stop = len(prompt), len(prompt) + self.vision.rows
-                images.append(ImageSpan(image(number, self.vision.image_size), start, stop))
-                prompt += [self.vision.image_token_id] * self.vision.rows
+                start, stop = len(prompt), len(prompt) + self.vision.tokens_per_image
+                images.append(ImageSpan(noise_image(number, self.vision.image_size), start, stop))
+                prompt += [self.vision.image_token_id] * self.vision.tokens_per_image
             prompt += self.prompt[i : i + 1]
         return Request(
             prompt=tuple(prompt),
@@ -136,21 +139,23 @@ class Asked:
 
 
 @cache
-def image(number: int, side: int) -> Image:
-    """One of many images, as they are prepared: noise about 0."""
+def noise_image(number: int, side: int) -> Image:
+    """Return a preprocessed image: noise with mean 0, seeded by its number."""
     pixels = np.random.default_rng(number).normal(size=(3, side, side))
     return Image.of(pixels.astype(np.float32))
 
 
-def asked(
-    vocab_size: int, longest: int = 160, budget: int = 12, vision: VisionConfig | None = None
-) -> st.SearchStrategy[Asked]:
-    """Any request: each parameter may be left out, or be anything that is allowed. Prompts often
-    begin alike, as prompts do, and show the same things. longest, budget: of a prompt and of an
-    output, in tokens. vision: of a model that sees.
+def request_specs(
+    vocab_size: int,
+    max_prompt: int = 160,
+    max_output: int = 12,
+    vision: VisionConfig | None = None,
+) -> st.SearchStrategy[RequestSpec]:
+    """Generate any valid request: each parameter is omitted or has any allowed value. Prompts often
+    share a prefix and images. max_prompt, max_output: in tokens. vision: the config of a VLM.
     """
     params = st.fixed_dictionaries(
-        {"max_tokens": st.integers(1, budget), "seed": SEEDS},
+        {"max_tokens": st.integers(1, max_output), "seed": SEEDS},
         optional={
             "temperature": st.one_of(st.sampled_from([0.0, 1e-45, 1.0, 2.0]), st.floats(0, 2)),
             "top_p": FRACTIONS,
@@ -170,20 +175,21 @@ def asked(
             "response_format": st.sampled_from(FORMATS),
         },
     )
-    alike = st.sampled_from([0, longest // 4, longest // 2])
-    shared = alike.map(lambda count: [i % vocab_size for i in range(count)])
+    prefix_lengths = st.sampled_from([0, max_prompt // 4, max_prompt // 2])
+    prefixes = prefix_lengths.map(lambda count: [i % vocab_size for i in range(count)])
     ids = st.integers(0, vocab_size - 1)
-    own = st.one_of(
+    suffixes = st.one_of(
         st.lists(ids, min_size=1, max_size=9),
-        st.builds(scattered, st.just(vocab_size), st.integers(10, longest // 2), ids),
+        st.builds(scattered_ids, st.just(vocab_size), st.integers(10, max_prompt // 2), ids),
     )
-    prompts = st.builds(list.__add__, shared, own)
-    places = st.tuples(st.one_of(st.sampled_from([0, longest // 4, -1]), ids), st.integers(0, 3))
-    shown = st.lists(places, max_size=4) if vision else st.just([])
+    prompts = st.builds(list.__add__, prefixes, suffixes)
+    index = st.one_of(st.sampled_from([0, max_prompt // 4, -1]), ids)
+    image = st.tuples(index, st.integers(0, 3))
+    images = st.lists(image, max_size=4) if vision else st.just([])
     principals = st.sampled_from(["me", "you"])
-    return st.builds(Asked, prompts, params, principals, st.just(vision), shown)
+    return st.builds(RequestSpec, prompts, params, principals, st.just(vision), images)
 
 
-def scattered(vocab_size: int, count: int, start: int) -> list[int]:
-    """So many ids with no order to them, made of one: hypothesis finds long lists expensive."""
+def scattered_ids(vocab_size: int, count: int, start: int) -> list[int]:
+    """Return `count` irregular ids, derived from one: long lists are expensive for hypothesis."""
     return [(start + i * i * 31 + i * 7) % vocab_size for i in range(count)]

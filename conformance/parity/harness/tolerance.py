@@ -1,54 +1,60 @@
-"""How far two right answers may lie apart. Nothing else here is tuned, and no other number is used.
+"""Tolerances: how much two correct results may differ. The parity tests use no other ones.
 
-Bits of chance, ids, what a step keeps that does not lie at its line, and whatever a backend says
-twice are compared exactly.
+Random bits, token ids, truncation results away from a threshold, and repeated outputs of the same
+backend are compared exactly.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-# One function of the sampler or of a layer, in float32. An exponential, a logarithm or a quotient
-# of two libraries differs by a few units in the last place, 2⁻²³ of the value each, and a sum of up
-# to 40 terms in another order by one for each of its terms: of the largest of them.
+# One function of the sampler or of a layer, in float32. Exponentials, logarithms and quotients of
+# two libraries differ by a few units in the last place, 2⁻²³ of the value each. Sums of up to 40
+# terms in different orders differ by one unit of the largest term for each term.
 ROUNDINGS = 64
 ULPS = ROUNDINGS * 2.0**-23
 
-# A logit of a whole model in float32, and so a log-probability; or what a layer or its attention
-# makes. A rounding is off by 2⁻²⁴ of its value at most, and by 2⁻²⁴ / √3 as a rule (the root of the
-# mean square). Along the longest path through a small model there are some 300 of them, of values
-# below 32, of either sign: they add up to √300 · 32 · 2⁻²⁴ / √3 = 2 · 10⁻⁵ as a rule, and this is
-# five times as much. For attention alone it holds in the worst case: `attention.py` says why.
-LOGIT = 1e-4
+# A logit of a whole model in float32, and so a log-probability; or the output of a layer or of its
+# attention. A rounding error is at most 2⁻²⁴ of the value; its root mean square is 2⁻²⁴ / √3. The
+# longest path through a small model has some 300 roundings of values below 32, with random signs.
+# Their sum is √300 · 32 · 2⁻²⁴ / √3 = 2 · 10⁻⁵ (root mean square), and this is five times as much.
+# For attention alone the bound holds in the worst case: see `model/attention.py`.
+LOGIT_TOLERANCE = 1e-4
 
-# Attention in bfloat16, whose values are below 1: weights and means are rounded to 2⁻⁹ of
-# themselves, and two of each, one on either side, are less than this.
-BFLOAT16 = 2.0**-7
+# Attention in bfloat16 with values below 1: weights and means are rounded to 2⁻⁹ of their value.
+# Two roundings on each side are less than this.
+BFLOAT16_TOLERANCE = 2.0**-7
 
-# What lies below the smallest normal float32 is 0 to an accelerator, terms of a sum included.
-FLUSHED = 2.0**-126
+# The smallest normal float32. Accelerators flush smaller values to 0, terms of a sum included.
+MIN_NORMAL = 2.0**-126
 
 
-def close(found: ArrayLike, expected: ArrayLike, size: ArrayLike = 0, what: str = "") -> None:
-    """Raises AssertionError unless found is expected to within `ULPS`. size: of the largest terms
-    that were added up on the way, if they may be larger than their sum.
+def assert_close(
+    actual: ArrayLike, expected: ArrayLike, size: ArrayLike = 0, name: str = ""
+) -> None:
+    """Assert that both are equal to within `ULPS`. size: the largest terms of an intermediate sum,
+    if they may exceed the result.
     """
-    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
-    assert found.shape == expected.shape, f"{what}: {found.shape}, and not {expected.shape}"
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    assert actual.shape == expected.shape, (
+        f"{name}: shape {actual.shape} instead of {expected.shape}"
+    )
     infinite = np.isinf(expected)
-    allowed = ULPS * np.maximum(np.where(infinite, 0, np.abs(expected)), size) + ROUNDINGS * FLUSHED
+    allowed = (
+        ULPS * np.maximum(np.where(infinite, 0, np.abs(expected)), size) + ROUNDINGS * MIN_NORMAL
+    )
     with np.errstate(invalid="ignore"):  # ∞ − ∞
-        within = np.where(infinite, found == expected, np.abs(found - expected) <= allowed)
-    assert within.all(), f"{what}: {found[~within]}, and not {expected[~within]}".lstrip(": ")
+        within = np.where(infinite, actual == expected, np.abs(actual - expected) <= allowed)
+    assert within.all(), f"{name}: {actual[~within]} instead of {expected[~within]}".lstrip(": ")
 
 
-def near(found: ArrayLike, expected: ArrayLike, within: float = LOGIT) -> None:
-    """Raises AssertionError unless every found number lies within an absolute tolerance."""
-    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
-    assert found.shape == expected.shape, f"{found.shape}, and not {expected.shape}"
-    error = np.abs(found - expected)
-    assert (error <= within).all(), f"off by {error.max()}, more than {within}"
+def assert_near(actual: ArrayLike, expected: ArrayLike, within: float = LOGIT_TOLERANCE) -> None:
+    """Assert that all numbers are within an absolute tolerance."""
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    assert actual.shape == expected.shape, f"shape {actual.shape} instead of {expected.shape}"
+    error = np.abs(actual - expected)
+    assert (error <= within).all(), f"error {error.max()} exceeds {within}"
 
 
-def same(found: ArrayLike, expected: ArrayLike, what: str = "") -> None:
-    """Raises AssertionError unless both are the same numbers."""
-    np.testing.assert_array_equal(found, expected, err_msg=what)
+def assert_equal(actual: ArrayLike, expected: ArrayLike, name: str = "") -> None:
+    """Assert that both are the same numbers."""
+    np.testing.assert_array_equal(actual, expected, err_msg=name)

@@ -1,12 +1,12 @@
-"""Each platform's attention over pages, against the reference's in float64.
+"""Each platform's attention over a paged KV cache, compared with the reference's in float64.
 
-Without a GPU, its kernel is interpreted. Without a TPU, JAX's own definition stands in for its
-kernel, which JAX (0.10) cannot interpret.
+Without a GPU, its kernel is interpreted. Without a TPU, JAX's own reference implementation replaces
+its kernel, which JAX (0.10) cannot interpret.
 
-Why `LOGIT` is enough in float32: queries, keys and values are below 1, H is at most 16. So a score
-is a sum of 16 products below 1, over 4, and its 16 roundings of 2⁻²⁴ of at most 16 make less than
-2⁻¹⁷. A weight is off by twice as much of itself, a mean by twice that, 2⁻¹⁵, and 640 roundings of
-2⁻²⁴ are less than 4 · 10⁻⁵ more: together less than 7 · 10⁻⁵.
+Why `LOGIT_TOLERANCE` suffices in float32: queries, keys and values are below 1, H is at most 16. So
+a score is a sum of 16 products below 1, divided by 4; its 16 roundings of 2⁻²⁴ of at most 16 are
+less than 2⁻¹⁷. The relative error of a weight is twice that, and of a mean twice again, 2⁻¹⁵.
+Another 640 roundings of 2⁻²⁴ are less than 4 · 10⁻⁵: together less than 7 · 10⁻⁵.
 """
 
 from contextlib import nullcontext
@@ -23,26 +23,26 @@ from jax.experimental.pallas.ops.tpu.ragged_paged_attention import (
 )
 
 from conformance.parity.harness.compiled import compiled
-from conformance.parity.harness.property import Property, Tally
-from conformance.parity.harness.tolerance import BFLOAT16, LOGIT, near
+from conformance.parity.harness.property import Coverage, Property
+from conformance.parity.harness.tolerance import BFLOAT16_TOLERANCE, LOGIT_TOLERANCE, assert_near
 from jax_backend.model.attention import gpu, tpu
+from jax_backend.model.attention.base import Attention, Pages
 from jax_backend.model.attention.cpu import CPU as CPU
-from jax_backend.model.attention.cpu import Attention, Pages
 from reference.model import llama
 from reference.model.config import LlamaConfig
 
 
-def defined(q: jax.Array, *rest: jax.Array, **options: Any) -> jax.Array:
-    """What the TPU's kernel computes, and garbage behind it."""
+def reference_kernel(q: jax.Array, *rest: jax.Array, **options: Any) -> jax.Array:
+    """Compute the result of the TPU's kernel, with NaN after the valid queries."""
     options = {name: options[name] for name in ("sm_scale", "sliding_window")}
     out = ref_ragged_paged_attention(q, *rest, **options)
     return jnp.full_like(q, jnp.nan).at[: len(out)].set(out)
 
 
-HERE = jax.default_backend()
-GPU = replace(gpu.GPU, attend=partial(gpu.attend, interpret=HERE != "gpu"))
-TPU = replace(tpu.TPU, attend=partial(tpu.attend, kernel=defined))
-TPU = tpu.TPU if HERE == "tpu" else TPU
+DEFAULT_PLATFORM = jax.default_backend()
+GPU = replace(gpu.GPU, attend=partial(gpu.attend, interpret=DEFAULT_PLATFORM != "gpu"))
+TPU = replace(tpu.TPU, attend=partial(tpu.attend, kernel=reference_kernel))
+TPU = tpu.TPU if DEFAULT_PLATFORM == "tpu" else TPU
 
 
 Example = dict[str, Any]
@@ -50,7 +50,7 @@ Example = dict[str, Any]
 
 @dataclass(frozen=True)
 class Case:
-    """Sizes by their letters; S positions in a page, M pages in a row."""
+    """Array sizes by their letters; S positions per page, M pages per row."""
 
     B: int
     T: int
@@ -77,10 +77,10 @@ class Case:
 
 
 GROUPED = Case(B=3, T=1, N=4, K=2, H=16, S=16, M=3)
-LONG = Case(B=2, T=1, N=3, K=1, H=10, S=32, M=20, window=300)  # five splits on a GPU
+LONG = Case(B=2, T=1, N=3, K=1, H=10, S=32, M=20, window=300)  # 5 splits on a GPU
 CHUNK = Case(B=1, T=20, N=2, K=2, H=16, S=16, M=3)
-BLOCKS = Case(B=2, T=24, N=9, K=3, H=8, S=48, M=2, window=9)  # two of queries on a GPU
-MANY = Case(B=17, T=1, N=2, K=2, H=8, S=16, M=3, window=20)  # two groups on a CPU
+BLOCKS = Case(B=2, T=24, N=9, K=3, H=8, S=48, M=2, window=9)  # 2 query blocks on a GPU
+MANY = Case(B=17, T=1, N=2, K=2, H=8, S=16, M=3, window=20)  # 2 groups of rows on a CPU
 CASES = {
     "grouped": GROUPED,
     "long": LONG,
@@ -94,41 +94,43 @@ CASES = {
 
 
 @dataclass(frozen=True)
-class Rows:
-    """starts_B: the position of a row's first query. counts_B: how many of its queries do not pad.
-    k_BSKH, v_BSKH: of all positions that a row has room for.
+class Queries:
+    """Inputs of attention. starts_B: the position of the first query of a row. counts_B: its valid
+    queries, without padding. k_BSKH, v_BSKH: keys and values of all positions of its pages.
     """
 
     q_BTNH: np.ndarray
     k_BSKH: np.ndarray
     v_BSKH: np.ndarray
-    tables_BM: np.ndarray
+    page_tables_BM: np.ndarray
     starts_B: np.ndarray
     counts_B: np.ndarray
 
     @property
-    def real_BT(self) -> np.ndarray:
-        real: np.ndarray = np.arange(self.q_BTNH.shape[1]) < self.counts_B[:, None]
-        return real
+    def valid_BT(self) -> np.ndarray:
+        valid: np.ndarray = np.arange(self.q_BTNH.shape[1]) < self.counts_B[:, None]
+        return valid
 
     @property
     def positions_BT(self) -> np.ndarray:
         i = np.arange(self.q_BTNH.shape[1], dtype=np.int32)
-        positions: np.ndarray = self.starts_B[:, None] + np.where(self.real_BT, i, 0)
+        positions: np.ndarray = self.starts_B[:, None] + np.where(self.valid_BT, i, 0)
         return positions.astype(np.int32)
 
 
-def random_rows(case: Case, starts: list[int], counts: list[int], seed: int) -> Rows:
+def random_queries(case: Case, starts: list[int], counts: list[int], seed: int) -> Queries:
+    """Return random inputs, with the pages of all rows in a random order."""
     rng = np.random.default_rng(seed)
 
     def uniform(*shape: int) -> np.ndarray:
         return rng.uniform(-1, 1, shape).astype(jnp.dtype(case.dtype))
 
-    return Rows(
+    return Queries(
         q_BTNH=uniform(case.B, case.T, case.N, case.H),
         k_BSKH=uniform(case.B, case.M * case.S, case.K, case.H),
         v_BSKH=uniform(case.B, case.M * case.S, case.K, case.H),
-        tables_BM=rng.permutation(case.B * case.M).reshape(case.B, case.M).astype(np.int32) + 1,
+        page_tables_BM=rng.permutation(case.B * case.M).reshape(case.B, case.M).astype(np.int32)
+        + 1,
         starts_B=np.array(starts, np.int32),
         counts_B=np.array(counts, np.int32),
     )
@@ -142,34 +144,38 @@ def attend(attention: Attention, *rest: Any) -> jax.Array:
     return attention.attend(*rest)
 
 
-def kept(attention: Attention, case: Case, rows: Rows) -> Pages:
-    """Pages as they are when the queries come. What the rows have not written is NaN, in their own
-    pages as well; there is one page more than they need.
-    """
-    put = compiled(write, 0)
+def filled_pages(attention: Attention, case: Case, rows: Queries) -> Pages:
+    """Return the pages as the queries find them, and a spare page. Unwritten positions are NaN."""
+    write_pages = compiled(write, 0)
     pages = attention.empty(case.config, case.B * case.M + 2, case.S, jnp.dtype(case.dtype))
     pages = jax.tree.map(lambda x: np.full(x.shape, np.nan, x.dtype), pages)
     j_BS = np.tile(np.arange(case.M * case.S, dtype=np.int32), (case.B, 1))
     earlier_BS = j_BS < rows.starts_B[:, None]
-    pages = put(attention, pages, rows.k_BSKH, rows.v_BSKH, rows.tables_BM, j_BS, earlier_BS)
+    pages = write_pages(
+        attention, pages, rows.k_BSKH, rows.v_BSKH, rows.page_tables_BM, j_BS, earlier_BS
+    )
     b, positions_BT = np.arange(case.B)[:, None], rows.positions_BT
     k_BTKH, v_BTKH = rows.k_BSKH[b, positions_BT], rows.v_BSKH[b, positions_BT]
-    return put(attention, pages, k_BTKH, v_BTKH, rows.tables_BM, positions_BT, rows.real_BT)
+    return write_pages(
+        attention, pages, k_BTKH, v_BTKH, rows.page_tables_BM, positions_BT, rows.valid_BT
+    )
 
 
-def attended(attention: Attention, case: Case, rows: Rows, pages: Pages) -> np.ndarray:
-    """(B, T, N, H), as float32."""
-    # JAX's definition looks at the lengths, so it cannot be compiled for any.
+def run_attention(attention: Attention, case: Case, rows: Queries, pages: Pages) -> np.ndarray:
+    """Run an attention and return its output, (B, T, N, H), as float32."""
+    q_BTNH, page_tables_BM = jnp.asarray(rows.q_BTNH), jnp.asarray(rows.page_tables_BM)
+    positions_BT = jnp.asarray(rows.positions_BT)
+    # JAX's reference implementation reads concrete lengths, so it cannot be compiled.
     compute = attend if attention is TPU else compiled(attend, 0, 5)
-    # Another platform than its own may round a CPU's factors to fewer bits.
-    foreign = attention is CPU and HERE != "cpu"
-    with jax.default_matmul_precision("highest") if foreign else nullcontext():
-        out = compute(attention, rows.q_BTNH, pages, rows.tables_BM, rows.positions_BT, case.window)
+    # On another platform, CPU attention may use factors of fewer bits by default.
+    cross_platform = attention is CPU and DEFAULT_PLATFORM != "cpu"
+    with jax.default_matmul_precision("highest") if cross_platform else nullcontext():
+        out = compute(attention, q_BTNH, pages, page_tables_BM, positions_BT, case.window)
     return np.asarray(out, np.float32)
 
 
-def expected(case: Case, rows: Rows, b: int) -> np.ndarray:
-    """(count, N, H): the reference's, of row b's queries."""
+def expected(case: Case, rows: Queries, b: int) -> np.ndarray:
+    """Return the reference's output for the queries of row b, (count, N, H)."""
     count, stop = rows.counts_B[b], rows.starts_B[b] + rows.counts_B[b]
     q, k, v = (
         np.asarray(x[b, :size], np.float64)
@@ -178,35 +184,35 @@ def expected(case: Case, rows: Rows, b: int) -> np.ndarray:
     return llama.attention(q, k, v, case.window)
 
 
-def check(attention: Attention, example: Example, tally: Tally) -> None:
-    """Raises AssertionError if the queries do not attend as the reference's do."""
+def check(attention: Attention, example: Example, coverage: Coverage) -> None:
+    """Assert that an attention gives the reference's output."""
     case = CASES[example["case"]]
-    rows = random_rows(case, example["starts"], example["counts"], example["seed"])
-    found = attended(attention, case, rows, kept(attention, case, rows))
-    within = LOGIT if case.dtype == "float32" else BFLOAT16
+    rows = random_queries(case, example["starts"], example["counts"], example["seed"])
+    actual = run_attention(attention, case, rows, filled_pages(attention, case, rows))
+    within = LOGIT_TOLERANCE if case.dtype == "float32" else BFLOAT16_TOLERANCE
     for b, count in enumerate(rows.counts_B):
-        near(found[b, :count], expected(case, rows, b), within)
+        assert_near(actual[b, :count], expected(case, rows, b), within)
 
 
-def on_cpu(example: Example, tally: Tally) -> None:
-    """A CPU's attention is the reference's, in pages, and in rows some of whose queries pad."""
-    check(CPU, example, tally)
+def on_cpu(example: Example, coverage: Coverage) -> None:
+    """CPU attention is the reference's, over pages, and in rows with padding."""
+    check(CPU, example, coverage)
 
 
-def on_gpu(example: Example, tally: Tally) -> None:
-    """A GPU's attention is the reference's; without a GPU its kernel is interpreted."""
-    check(GPU, example, tally)
+def on_gpu(example: Example, coverage: Coverage) -> None:
+    """GPU attention is the reference's; without a GPU its kernel is interpreted."""
+    check(GPU, example, coverage)
 
 
-def on_tpu(examples: tuple[Example, ...], tally: Tally) -> None:
-    """A TPU's attention is the reference's; without a TPU as JAX defines its kernel."""
-    for example in examples:
-        check(TPU, example, tally)
+def on_tpu(batch: tuple[Example, ...], coverage: Coverage) -> None:
+    """TPU attention is the reference's; without a TPU, JAX's definition replaces its kernel."""
+    for example in batch:
+        check(TPU, example, coverage)
 
 
 @st.composite
-def placed(draw: st.DrawFn) -> Example:
-    """A case, where the queries of its rows stand, and a seed for the values."""
+def examples(draw: st.DrawFn) -> Example:
+    """Generate a case, the positions of its queries, and a seed for the values."""
     name = draw(st.sampled_from(list(CASES)))
     case, seed = CASES[name], draw(st.integers(0, 2**32 - 1))
     counts = [draw(st.integers(1, case.T)) for _ in range(case.B)]
@@ -214,8 +220,8 @@ def placed(draw: st.DrawFn) -> Example:
     return {"case": name, "starts": starts, "counts": counts, "seed": seed}
 
 
-def standing_at(case: str, starts: list[int], counts: list[int]) -> st.SearchStrategy[Example]:
-    """The same in one place: what stands in for a TPU's kernel is compiled for each length."""
+def fixed_examples(case: str, starts: list[int], counts: list[int]) -> st.SearchStrategy[Example]:
+    """Generate values only: the replacement of the TPU's kernel is compiled for each length."""
     return st.fixed_dictionaries(
         {
             "case": st.just(case),
@@ -226,13 +232,17 @@ def standing_at(case: str, starts: list[int], counts: list[int]) -> st.SearchStr
     )
 
 
-BOTH = st.tuples(
-    standing_at("blocks", starts=[72, 40], counts=[24, 16]),
-    standing_at("grouped, bfloat16", starts=[47, 23, 0], counts=[1, 1, 1]),
+TPU_EXAMPLES = st.tuples(
+    fixed_examples("blocks", starts=[72, 40], counts=[24, 16]),
+    fixed_examples("grouped, bfloat16", starts=[47, 23, 0], counts=[1, 1, 1]),
 )
 
 PROPERTIES = (
-    Property("attention/cpu", placed(), on_cpu),
-    Property("attention/gpu", placed(), on_gpu),
-    Property("attention/tpu", st.tuples(placed()) if HERE == "tpu" else BOTH, on_tpu),
+    Property("attention/cpu", examples(), on_cpu),
+    Property("attention/gpu", examples(), on_gpu),
+    Property(
+        "attention/tpu",
+        st.tuples(examples()) if DEFAULT_PLATFORM == "tpu" else TPU_EXAMPLES,
+        on_tpu,
+    ),
 )

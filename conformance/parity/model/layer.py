@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from conformance.parity.harness.compiled import compiled
-from conformance.parity.harness.property import Property, Tally
-from conformance.parity.harness.tolerance import close, near, same
-from conformance.parity.harness.twins import Twins, apply, pages_of, twins
+from conformance.parity.harness.property import Coverage, Property
+from conformance.parity.harness.tolerance import assert_close, assert_equal, assert_near
+from conformance.parity.harness.twins import Twins, apply, empty_pages, twins
 from jax_backend.model import linear, llama
 from reference.model import llama as spec
 from reference.model.config import LlamaConfig
-from reference.model.rope_config import Rope
+from reference.model.rope_config import RopeConfig
 
 T, D, H = 5, 12, 6
 Example = dict[str, Any]
 
-# A layer each: grouped heads with biases, and one key head for all with a window.
+# Models of one layer: grouped heads with biases, and a single KV head with a window.
 KINDS: dict[str, dict[str, Any]] = {
     "biases": {"attention_bias": True, "mlp_bias": True},
     "window": {
@@ -33,19 +33,21 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def of_kind(kind: str, seed: int) -> Twins:
-    """A model of one layer, whose tokens are T rows that go into it."""
+    """Return twins of one layer, with a vocabulary of T tokens whose embeddings are its input."""
     return twins(seed, {"num_hidden_layers": 1, "vocab_size": T} | KINDS[kind])
 
 
-def rms_norm(example: Example, tally: Tally) -> None:
-    """A row is divided by its root mean square."""
+def rms_norm(example: Example, coverage: Coverage) -> None:
+    """RMS norm divides a row by its root mean square."""
     x, weight, eps = example["x"] * example["size"], example["weight"], example["eps"]
-    found = compiled(llama.rms_norm, 2)(x, weight, eps)
-    close(found, spec.rms_norm(x, weight, eps), size=1e-20)  # the square of less is 0 to some
+    actual = compiled(llama.rms_norm, 2)(x, weight, eps)
+    assert_close(
+        actual, spec.rms_norm(x, weight, eps), size=1e-20
+    )  # smaller values may be flushed to 0 when squared
 
 
-def rotation(fields: Example, tally: Tally) -> None:
-    """Cosine and sine of every position are the reference's bits, for each kind of rope."""
+def rotation(fields: Example, coverage: Coverage) -> None:
+    """Rotary cosines and sines are bitwise identical to the reference's, for each kind of rope."""
     config = LlamaConfig(
         vocab_size=1,
         hidden_size=1,
@@ -55,55 +57,55 @@ def rotation(fields: Example, tally: Tally) -> None:
         num_key_value_heads=1,
         head_dim=fields["head_dim"],
         max_position_embeddings=fields["positions"],
-        rope=Rope(**fields["rope"]),
+        rope=RopeConfig(**fields["rope"]),
     )
-    found = np.moveaxis(llama.rotation(config), 1, 0)
+    actual = np.moveaxis(llama.rotation(config), 1, 0)
     frequencies = spec.rope_frequencies(config)
-    same(found, spec.rotation(frequencies, 0, fields["positions"], np.float32))
+    assert_equal(actual, spec.rotation(frequencies, 0, fields["positions"], np.float32))
 
 
-def rotate(example: Example, tally: Tally) -> None:
-    """Each pair is turned by its angle."""
+def rotate(example: Example, coverage: Coverage) -> None:
+    """Each pair of a head is rotated by its angle."""
     x_TNH = example["x"].reshape(T, -1, H)
     frequencies = spec.rope_frequencies(of_kind("biases", 0).config)
     cos, sin = spec.rotation(frequencies, example["start"], T, np.float32)
-    found = compiled(llama.rotate)(x_TNH[None], cos[None], sin[None])[0]
-    close(found, spec.rotate(x_TNH, cos, sin), size=np.abs(x_TNH).max())
+    actual = compiled(llama.rotate)(x_TNH[None], cos[None], sin[None])[0]
+    assert_close(actual, spec.rotate(x_TNH, cos, sin), size=np.abs(x_TNH).max())
 
 
-def product(example: Example, tally: Tally) -> None:
-    """x Wᵀ, of one row and of several."""
+def product(example: Example, coverage: Coverage) -> None:
+    """The product x Wᵀ is right for one row and for several."""
     x, w = example["x"], example["w"]
     exact = x.astype(np.float64) @ w.T
     for count in (1, 2, T):
-        found = compiled(linear.product)(x[:count], w)
-        close(found, exact[:count], size=(np.abs(x[:count]) @ np.abs(w).T))
+        actual = compiled(linear.product)(x[:count], w)
+        assert_close(actual, exact[:count], size=(np.abs(x[:count]) @ np.abs(w).T))
 
 
-def mlp(example: Example, tally: Tally) -> None:
-    """The feed-forward part, with biases and without."""
-    both = of_kind(example["kind"], example["seed"])
-    found = apply(feed_forward, both.model.layers[0], example["x"])
-    near(found, spec.mlp(example["x"], both.weights.layers[0]))
+def mlp(example: Example, coverage: Coverage) -> None:
+    """The feed-forward part is right, with biases and without."""
+    pair = of_kind(example["kind"], example["seed"])
+    actual = apply(feed_forward, pair.model.layers[0], example["x"])
+    assert_near(actual, spec.mlp(example["x"], pair.weights.layers[0]))
 
 
 def feed_forward(layer: llama.Layer, x_TD: jax.Array) -> jax.Array:
     return llama.mlp(x_TD, layer)
 
 
-def layer(example: Example, tally: Tally) -> None:
-    """A whole decoder layer of any rows: norms, attention, feed-forward, and what is added up."""
-    both, x = of_kind(example["kind"], example["seed"]), example["x"]
-    found = apply(through, both.model, x, *pages_of(both.model, 1))
-    weights = replace(both.weights, embedding=x)
-    near(found, spec.hidden_states(weights, both.config, np.arange(T)))
+def layer(example: Example, coverage: Coverage) -> None:
+    """A whole decoder layer is right: norms, attention, feed-forward and residuals."""
+    pair, x = of_kind(example["kind"], example["seed"]), example["x"]
+    actual = apply(run_layer, pair.model, x, *empty_pages(pair.model, 1))
+    weights = replace(pair.weights, embedding=x)
+    assert_near(actual, spec.hidden_states(weights, pair.config, np.arange(T)))
 
 
-def through(model: llama.Llama, x_TD: jax.Array, layers: Any, table: jax.Array) -> jax.Array:
-    """(T, D): what the layer and the last norm make of T rows."""
+def run_layer(model: llama.Llama, x_TD: jax.Array, layers: Any, page_table: jax.Array) -> jax.Array:
+    """Return the output of the layer and the last norm for T rows, (T, D)."""
     model.embed_tokens[...] = x_TD
     row = jnp.arange(T, dtype=jnp.int32)[None]
-    out, _ = model.hidden_states(row, row, jnp.ones_like(row, jnp.bool_), table, layers)
+    out, _ = model.hidden_states(row, row, jnp.ones_like(row, jnp.bool_), page_table, layers)
     return out[0]
 
 

@@ -1,4 +1,4 @@
-"""A whole model: the logits of prompts that are read in chunks."""
+"""A whole model: the logits of prompts that are prefilled in chunks."""
 
 from functools import partial, wraps
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from conformance.parity.harness.property import Property, Tally
-from conformance.parity.harness.requests import scattered
-from conformance.parity.harness.tolerance import near
-from conformance.parity.harness.twins import Paged, twins
+from conformance.parity.harness.property import Coverage, Property
+from conformance.parity.harness.requests import scattered_ids
+from conformance.parity.harness.tolerance import assert_near
+from conformance.parity.harness.twins import PagedSequence, twins
 from reference.model import llama as spec
 
-WIDTH = 8  # of a chunk; a single token is read as in decoding
-LONGEST = 40  # tokens: some pages
+CHUNK_SIZE = 8  # a chunk of a single token has no padding, as in decoding
+MAX_PROMPT = 40  # tokens: a few pages
 
 MISTRAL = ["MistralForCausalLM"]
 LLAMA3 = {
@@ -24,7 +24,7 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
-# Vocabularies that are a multiple of nothing, and heads that share keys in every way.
+# Vocabulary sizes that are multiples of nothing, and every kind of KV head sharing.
 KINDS: dict[str, dict[str, Any]] = {
     "grouped": {"vocab_size": 37},
     "each": {"vocab_size": 101, "num_key_value_heads": 4, "rope_parameters": LLAMA3},
@@ -39,38 +39,38 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def prompts(kind: str, example: dict[str, Any], tally: Tally) -> None:
-    """The logits of every token of a prompt are right, however it is cut into chunks."""
-    both = twins(example["seed"], KINDS[kind])
-    tokens = np.array(example["prompt"]) % both.config.vocab_size
-    text, at, cuts = Paged(both.model), 0, example["cuts"]
-    found: list[np.ndarray] = []
-    while at < len(tokens):
-        chunk = tokens[at : at + cuts[len(found) % len(cuts)]]
-        found.append(text.read(chunk, 1 if len(chunk) == 1 else WIDTH))
-        at += len(chunk)
-    x_TD = spec.hidden_states(both.weights, both.config, tokens)
-    near(np.concatenate(found), spec.logits(both.weights, x_TD))
-    tally.counts["logits"] += len(tokens)
+def prompts(kind: str, example: dict[str, Any], coverage: Coverage) -> None:
+    """The logits of every prompt token are right, however the prompt is cut into chunks."""
+    pair = twins(example["seed"], KINDS[kind])
+    tokens = np.array(example["prompt"]) % pair.config.vocab_size
+    sequence, position, sizes = PagedSequence(pair.model), 0, example["cuts"]
+    logits: list[np.ndarray] = []
+    while position < len(tokens):
+        chunk = tokens[position : position + sizes[len(logits) % len(sizes)]]
+        logits.append(sequence.prefill(chunk, 1 if len(chunk) == 1 else CHUNK_SIZE))
+        position += len(chunk)
+    x_TD = spec.hidden_states(pair.weights, pair.config, tokens)
+    assert_near(np.concatenate(logits), spec.logits(pair.weights, x_TD))
+    coverage.counts["logits"] += len(tokens)
 
 
-MOST = 101  # ids, of which a smaller vocabulary takes the rest of a division
-IDS = st.integers(0, MOST - 1)
+MAX_VOCAB_SIZE = 101  # ids are reduced modulo a smaller vocabulary size
+IDS = st.integers(0, MAX_VOCAB_SIZE - 1)
 
 PROMPTS = st.fixed_dictionaries(
     {
         "seed": st.integers(0, 3),
         "prompt": st.one_of(
-            st.lists(IDS, min_size=1, max_size=LONGEST),
-            st.builds(scattered, st.just(MOST), st.integers(1, LONGEST), IDS),
+            st.lists(IDS, min_size=1, max_size=MAX_PROMPT),
+            st.builds(scattered_ids, st.just(MAX_VOCAB_SIZE), st.integers(1, MAX_PROMPT), IDS),
         ),
-        "cuts": st.lists(st.integers(1, WIDTH), min_size=1, max_size=4),
+        "cuts": st.lists(st.integers(1, CHUNK_SIZE), min_size=1, max_size=4),
     }
 )
 
 
 def of_kind(kind: str) -> Property:
-    return Property(f"model/{kind}", PROMPTS, wraps(prompts)(partial(prompts, kind)))
+    return Property(f"llama/{kind}", PROMPTS, wraps(prompts)(partial(prompts, kind)))
 
 
 PROPERTIES = (

@@ -1,4 +1,4 @@
-"""What a model sees: the tower, the projector, and where the rows of an image are read."""
+"""Image inputs: the vision tower, the projector, and image embeddings in a prompt."""
 
 from functools import partial, wraps
 from typing import Any
@@ -7,19 +7,19 @@ import jax
 import numpy as np
 from hypothesis import strategies as st
 
-from conformance.parity.harness.property import Property, Tally
-from conformance.parity.harness.tolerance import near
+from conformance.parity.harness.property import Coverage, Property
+from conformance.parity.harness.tolerance import assert_near
 from conformance.parity.harness.twins import (
     PAGE,
-    SEEING,
+    VISION,
     Twins,
     apply,
-    pages_of,
+    empty_pages,
     twins,
 )
-from jax_backend.model.llama import Given, Llama
+from jax_backend.model.llama import ImageEmbeddings, Llama
 from jax_backend.model.vision import Vision
-from jax_backend.serving import step
+from jax_backend.serving import prefill
 from reference.model import llama as spec_llama
 from reference.model import vision as spec
 
@@ -31,7 +31,7 @@ TOWER = {
     "image_size": 14,
     "patch_size": 4,
 }
-# Selections and activations; 14 is no multiple of 4, so the last pixels are not seen.
+# Feature selections and activations. 14 is not a multiple of 4, so the last pixels are cropped.
 KINDS: dict[str, dict[str, Any]] = {
     "default": {"vision_config": TOWER},
     "full": {
@@ -56,52 +56,52 @@ def features(module: Vision, pixels: jax.Array) -> jax.Array:
     return module.features(pixels)
 
 
-def images(kind: str, example: dict[str, Any], tally: Tally) -> None:
-    """The states after every layer, and the rows of each image of a batch, are right."""
-    both = twins(example["seed"], KINDS[kind], SEEING)
-    config, weights = both.config.vision, both.weights.vision
-    assert config is not None and weights is not None and both.model.vision is not None
+def images(kind: str, example: dict[str, Any], coverage: Coverage) -> None:
+    """The hidden states of every layer and the embeddings of each image of a batch are right."""
+    pair = twins(example["seed"], KINDS[kind], VISION)
+    config, weights = pair.config.vision, pair.weights.vision
+    assert config is not None and weights is not None and pair.model.vision is not None
     rng = np.random.default_rng(example["pixels"])
     pixels = rng.normal(0, example["contrast"], (example["count"], 3, 14, 14)).astype(np.float32)
-    towers = apply(states, both.model.vision, pixels)
-    rows = apply(features, both.model.vision, pixels)
+    towers = apply(states, pair.model.vision, pixels)
+    rows = apply(features, pair.model.vision, pixels)
     for i, image in enumerate(pixels):
-        for found, expected in zip(towers, spec.tower(weights, config, image), strict=True):
-            near(np.asarray(found[i]), expected)
-        near(np.asarray(rows[i]), spec.features(weights, config, image))
-    tally.counts["images"] += len(pixels)
+        for actual, expected in zip(towers, spec.tower(weights, config, image), strict=True):
+            assert_near(np.asarray(actual[i]), expected)
+        assert_near(np.asarray(rows[i]), spec.features(weights, config, image))
+    coverage.counts["images"] += len(pixels)
 
 
-def placed(example: dict[str, Any], tally: Tally) -> None:
-    """Rows of an image are read in the places of tokens, and what comes after them sees them."""
-    both = twins(example["seed"], KINDS["default"], SEEING)
+def embeddings_in_prompt(example: dict[str, Any], coverage: Coverage) -> None:
+    """Image embeddings replace those of image tokens, and later tokens attend to them."""
+    pair = twins(example["seed"], KINDS["default"], VISION)
     rng = np.random.default_rng(example["pixels"])
-    rows = rng.normal(size=(9, both.config.hidden_size)).astype(np.float32)
+    rows = rng.normal(size=(9, pair.config.hidden_size)).astype(np.float32)
     source, count = example["source"], min(example["count"], 9 - example["source"])
     target = min(example["target"], PAGE - count)
-    tokens = rng.integers(0, both.config.vocab_size, PAGE)
-    x_TD = spec_llama.embedding(both.weights, both.config, tokens)
+    tokens = rng.integers(0, pair.config.vocab_size, PAGE)
+    x_TD = spec_llama.embedding(pair.weights, pair.config, tokens)
     x_TD[target : target + count] = rows[source : source + count]
-    expected = spec_llama.hidden_states(both.weights, both.config, tokens, None, x_TD)
-    given = step.nothing_given(PAGE, both.config.hidden_size, np.dtype(np.float32))
-    given = step.give(given, rows, *map(np.int32, (source, target, count)))
-    near(read(both, tokens, given), expected)
-    tally.counts["rows"] += count
+    expected = spec_llama.hidden_states(pair.weights, pair.config, tokens, None, x_TD)
+    images = prefill.no_images(PAGE, pair.config.hidden_size, np.dtype(np.float32))
+    images = prefill.merge_embeddings(images, rows, *map(np.int32, (source, target, count)))
+    assert_near(run_model(pair, tokens, images), expected)
+    coverage.counts["image tokens"] += count
 
 
-def read(both: Twins, tokens: np.ndarray, given: Given) -> np.ndarray:
-    """(T, D): what the last norm makes of a text in which an image stands."""
+def run_model(pair: Twins, tokens: np.ndarray, images: ImageEmbeddings) -> np.ndarray:
+    """Return the output of the last norm for a prompt with an image, (T, D)."""
     i = np.arange(len(tokens), dtype=np.int32)[None]
-    layers, table = pages_of(both.model, 1)
+    layers, page_table = empty_pages(pair.model, 1)
     row = tokens[None].astype(np.int32)
-    return np.asarray(apply(hidden, both.model, row, i, table, layers, given)[0])
+    return np.asarray(apply(hidden, pair.model, row, i, page_table, layers, images)[0])
 
 
 def hidden(
-    model: Llama, tokens: Any, positions: Any, table: Any, layers: Any, given: Given
+    model: Llama, tokens: Any, positions: Any, page_table: Any, layers: Any, images: ImageEmbeddings
 ) -> jax.Array:
     written = positions >= 0
-    return model.hidden_states(tokens, positions, written, table, layers, given)[0]
+    return model.hidden_states(tokens, positions, written, page_table, layers, images)[0]
 
 
 SEEDS = st.integers(0, 2)
@@ -114,7 +114,7 @@ BATCHES = st.fixed_dictionaries(
         "contrast": st.sampled_from([0.0, 0.1, 1.0, 3.0]),
     }
 )
-PLACES = st.fixed_dictionaries(
+SPANS = st.fixed_dictionaries(
     {
         "seed": SEEDS,
         "pixels": NOISE,
@@ -129,4 +129,7 @@ def of_kind(kind: str) -> Property:
     return Property(f"vision/{kind}", BATCHES, wraps(images)(partial(images, kind)))
 
 
-PROPERTIES = (*map(of_kind, KINDS), Property("vision/placed", PLACES, placed))
+PROPERTIES = (
+    *map(of_kind, KINDS),
+    Property("vision/embeddings_in_prompt", SPANS, embeddings_in_prompt),
+)

@@ -1,15 +1,15 @@
-"""Attention over a paged cache on a GPU: a kernel of Pallas, compiled by Triton.
+"""Attention over a paged KV cache on a GPU: a Pallas kernel, compiled by Triton.
 
-Pages are those of a CPU, with head_dim padded to a power of two, as Triton wants every size to be.
+Pages have the CPU's layout, with head_dim padded to a power of two, as Triton requires.
 
-    queries (B, T, N, H)  →  (B, K, R, H): the R = T · N/K of a row that share a head of keys
-    grid (B·K, blocks of R, splits of the context): each program reads its pages, block by block
-    a sum over the splits  →  (B, T, N, H)
+    queries (B, T, N, H)  →  (B, K, R, H): the R = T · N/K queries of a row that share a KV head
+    grid (B·K, blocks of R, splits of the context): each program loops over its blocks of keys
+    a reduction over the splits  →  (B, T, N, H)
 
-The context is split where there are too few queries to keep a GPU busy (Dao et al.,
-"Flash-Decoding for long-context inference", 2023). Blocks and splits follow from shapes alone, so a
-row's bits do not depend on what else is in the batch. On how wide that is they may: such widths are
-not used together (`Device._bits`).
+The context is split if there are too few queries to keep a GPU busy (Dao et al., "Flash-Decoding
+for long-context inference", 2023). Blocks and splits depend on shapes only, so the bits of a row do
+not depend on the other rows of the batch. They may depend on the batch size: the batch sizes that
+differ are not used together (`jax_backend.serving.batch_invariance`).
 """
 
 import math
@@ -19,25 +19,25 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
-from jaxtyping import Array, Float, Int32
+from jaxtyping import Array, Bool, Float, Int32
 
 from jax_backend.model.attention import cpu
-from jax_backend.model.attention.cpu import KV, MASKED, Attention, padded
+from jax_backend.model.attention.base import KV, MASK_VALUE, Attention, padded
 from reference.model.config import LlamaConfig
 
-SMALLEST = 16  # that a tensor core takes of each of the three sizes of a product
-LARGEST = 64  # block, of queries or of keys
-TILE = 16 * 2**10  # bytes of a block, at most: a GPU's shared memory has to hold about five
-PROGRAMS = 1024  # that keep a GPU busy: a few for each of its processors
-SHORTEST_SPLIT = 128  # positions
+MIN_BLOCK = 16  # the smallest size of a tensor-core product, in each of its three dimensions
+MAX_BLOCK = 64  # queries or keys
+MAX_BLOCK_BYTES = 16 * 2**10  # a GPU's shared memory has to hold about five blocks
+TARGET_PROGRAMS = 1024  # that keep a GPU busy: a few for each multiprocessor
+MIN_SPLIT = 128  # positions
 WARPS, STAGES = 4, 2
 
 
 def empty(config: LlamaConfig, count: int, size: int, dtype: jnp.dtype) -> KV:
-    """Pages of zeros."""
-    if size % SMALLEST:
-        raise ValueError(f"page_size: {size} is not a multiple of {SMALLEST}, as a GPU's must be")
-    H = max(SMALLEST, power_of_two(config.head_dim))
+    """Allocate pages of zeros."""
+    if size % MIN_BLOCK:
+        raise ValueError(f"page_size: must be a multiple of {MIN_BLOCK} on a GPU, got {size}")
+    H = max(MIN_BLOCK, next_power_of_two(config.head_dim))
     shape = (count, config.num_key_value_heads, size, H)
     return KV(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
 
@@ -46,81 +46,95 @@ def write(
     pages: KV,
     k_BTKH: Float[Array, "B T K H"],
     v_BTKH: Float[Array, "B T K H"],
-    tables_BM: Int32[Array, "B M"],
+    page_tables_BM: Int32[Array, "B M"],
     positions_BT: Int32[Array, "B T"],
-    written_BT: Array,
+    written_BT: Bool[Array, "B T"],
 ) -> KV:
-    """Put keys and values where they belong."""
+    """Store keys and values in their pages."""
     shape = (*k_BTKH.shape[:3], pages.k.shape[3])
     k_BTKH, v_BTKH = padded(k_BTKH, shape), padded(v_BTKH, shape)
-    return cpu.write(pages, k_BTKH, v_BTKH, tables_BM, positions_BT, written_BT)
+    return cpu.write(pages, k_BTKH, v_BTKH, page_tables_BM, positions_BT, written_BT)
 
 
 def attend(
     q_BTNH: Float[Array, "B T N H"],
     pages: KV,
-    tables_BM: Int32[Array, "B M"],
+    page_tables_BM: Int32[Array, "B M"],
     positions_BT: Int32[Array, "B T"],
     window: int | None = None,
     interpret: bool = False,
 ) -> Float[Array, "B T N H"]:
-    """interpret: run the kernel without a GPU, slowly."""
-    (B, T, N, H), (K, wide) = q_BTNH.shape, (pages.k.shape[1], pages.k.shape[3])
+    """Attend with the Triton kernel. interpret: run it without a GPU, slowly."""
+    (B, T, N, H), (K, padded_H) = q_BTNH.shape, (pages.k.shape[1], pages.k.shape[3])
     R = T * N // K
-    rows = max(SMALLEST, min(power_of_two(R), largest_block(pages)))
-    kept = min(R, rows)
-    # Queries that fill the last of several blocks up do what the last one does.
-    missing = -R % kept
-    q_BTNH = padded(q_BTNH, (B, T, N, wide))
-    q_BKRH = q_BTNH.reshape(B, T, K, N // K, wide).swapaxes(1, 2).reshape(B, K, R, wide)
+    block_q = max(MIN_BLOCK, min(next_power_of_two(R), max_block(pages)))
+    valid_queries = min(R, block_q)
+    # The last of several blocks is filled up with copies of its last query.
+    missing = -R % valid_queries
+    q_BTNH = padded(q_BTNH, (B, T, N, padded_H))
+    q_BKRH = q_BTNH.reshape(B, T, K, N // K, padded_H).swapaxes(1, 2).reshape(B, K, R, padded_H)
     q_BKRH = jnp.pad(q_BKRH, ((0, 0), (0, 0), (0, missing), (0, 0)), mode="edge")
     positions_BR = jnp.repeat(positions_BT, N // K, axis=1)
     positions_BR = jnp.pad(positions_BR, ((0, 0), (0, missing)), mode="edge")
-    parts = partial_sums(
-        q_BKRH, pages, tables_BM, positions_BR, rows, kept, H**-0.5, window, interpret
+    parts = attend_splits(
+        q_BKRH,
+        pages,
+        page_tables_BM,
+        positions_BR,
+        block_q,
+        valid_queries,
+        H**-0.5,
+        window,
+        interpret,
     )
-    out_BKTGH = total(*parts)[:, :, :R, :H].astype(q_BTNH.dtype).reshape(B, K, T, N // K, H)
+    out_BKRH = combine_splits(*parts)[:, :, :R, :H].astype(q_BTNH.dtype)
+    out_BKTGH = out_BKRH.reshape(B, K, T, N // K, H)
     return out_BKTGH.swapaxes(1, 2).reshape(B, T, N, H)
 
 
-Parts = tuple[Float[Array, "B K Z R"], Float[Array, "B K Z R"], Float[Array, "B K Z R H"]]
+SplitSums = tuple[Float[Array, "B K Z R"], Float[Array, "B K Z R"], Float[Array, "B K Z R H"]]
 
 
-def partial_sums(
+def attend_splits(
     q_BKRH: Float[Array, "B K R H"],
     pages: KV,
-    tables_BM: Int32[Array, "B M"],
+    page_tables_BM: Int32[Array, "B M"],
     positions_BR: Int32[Array, "B R"],
-    rows: int,
-    kept: int,
+    block_q: int,
+    valid_queries: int,
     scale: float,
     window: int | None,
     interpret: bool,
-) -> Parts:
-    """For each of Z splits of the context: the highest score of each query, the sum of the weights
-    relative to it, and the weighted sum of the values. rows: of a block. kept: how many of those
-    there are, if one block is too much.
+) -> SplitSums:
+    """Return, for each of Z splits of the context: the highest score of each query, the sum of the
+    weights relative to it, and the weighted sum of the values. block_q: queries of a block.
+    valid_queries: those of a block that are not padding.
     """
-    (B, K, R, H), M, S = q_BKRH.shape, tables_BM.shape[1], pages.k.shape[2]
-    block = math.gcd(S, largest_block(pages))
-    blocks = M * S // block
-    splits = 1 if R > rows else max(1, PROGRAMS // (B * K))
-    split = max(SHORTEST_SPLIT // block, pl.cdiv(blocks, splits))
-    Z = pl.cdiv(blocks, split)
-    number = pl.BlockSpec((None, None, None, rows), lambda c, r, z: (c // K, c % K, z, r))
-    vector = pl.BlockSpec((None, None, None, rows, H), lambda c, r, z: (c // K, c % K, z, r, 0))
-    whole = pl.BlockSpec(pages.k.shape, lambda c, r, z: (0, 0, 0, 0))
+    (B, K, R, H), M, S = q_BKRH.shape, page_tables_BM.shape[1], pages.k.shape[2]
+    block_k = math.gcd(S, max_block(pages))
+    blocks = M * S // block_k
+    splits = 1 if R > block_q else max(1, TARGET_PROGRAMS // (B * K))
+    blocks_per_split = max(MIN_SPLIT // block_k, pl.cdiv(blocks, splits))
+    Z = pl.cdiv(blocks, blocks_per_split)
+    # A program (c, r, z) serves row c // K, KV head c % K, query block r and split z.
+    scalar_spec = pl.BlockSpec((None, None, None, block_q), lambda c, r, z: (c // K, c % K, z, r))
+    vector_spec = pl.BlockSpec(
+        (None, None, None, block_q, H), lambda c, r, z: (c // K, c % K, z, r, 0)
+    )
+    all_pages = pl.BlockSpec(pages.k.shape, lambda c, r, z: (0, 0, 0, 0))
+    sizes = {"heads": K, "block_k": block_k, "blocks_per_split": blocks_per_split}
+    options = {"valid_queries": valid_queries, "scale": scale, "window": window}
     return pl.pallas_call(
-        partial(kernel, heads=K, block=block, split=split, kept=kept, scale=scale, window=window),
-        grid=(B * K, R // kept, Z),
+        partial(kernel, **sizes, **options),
+        grid=(B * K, R // valid_queries, Z),
         in_specs=[
-            pl.BlockSpec((None, None, rows, H), lambda c, r, z: (c // K, c % K, r, 0)),
-            pl.BlockSpec((None, rows), lambda c, r, z: (c // K, r)),
+            pl.BlockSpec((None, None, block_q, H), lambda c, r, z: (c // K, c % K, r, 0)),
+            pl.BlockSpec((None, block_q), lambda c, r, z: (c // K, r)),
             pl.BlockSpec((None, M), lambda c, r, z: (c // K, 0)),
-            whole,
-            whole,
+            all_pages,
+            all_pages,
         ],
-        out_specs=[number, number, vector],
+        out_specs=[scalar_spec, scalar_spec, vector_spec],
         out_shape=[
             jax.ShapeDtypeStruct((B, K, Z, R), jnp.float32),
             jax.ShapeDtypeStruct((B, K, Z, R), jnp.float32),
@@ -129,13 +143,13 @@ def partial_sums(
         compiler_params=plgpu.CompilerParams(num_warps=WARPS, num_stages=STAGES),
         interpret=interpret,
         name="paged_attention",
-    )(q_BKRH, positions_BR, tables_BM, pages.k, pages.v)
+    )(q_BKRH, positions_BR, page_tables_BM, pages.k, pages.v)
 
 
-def kernel(  # what it reads and writes are references to memory
+def kernel(  # the arguments up to the star are references to memory
     q_RH,
     positions_R,
-    table_M,
+    page_table_M,
     k_PKSH,
     v_PKSH,
     highest_R,
@@ -143,63 +157,69 @@ def kernel(  # what it reads and writes are references to memory
     out_RH,
     *,
     heads: int,
-    block: int,
-    split: int,
-    kept: int,
+    block_k: int,
+    blocks_per_split: int,
+    valid_queries: int,
     scale: float,
     window: int | None,
 ) -> None:
-    """One block of queries over one split of the context. block: keys that are read at once.
-    split: of how many blocks. kept: of the queries, those that there are.
-    """
+    """Process one block of queries over one split of the context, `block_k` keys at a time."""
     head, z = jax.lax.rem(pl.program_id(0), heads), pl.program_id(2)
     R, H = q_RH.shape
-    here_R = jnp.arange(R) < kept
-    here_RH = jnp.broadcast_to(here_R[:, None], (R, H))
-    if kept == R:
+    # Load the queries. A padding query gets the newest position: it extends no loop and is not
+    # stored. Masked loads are needed only where the block is larger than the queries.
+    valid_R = jnp.arange(R) < valid_queries
+    valid_RH = jnp.broadcast_to(valid_R[:, None], (R, H))
+    if valid_queries == R:
         q, positions = q_RH[...], positions_R[...]
     else:
-        q = plgpu.load(q_RH, mask=here_RH, other=0)
-        positions = plgpu.load(positions_R, mask=here_R, other=0)
-        positions = jnp.where(here_R, positions, positions.max())
+        q = plgpu.load(q_RH, mask=valid_RH, other=0)
+        positions = plgpu.load(positions_R, mask=valid_R, other=0)
+        positions = jnp.where(valid_R, positions, positions.max())
     i_Rx = positions[:, None]
-    per_page = k_PKSH.shape[2] // block
+    blocks_per_page = k_PKSH.shape[2] // block_k
     newest = positions.max()
     oldest = 0 if window is None else jnp.maximum(positions.min() - (window - 1), 0)
 
-    def one(n: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    def attend_block(n: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         highest, total, out = carry
-        page, at = table_M[jax.lax.div(n, per_page)], jax.lax.rem(n, per_page) * block
-        k = k_PKSH[page, head, pl.ds(at, block), :]
-        v = v_PKSH[page, head, pl.ds(at, block), :]
-        j = n * block + jnp.arange(block)
-        seen = j[None] <= i_Rx
+        # The page table translates block n of the context into a page and an offset.
+        page = page_table_M[jax.lax.div(n, blocks_per_page)]
+        offset = jax.lax.rem(n, blocks_per_page) * block_k
+        k = k_PKSH[page, head, pl.ds(offset, block_k), :]
+        v = v_PKSH[page, head, pl.ds(offset, block_k), :]
+        j = n * block_k + jnp.arange(block_k)
+        visible = j[None] <= i_Rx
         if window is not None:
-            seen &= i_Rx - window < j[None]
-        v = jnp.where((j <= newest)[:, None], v, 0)  # beyond is another's, and 0 · NaN is NaN
-        scores = jnp.where(seen, product(q, k, 1) * scale, MASKED)
+            visible &= i_Rx - window < j[None]
+        # Beyond the newest position are stale values, perhaps NaN, and 0 · NaN is NaN.
+        v = jnp.where((j <= newest)[:, None], v, 0)
+        scores = jnp.where(visible, dot(q, k, 1) * scale, MASK_VALUE)
+        # Online softmax: rescale the running sums to the new maximum, then add this block.
         new = jnp.maximum(highest, scores.max(axis=1))
-        weights = jnp.where(seen, jnp.exp(scores - new[:, None]), 0)
-        shrink = jnp.exp(highest - new)
-        values = product(weights.astype(v.dtype), v, 0)
-        return new, total * shrink + weights.sum(axis=1), out * shrink[:, None] + values
+        weights = jnp.where(visible, jnp.exp(scores - new[:, None]), 0)
+        rescale = jnp.exp(highest - new)
+        values = dot(weights.astype(v.dtype), v, 0)
+        return new, total * rescale + weights.sum(axis=1), out * rescale[:, None] + values
 
     start = tuple(
-        jnp.full(shape, value, jnp.float32) for shape, value in ((R, MASKED), (R, 0), ((R, H), 0))
+        jnp.full(shape, value, jnp.float32)
+        for shape, value in ((R, MASK_VALUE), (R, 0), ((R, H), 0))
     )
-    first = jnp.maximum(z * split, jax.lax.div(oldest, block))
-    stop = jnp.minimum((z + 1) * split, jax.lax.div(newest, block) + 1)
-    highest, total, out = jax.lax.fori_loop(first, stop, one, start)
-    if kept == R:
+    # Only the blocks of this split that some query of the block can attend to.
+    first = jnp.maximum(z * blocks_per_split, jax.lax.div(oldest, block_k))
+    stop = jnp.minimum((z + 1) * blocks_per_split, jax.lax.div(newest, block_k) + 1)
+    highest, total, out = jax.lax.fori_loop(first, stop, attend_block, start)
+    if valid_queries == R:
         highest_R[...], total_R[...], out_RH[...] = highest, total, out
     else:
-        plgpu.store(highest_R, highest, mask=here_R)
-        plgpu.store(total_R, total, mask=here_R)
-        plgpu.store(out_RH, out, mask=here_RH)
+        plgpu.store(highest_R, highest, mask=valid_R)
+        plgpu.store(total_R, total, mask=valid_R)
+        plgpu.store(out_RH, out, mask=valid_RH)
 
 
-def product(a: Array, b: Array, axis: int) -> Array:
-    """a · b over the last axis of a and `axis` of b: float32 as exact as it gets, not TF32."""
+def dot(a: Array, b: Array, axis: int) -> Array:
+    """Contract the last axis of a with `axis` of b, float32 in full precision rather than TF32."""
     return jax.lax.dot_general(
         a,
         b,
@@ -209,25 +229,27 @@ def product(a: Array, b: Array, axis: int) -> Array:
     )
 
 
-def total(
+def combine_splits(
     highest_BKZR: Float[Array, "B K Z R"],
     total_BKZR: Float[Array, "B K Z R"],
     out_BKZRH: Float[Array, "B K Z R H"],
 ) -> Float[Array, "B K R H"]:
-    """Weighted mean of the values over all splits; one in which nothing is seen counts nothing."""
+    """Return the weighted mean of the values over all splits. A split that is masked completely has
+    the weight 0.
+    """
     share_BKZR = jnp.exp(highest_BKZR - highest_BKZR.max(axis=2, keepdims=True))
     total_BKR = (total_BKZR * share_BKZR).sum(axis=2)
     return (out_BKZRH * share_BKZR[..., None]).sum(axis=2) / total_BKR[..., None]
 
 
-def largest_block(pages: KV) -> int:
-    """Of queries or of keys: a power of two."""
-    vector = pages.k.shape[3] * pages.k.dtype.itemsize
-    return max(SMALLEST, min(LARGEST, TILE // vector))
+def max_block(pages: KV) -> int:
+    """Largest block of queries or keys: a power of two."""
+    vector_bytes = pages.k.shape[3] * pages.k.dtype.itemsize
+    return max(MIN_BLOCK, min(MAX_BLOCK, MAX_BLOCK_BYTES // vector_bytes))
 
 
-def power_of_two(n: int) -> int:
-    """The smallest that is not below n."""
+def next_power_of_two(n: int) -> int:
+    """Return the smallest power of two that is not below n."""
     return 1 << (n - 1).bit_length()
 
 

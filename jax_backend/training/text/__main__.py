@@ -1,4 +1,4 @@
-"""Make the embedded model: tokenizer, training, export, report."""
+"""Train the embedded language model: tokenizer, training, export, report."""
 
 import argparse
 from dataclasses import replace
@@ -18,26 +18,28 @@ ROOT = Path(__file__).parents[3]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m jax_backend.training", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m jax_backend.training.text", description=__doc__
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "reference/embedded/text")
     parser.add_argument("--report", type=Path, default=ROOT / "docs/embedded-model.md")
     parser.add_argument("--work", type=Path, default=ROOT / "build/embedded", help="resumed from")
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
-    given = parser.parse_args()
-    jax.config.update("jax_platforms", "cpu")  # the same model wherever it is made
+    options = parser.parse_args()
+    jax.config.update("jax_platforms", "cpu")  # the same model on every machine
 
-    recipe = replace(Recipe(), steps=given.steps, seed=given.seed)
+    recipe = replace(Recipe(), steps=options.steps, seed=options.seed)
     texts = (d.text for d in islice(documents(recipe.seed), 4000))
     tokenizer = train_tokenizer(texts, recipe.shape.vocab_size)
     encode = encoder(tokenizer)
-    weights = train(recipe, encode, given.work)
-    export(given.out, recipe.shape, weights, tokenizer)
-    write_report(given.report, given.out, recipe, weights, encode)
+    weights = train(recipe, encode, options.work)
+    export(options.out, recipe.shape, weights, tokenizer)
+    write_report(options.report, options.out, recipe, weights, encode)
 
 
 def encoder(tokenizer: bytes) -> Encode:
-    """BOS, the text, EOS."""
+    """Return a function that encodes a document as BOS, its text, EOS."""
     processor = SentencePieceProcessor(model_proto=tokenizer)
     return lambda text: [BOS, *processor.encode(text), EOS]
 

@@ -1,9 +1,9 @@
-"""The text that the embedded model is trained on: documents, as many as are wanted, from a seed."""
+"""The training text of the embedded model: an endless sequence of documents from a seed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jax_backend.training.text.chance import Chance
+from jax_backend.training.text.random_source import RandomSource
 from jax_backend.training.text.records import listing, questions, record
 from jax_backend.training.text.stories import story
 
@@ -13,8 +13,8 @@ SHARES = ("story", "story", "record", "list", "questions")
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """One text. bits: its information content under the generator, the choice of its kind
-    included.
+    """A document. bits: its information content under the generator, including the choice of its
+    kind.
     """
 
     kind: str
@@ -23,7 +23,7 @@ class Document:
 
 
 def documents(seed: int) -> Iterator[Document]:
-    """Documents without end; document i depends on the seed and on i alone."""
+    """Yield documents without end. Document i depends only on the seed and on i."""
     i = 0
     while True:
         yield document(seed, i)
@@ -31,9 +31,10 @@ def documents(seed: int) -> Iterator[Document]:
 
 
 def document(seed: int, index: int) -> Document:
-    chance = Chance(seed * 2**32 + index)
-    kind = chance.pick(SHARES)
+    """Generate one document."""
+    rng = RandomSource(seed * 2**32 + index)
+    kind = rng.pick(SHARES)
     # Two of the five shares are stories, so picking one of them is worth one bit less.
     shared = 1.0 if SHARES.count(kind) == 2 else 0.0
-    text = KINDS[kind](chance)
-    return Document(kind=kind, text=text, bits=chance.bits - shared)
+    text = KINDS[kind](rng)
+    return Document(kind=kind, text=text, bits=rng.bits - shared)

@@ -1,4 +1,4 @@
-"""The trained model as a Hugging Face directory."""
+"""Export of the trained model as a Hugging Face directory."""
 
 import json
 from pathlib import Path
@@ -26,10 +26,12 @@ def export(out: Path, shape: Shape, weights: Tensors, tokenizer: bytes) -> None:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file."""
     path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def config(s: Shape) -> dict[str, Any]:
+    """Return config.json."""
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -57,12 +59,13 @@ def config(s: Shape) -> dict[str, Any]:
 
 
 def special(name: str) -> dict[str, Any]:
-    """A token that is no text."""
+    """Return the entry of a special token in tokenizer_config.json."""
     flags = dict.fromkeys(("lstrip", "rstrip", "normalized", "single_word"), False)
     return {"content": name, "special": True} | flags
 
 
 def tokenizer_config(s: Shape) -> dict[str, Any]:
+    """Return tokenizer_config.json."""
     return {
         "tokenizer_class": "LlamaTokenizer",
         "add_bos_token": True,

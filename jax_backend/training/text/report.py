@@ -1,5 +1,5 @@
-"""What the trained model is worth: held-out loss beside the generator's entropy, and samples as
-they came.
+"""The report on the trained model: held-out loss compared with the generator's entropy, and
+unselected samples.
 """
 
 import math
@@ -32,7 +32,7 @@ TEMPLATE = Path(__file__).with_name("page.md")
 
 @dataclass
 class Score:
-    """Sums over documents: tokens to predict, the model's −log p and the generator's, in nats."""
+    """Sums over documents: predicted tokens, −log p of the model and of the generator, in nats."""
 
     documents: int = 0
     tokens: int = 0
@@ -40,13 +40,14 @@ class Score:
     entropy: float = 0.0
 
     def row(self, kind: str) -> str:
+        """Format a row of the table."""
         loss, entropy = self.loss / self.tokens, self.entropy / self.tokens
         cells = f"{loss:.3f} | {entropy:.3f} | {loss - entropy:.3f}"
         return f"| {kind} | {self.documents} | {self.tokens} | {cells} |"
 
 
 def write_report(path: Path, out: Path, recipe: Recipe, w: Tensors, encode: Encode) -> None:
-    """Measure the model and write the page about it."""
+    """Evaluate the model and write the page about it."""
     held_out = list(islice(documents(HELD_OUT_SEED), HELD_OUT))
     scores = score(w, recipe.shape, held_out, encode)
     texts = [
@@ -70,7 +71,7 @@ def write_report(path: Path, out: Path, recipe: Recipe, w: Tensors, encode: Enco
 
 
 def score(w: Tensors, shape: Shape, held_out: list[Document], encode: Encode) -> dict[str, Score]:
-    """Loss and entropy by kind of document, and of all."""
+    """Compute loss and entropy for each kind of document, and for all of them."""
     measure = jax.jit(partial(losses, s=shape))
     scores = {kind: Score() for kind in [*KINDS, "all"]}
     for document in held_out:
@@ -89,7 +90,7 @@ def score(w: Tensors, shape: Shape, held_out: list[Document], encode: Encode) ->
 def sample(
     w: Tensors, shape: Shape, out: Path, encode: Encode, prompt: str, seed: int, count: int = 120
 ) -> str:
-    """One text at temperature 0.8, drawn without truncation, as Markdown."""
+    """Sample a text at temperature 0.8, without truncation, and format it as Markdown."""
     step = jax.jit(partial(forward, s=shape))
     ids = encode(prompt)[:-1]
     start = len(ids)

@@ -1,11 +1,11 @@
-"""Short stories: somebody, a thing, a small problem, and how it ends."""
+"""Short stories from templates: a child, a thing, a small problem and its solution."""
 
-from jax_backend.training.text.chance import Chance
+from jax_backend.training.text.random_source import RandomSource
 from jax_backend.training.text.words import (
     ADJECTIVES,
     BOYS,
     CAKES,
-    COLOURS,
+    COLORS,
     FEELINGS,
     FOODS,
     GIRLS,
@@ -112,10 +112,10 @@ GIRL = {"child": "girl", "pronoun": "she", "object": "her", "possessive": "her"}
 BOY = {"child": "boy", "pronoun": "he", "object": "him", "possessive": "his"}
 
 
-DRAWN = {
+WORDS_OF = {
     "adjective": ADJECTIVES,
     "cake": CAKES,
-    "colour": COLOURS,
+    "colour": COLORS,
     "feeling": FEELINGS,
     "food": FOODS,
     "friend": PETS,
@@ -127,10 +127,10 @@ DRAWN = {
 }
 
 
-def story(chance: Chance) -> str:
-    """One story. Names, things and places stay the same throughout."""
-    sentences = [chance.pick(part) for part in chance.pick(PLOTS)]
-    cast = Cast(chance)
+def story(rng: RandomSource) -> str:
+    """Generate a story. Names, things and places stay the same throughout."""
+    sentences = [rng.pick(part) for part in rng.pick(PLOTS)]
+    cast = Cast(rng)
     middle = 4
     return "\n".join(
         " ".join(part).format_map(cast) for part in (sentences[:middle], sentences[middle:])
@@ -138,12 +138,12 @@ def story(chance: Chance) -> str:
 
 
 class Cast(dict[str, str]):
-    """Who and what a story is about: each word is drawn when a sentence first needs it."""
+    """The words of a story by template field. Each is chosen when a sentence first needs it."""
 
-    def __init__(self, chance: Chance) -> None:
-        girl = chance.happens(0.5)
+    def __init__(self, rng: RandomSource) -> None:
+        girl = rng.happens(0.5)
         super().__init__(GIRL if girl else BOY)
-        self.chance = chance
+        self.rng = rng
         self.names = GIRLS if girl else BOYS
 
     def __missing__(self, key: str) -> str:
@@ -153,7 +153,7 @@ class Cast(dict[str, str]):
             word = a(self[key.removeprefix("a_")])
         else:
             taken = set(self.values())
-            choices = DRAWN.get(key, self.names)
-            word = self.chance.pick([w for w in choices if w not in taken])
+            choices = WORDS_OF.get(key, self.names)
+            word = self.rng.pick([w for w in choices if w not in taken])
         self[key] = word
         return word

@@ -1,4 +1,4 @@
-"""A SentencePiece tokenizer of Llama 2's kind: BPE with byte fallback."""
+"""Training of a SentencePiece tokenizer like Llama 2's: BPE with byte fallback."""
 
 import io
 from collections.abc import Iterable
@@ -7,7 +7,10 @@ import sentencepiece
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> bytes:
-    """The serialised model. Ids: 0 <unk>, 1 <s>, 2 </s>, then 256 bytes, then the pieces."""
+    """Train a tokenizer and return the serialized model.
+
+    Ids: 0 <unk>, 1 <s>, 2 </s>, then 256 bytes, then the pieces.
+    """
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=(line for text in texts for line in text.split("\n")),

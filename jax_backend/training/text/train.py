@@ -1,4 +1,4 @@
-"""Training: a fixed number of optimiser steps, the same for the same seed, resumable."""
+"""The training loop: a fixed number of optimizer steps, reproducible from the seed, resumable."""
 
 import pickle
 import time
@@ -28,7 +28,7 @@ Encode = Callable[[str], list[int]]
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """steps of `batch` rows of `length` tokens. save_every: seconds."""
+    """Training options: `steps` of `batch` rows of `length` tokens. save_every: in seconds."""
 
     shape: Shape = field(default_factory=Shape)
     seed: int = 1
@@ -40,8 +40,8 @@ class Recipe:
 
 
 def rows(seed: int, encode: Encode, length: int) -> Iterator[np.ndarray]:
-    """Rows of `length` ids, each starting with a document: BOS, text, EOS, the next document, … cut
-    at the end.
+    """Yield rows of `length` ids. A row starts with a document: BOS, text, EOS, the next document,
+    … truncated at the end.
     """
     source = documents(seed)
     while True:
@@ -54,8 +54,8 @@ def rows(seed: int, encode: Encode, length: int) -> Iterator[np.ndarray]:
 def optimizer(
     steps: int, peak_rate: float, weight_decay: float, matrices: Collection[str]
 ) -> optax.GradientTransformation:
-    """Muon for the matrices, by name, AdamW at a fifth of its rate for the rest; warm-up and a
-    cosine to a hundredth of the peak; gradients clipped to norm 1.
+    """Return the optimizer: Muon for the named matrices, AdamW at a fifth of the rate otherwise;
+    warm-up and cosine decay to a hundredth of the peak; gradients clipped to norm 1.
     """
 
     def rate(peak: float) -> optax.Schedule:
@@ -79,7 +79,7 @@ def optimizer(
 
 
 def train(recipe: Recipe, encode: Encode, work: Path) -> Tensors:
-    """The trained weights. Goes on from `work`/state if it is there; shows a progress bar."""
+    """Train and return the weights. Resumes from `work`/state if it exists. Shows progress."""
     matrices = {name for name in tensor_shapes(recipe.shape) if "_proj." in name}
     tx = optimizer(recipe.steps, recipe.peak_rate, 0.05, matrices)
 
@@ -109,9 +109,7 @@ def train(recipe: Recipe, encode: Encode, work: Path) -> Tensors:
 
 
 def save_state(work: Path, recipe: Recipe, state: tuple[int, Tensors, Any]) -> None:
-    """Write the state beside its place and move it there, so that a cut leaves the last one
-    whole.
-    """
+    """Save the state atomically: an interruption leaves the previous file intact."""
     work.mkdir(parents=True, exist_ok=True)
     partial = work / "state.partial"
     partial.write_bytes(pickle.dumps((recipe, jax.tree.map(np.asarray, state))))
@@ -121,8 +119,8 @@ def save_state(work: Path, recipe: Recipe, state: tuple[int, Tensors, Any]) -> N
 def load_state(
     work: Path, recipe: Recipe, fresh: tuple[int, Tensors, Any]
 ) -> tuple[int, Tensors, Any]:
-    """The saved state of this very recipe, else a fresh one. The file is our own: unpickling it is
-    safe.
+    """Return the saved state if it has the same recipe, else the fresh one. The file was written by
+    this program, so unpickling it is safe.
     """
     if not (work / "state").exists():
         return fresh

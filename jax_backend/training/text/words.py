@@ -1,9 +1,9 @@
-"""The small world that the embedded model knows."""
+"""The vocabulary of the generated text."""
 
 GIRLS = "Mia Anna Lily Zoe Ella Nora Ruby Clara Ivy Rosa".split()
 BOYS = "Tom Ben Max Sam Leo Finn Jack Omar Hugo Paul".split()
 ADJECTIVES = "little kind clever brave shy cheerful curious quiet".split()
-COLOURS = "red blue green yellow white brown orange purple".split()
+COLORS = "red blue green yellow white brown orange purple".split()
 TOYS = "ball kite drum boat book doll puzzle bell hat scarf lamp umbrella".split()
 FOODS = "apple pear cake cookie sandwich carrot orange egg pie bun".split()
 CAKES = "cake cookie pie bun muffin".split()
@@ -32,7 +32,7 @@ SOUNDS = {
     "frog": "croak",
     "mouse": "squeak",
 }
-COLOUR_OF = {
+COLOR_OF = {
     "the sky": "blue",
     "grass": "green",
     "snow": "white",
@@ -68,7 +68,7 @@ LISTS = {
     "animals that live in the forest": ["fox", "owl", "bear", "deer", "wolf", "rabbit", "squirrel"],
     "things to eat": FOODS,
     "toys": TOYS,
-    "colours": COLOURS,
+    "colours": COLORS,
     "things in a kitchen": ["spoon", "pan", "cup", "plate", "knife", "bowl", "oven"],
     "things in a school": ["desk", "book", "pencil", "map", "clock", "chair", "teacher"],
     "jobs": JOBS,
@@ -78,5 +78,5 @@ NUMBERS = {3: "three", 4: "four", 5: "five"}
 
 
 def a(noun: str) -> str:
-    """A noun with its indefinite article."""
+    """Return a noun with its indefinite article."""
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"

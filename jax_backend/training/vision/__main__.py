@@ -1,4 +1,4 @@
-"""Make the embedded model that sees: from the embedded language model, which is there already."""
+"""Train the embedded vision-language model, starting from the embedded language model."""
 
 import argparse
 from dataclasses import replace
@@ -28,27 +28,27 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "build/embedded-vision", help="resumed")
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
-    given = parser.parse_args()
-    jax.config.update("jax_platforms", "cpu")  # the same model wherever it is made
+    options = parser.parse_args()
+    jax.config.update("jax_platforms", "cpu")  # the same model on every machine
 
-    recipe = replace(Recipe(), steps=given.steps, seed=given.seed)
-    words = (given.text / "tokenizer.model").read_bytes()
-    document = encoder(words)
-    weights = train(recipe, language_model(given.text), going_on(words), document, given.work)
-    export(given.out, recipe.shape, weights, given.text)
+    recipe = replace(Recipe(), steps=options.steps, seed=options.seed)
+    tokenizer = (options.text / "tokenizer.model").read_bytes()
+    encode_document, encode = encoder(tokenizer), continuation_encoder(tokenizer)
+    weights = train(recipe, language_model(options.text), encode, encode_document, options.work)
+    export(options.out, recipe.shape, weights, options.text)
     held_out = list(islice(documents(HELD_OUT_SEED), HELD_OUT))
-    for kind, found in score(weights, recipe.shape.text, held_out, document).items():
-        print(found.row(kind))
+    for kind, result in score(weights, recipe.shape.text, held_out, encode_document).items():
+        print(result.row(kind))
 
 
 def language_model(directory: Path) -> Tensors:
-    """Its weights, in float32."""
+    """Load the weights of the language model as float32."""
     stored = load_file(directory / "model.safetensors")
     return {name: jnp.asarray(tensor.astype(np.float32)) for name, tensor in stored.items()}
 
 
-def going_on(tokenizer: bytes) -> Encode:
-    """The ids of a text that goes on from another: no space is put before it."""
+def continuation_encoder(tokenizer: bytes) -> Encode:
+    """Return a function that encodes text within a document, without a space before it."""
     model = sentencepiece_model.ModelProto.FromString(tokenizer)
     model.normalizer_spec.add_dummy_prefix = False
     processor = SentencePieceProcessor(model_proto=model.SerializeToString())

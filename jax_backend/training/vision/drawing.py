@@ -1,4 +1,4 @@
-"""Pictures of scenes, drawn with Pillow."""
+"""Images of scenes, drawn with Pillow."""
 
 import math
 import random
@@ -7,7 +7,7 @@ from statistics import fmean
 
 from PIL import Image, ImageDraw
 
-from jax_backend.training.text.chance import Chance
+from jax_backend.training.text.random_source import RandomSource
 from jax_backend.training.vision.scenes import Box, Group, Scene, scene
 
 RGB = tuple[int, int, int]
@@ -24,83 +24,83 @@ PAPERS: tuple[RGB, ...] = ((255, 255, 255), (246, 242, 232), (232, 236, 242), (2
 SIDES = (96, 128, 160, 224, 320)  # pixels
 RADIUS = (0.085, 0.115)  # of the side
 GAP = 0.02
-LEVEL = 0.12  # of the side: what is no difference to speak of
-FINER = 4  # how much finer it is drawn, to be smooth at the edges
+MAX_OFFSET = 0.12  # of the side: groups this close in one direction count as aligned
+SUPERSAMPLING = 4  # for smooth edges
 
 
 @dataclass(frozen=True)
 class Spot:
-    """A place for one shape, on a canvas of side 1."""
+    """Position and radius of a shape, on a canvas of side 1."""
 
     x: float
     y: float
     radius: float
 
 
-def picture(seed: int, index: int) -> tuple[Image.Image, Scene]:
-    """Picture `index` of a series, which depends on the two numbers alone, and what is in it."""
+def image(seed: int, index: int) -> tuple[Image.Image, Scene]:
+    """Return image `index` of a series and its scene, which depend only on the two numbers."""
     number = seed * 2**32 + index
-    what, dice = scene(Chance(number)), random.Random(f"drawing {number}")
-    return draw(what, dice), what
+    drawn, rng = scene(RandomSource(number)), random.Random(f"drawing {number}")
+    return draw(drawn, rng), drawn
 
 
-def draw(what: Scene, dice: random.Random) -> Image.Image:
-    """A picture of a scene: paper, size, places, tilts and shades by chance."""
-    side = dice.choice(SIDES)
-    paper = Image.new("RGB", (FINER * side, FINER * side), dice.choice(PAPERS))
+def draw(drawn: Scene, rng: random.Random) -> Image.Image:
+    """Draw a scene with random paper, size, positions, tilts and shades."""
+    side = rng.choice(SIDES)
+    paper = Image.new("RGB", (SUPERSAMPLING * side, SUPERSAMPLING * side), rng.choice(PAPERS))
     pen = ImageDraw.Draw(paper)
-    for group, places in zip(what, arrangement(what, dice), strict=True):
-        for spot in places:
-            ink = shade(INKS[group.colour], dice)
-            outline(pen, group.shape, spot, ink, dice.uniform(-15, 15), FINER * side)
-    return paper.reduce(FINER)
+    for group, group_spots in zip(drawn, arrangement(drawn, rng), strict=True):
+        for spot in group_spots:
+            ink = shade(INKS[group.color], rng)
+            outline(pen, group.shape, spot, ink, rng.uniform(-15, 15), SUPERSAMPLING * side)
+    return paper.reduce(SUPERSAMPLING)
 
 
-def arrangement(what: Scene, dice: random.Random) -> list[list[Spot]]:
-    """Places for every group. Two groups that are left and right of each other are about as high,
-    and two that are above each other as far left, so that there is one way to say it.
+def arrangement(drawn: Scene, rng: random.Random) -> list[list[Spot]]:
+    """Place the shapes of every group. Two groups are aligned horizontally or vertically, so that
+    there is a single correct description.
     """
     while True:
-        found = [spots(group, dice) for group in what]
-        if len(found) == 1 or min(offsets(*found)) < LEVEL:
-            return found
+        groups = [spots(group, rng) for group in drawn]
+        if len(groups) == 1 or min(offsets(*groups)) < MAX_OFFSET:
+            return groups
 
 
 def offsets(a: list[Spot], b: list[Spot]) -> tuple[float, float]:
-    """How far two groups are apart on the whole, across and down."""
+    """Return the horizontal and vertical distance between the centers of two groups."""
     return (
         abs(fmean(s.x for s in a) - fmean(s.x for s in b)),
         abs(fmean(s.y for s in a) - fmean(s.y for s in b)),
     )
 
 
-def spots(group: Group, dice: random.Random) -> list[Spot]:
-    """Places for a group's shapes, apart from each other. If chance packs them badly, it is asked
-    again.
-    """
+def spots(group: Group, rng: random.Random) -> list[Spot]:
+    """Place the shapes of a group without overlap, and start again if there is no room left."""
     while True:
-        found: list[Spot] = []
+        placed: list[Spot] = []
         for _ in range(100):
-            spot = anywhere(group.box, dice.uniform(*RADIUS), dice)
-            if all(apart(spot, other) for other in found):
-                found.append(spot)
-            if len(found) == group.count:
-                return found
+            spot = random_spot(group.box, rng.uniform(*RADIUS), rng)
+            if all(apart(spot, earlier) for earlier in placed):
+                placed.append(spot)
+            if len(placed) == group.count:
+                return placed
 
 
-def anywhere(box: Box, radius: float, dice: random.Random) -> Spot:
+def random_spot(box: Box, radius: float, rng: random.Random) -> Spot:
+    """Return a random spot that is inside of the box."""
     left, top, right, bottom = box
-    x = dice.uniform(left + radius, right - radius)
-    return Spot(x, dice.uniform(top + radius, bottom - radius), radius)
+    x = rng.uniform(left + radius, right - radius)
+    return Spot(x, rng.uniform(top + radius, bottom - radius), radius)
 
 
 def apart(a: Spot, b: Spot) -> bool:
+    """Return whether two shapes do not overlap."""
     return math.hypot(a.x - b.x, a.y - b.y) > a.radius + b.radius + GAP
 
 
-def shade(ink: RGB, dice: random.Random) -> RGB:
-    """Nearly that colour."""
-    r, g, b = (min(255, max(0, value + dice.randint(-12, 12))) for value in ink)
+def shade(ink: RGB, rng: random.Random) -> RGB:
+    """Vary a color a little."""
+    r, g, b = (min(255, max(0, value + rng.randint(-12, 12))) for value in ink)
     return r, g, b
 
 

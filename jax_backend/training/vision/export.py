@@ -1,4 +1,4 @@
-"""The trained model as a Hugging Face directory: a `LlavaForConditionalGeneration`."""
+"""Export of the trained model as a Hugging Face directory: a `LlavaForConditionalGeneration`."""
 
 from pathlib import Path
 from shutil import copyfile
@@ -19,10 +19,10 @@ PLACEHOLDER = "<image>"
 
 def export(out: Path, shape: VisionShape, weights: Tensors, language_model: Path) -> None:
     """Write configs, tokenizer and weights (bfloat16) into `out`. language_model: the directory
-    whose tokenizer it is.
+    with the tokenizer.
     """
     out.mkdir(parents=True, exist_ok=True)
-    stored = {in_file(k): np.asarray(v).astype(ml_dtypes.bfloat16) for k, v in weights.items()}
+    stored = {name_in_file(k): np.asarray(v).astype(ml_dtypes.bfloat16) for k, v in weights.items()}
     save_file(stored, out / "model.safetensors", metadata={"format": "pt"})
     (out / "model.safetensors").chmod(0o644)
     copyfile(language_model / "tokenizer.model", out / "tokenizer.model")
@@ -35,20 +35,21 @@ def export(out: Path, shape: VisionShape, weights: Tensors, language_model: Path
     write(out / "processor_config.json", processor_config(shape))
 
 
-def in_file(name: str) -> str:
-    """What LLaVA 1.5's own files call a tensor."""
+def name_in_file(name: str) -> str:
+    """Return the name of a tensor in the files of LLaVA 1.5."""
     if name.startswith(TOWER):
         return f"{TOWER}vision_model.{name.removeprefix(TOWER)}"
     return name if name.startswith(PROJECTOR) else f"language_model.{name}"
 
 
 def config(s: VisionShape) -> dict[str, Any]:
+    """Return config.json."""
     language = text.config(s.text)
     return {
         "architectures": ["LlavaForConditionalGeneration"],
         "model_type": "llava",
         "image_token_index": s.image_token,
-        "image_seq_length": s.rows,
+        "image_seq_length": s.image_tokens,
         "projector_hidden_act": "gelu",
         "multimodal_projector_bias": True,
         "vision_feature_layer": -1,
@@ -73,6 +74,7 @@ def config(s: VisionShape) -> dict[str, Any]:
 
 
 def tokenizer_config(s: VisionShape) -> dict[str, Any]:
+    """Return tokenizer_config.json, with the image placeholder."""
     result = text.tokenizer_config(s.text)
     result["added_tokens_decoder"][str(s.image_token)] = text.special(PLACEHOLDER)
     names = {"image_token": PLACEHOLDER}
@@ -80,7 +82,7 @@ def tokenizer_config(s: VisionShape) -> dict[str, Any]:
 
 
 def processor_config(s: VisionShape) -> dict[str, Any]:
-    """What transformers needs to know to repeat the placeholder."""
+    """Return processor_config.json, by which transformers repeats the placeholder."""
     return {
         "processor_class": "LlavaProcessor",
         "image_token": PLACEHOLDER,

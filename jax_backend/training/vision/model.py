@@ -1,5 +1,5 @@
-"""The model under training: a functional CLIP tower and LLaVA projector before the functional
-Llama, over tensors with Hugging Face's names.
+"""The model under training: a CLIP tower and a LLaVA projector in functional style, in front of the
+Llama of `training.text.model`, over tensors with Hugging Face's names.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ TOWER, PROJECTOR = "vision_tower.", "multi_modal_projector."
 
 @dataclass(frozen=True, kw_only=True)
 class VisionShape:
-    """image and patch: sides in pixels. C width, G hidden layer, of the tower."""
+    """Sizes of the model. image, patch: sides in pixels. width, ffn: C and G of the tower."""
 
     text: Shape = field(default_factory=lambda: Shape(vocab_size=1600))
     image_token: int = 1536
@@ -28,24 +28,24 @@ class VisionShape:
     eps: float = 1e-5
 
     @property
-    def rows(self) -> int:
-        """Of one image: one for each patch."""
+    def image_tokens(self) -> int:
+        """Number of tokens of an image, one per patch."""
         return (self.image // self.patch) ** 2
 
 
 def tensor_shapes(s: VisionShape) -> dict[str, tuple[int, ...]]:
-    """Every tensor of the file, the language model's under the names of a file of its own."""
+    """Return the shape of every tensor, the language model's under the names of its own file."""
     shapes = text_shapes(s.text) | {
         f"{TOWER}embeddings.class_embedding": (s.width,),
         f"{TOWER}embeddings.patch_embedding.weight": (s.width, 3, s.patch, s.patch),
-        f"{TOWER}embeddings.position_embedding.weight": (s.rows + 1, s.width),
+        f"{TOWER}embeddings.position_embedding.weight": (s.image_tokens + 1, s.width),
     }
 
     def affine(name: str, *shape: int) -> dict[str, tuple[int, ...]]:
         return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
 
     shapes |= affine(f"{TOWER}pre_layrnorm", s.width)
-    shapes |= affine(f"{TOWER}post_layernorm", s.width)  # of CLIP's own output: not used
+    shapes |= affine(f"{TOWER}post_layernorm", s.width)  # in the files of CLIP, but unused
     for layer in (f"{TOWER}encoder.layers.{i}" for i in range(s.layers)):
         for norm in "layer_norm1", "layer_norm2":
             shapes |= affine(f"{layer}.{norm}", s.width)
@@ -59,7 +59,9 @@ def tensor_shapes(s: VisionShape) -> dict[str, tuple[int, ...]]:
 
 
 def initial(s: VisionShape, seed: int, text: Tensors) -> Tensors:
-    """A language model that is there already, with rows of zeros for new tokens; eyes by chance."""
+    """Return initial weights: the trained language model, with zeros for new tokens, and a random
+    vision tower and projector.
+    """
     tensors: Tensors = {}
     for i, (name, shape) in enumerate(sorted(tensor_shapes(s).items())):
         key = jax.random.fold_in(jax.random.key(seed), i)
@@ -76,13 +78,14 @@ def initial(s: VisionShape, seed: int, text: Tensors) -> Tensors:
 
 
 def affine(w: Tensors, name: str, x: jax.Array) -> jax.Array:
+    """Apply a linear layer with bias."""
     return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
 
 
 def layer_norm(w: Tensors, name: str, x: jax.Array, eps: float) -> jax.Array:
-    centred = x - x.mean(axis=-1, keepdims=True)
-    variance = jnp.mean(centred * centred, axis=-1, keepdims=True)
-    return centred * jax.lax.rsqrt(variance + eps) * w[f"{name}.weight"] + w[f"{name}.bias"]
+    centered = x - x.mean(axis=-1, keepdims=True)
+    variance = jnp.mean(centered * centered, axis=-1, keepdims=True)
+    return centered * jax.lax.rsqrt(variance + eps) * w[f"{name}.weight"] + w[f"{name}.bias"]
 
 
 def attention(w: Tensors, name: str, x_BPC: jax.Array, heads: int) -> jax.Array:
@@ -95,13 +98,15 @@ def attention(w: Tensors, name: str, x_BPC: jax.Array, heads: int) -> jax.Array:
 
 
 def features(w: Tensors, pixels_B3SS: jax.Array, s: VisionShape) -> jax.Array:
-    """The rows of each image, (B, rows, D): all of the tower's last layer but the class token's."""
+    """Compute the embeddings of each image, (B, image tokens, D), from all positions of the tower's
+    last layer except the class token.
+    """
     B, side = len(pixels_B3SS), s.image // s.patch
     patches = pixels_B3SS.reshape(B, 3, side, s.patch, side, s.patch)
-    patches = patches.transpose(0, 2, 4, 1, 3, 5).reshape(B, s.rows, -1)
+    patches = patches.transpose(0, 2, 4, 1, 3, 5).reshape(B, s.image_tokens, -1)
     kernel = w[f"{TOWER}embeddings.patch_embedding.weight"].reshape(s.width, -1)
-    first = jnp.broadcast_to(w[f"{TOWER}embeddings.class_embedding"], (B, 1, s.width))
-    x = jnp.concatenate([first, patches @ kernel.T], axis=1)
+    class_token = jnp.broadcast_to(w[f"{TOWER}embeddings.class_embedding"], (B, 1, s.width))
+    x = jnp.concatenate([class_token, patches @ kernel.T], axis=1)
     x = x + w[f"{TOWER}embeddings.position_embedding.weight"]
     x = layer_norm(w, f"{TOWER}pre_layrnorm", x, s.eps)
     for layer in (f"{TOWER}encoder.layers.{i}" for i in range(s.layers)):
@@ -116,15 +121,15 @@ def features(w: Tensors, pixels_B3SS: jax.Array, s: VisionShape) -> jax.Array:
 def losses(
     w: Tensors, pixels_B3SS: jax.Array, tokens_BT: jax.Array, answer_BT: jax.Array, s: VisionShape
 ) -> jax.Array:
-    """−log p of each token that is part of an answer, in nats, 0 for the others, (B, T − 2). The
-    second token of each text is the placeholder of its image.
+    """Return −log p of each token of an answer, in nats, and 0 for the others, (B, T − 2). The
+    second token of each text is the image placeholder.
     """
-    rows = features(w, pixels_B3SS, s)
+    image_embeddings = features(w, pixels_B3SS, s)
     x = w["model.embed_tokens.weight"][tokens_BT[:, :-1]]
-    x = jnp.concatenate([x[:, :1], rows, x[:, 2:]], axis=1)
-    seen = jnp.tril(jnp.ones((x.shape[1], x.shape[1]), jnp.bool_))[None]
-    logits = blocks(w, x, seen, s.text)[:, s.rows :]
+    x = jnp.concatenate([x[:, :1], image_embeddings, x[:, 2:]], axis=1)
+    mask = jnp.tril(jnp.ones((x.shape[1], x.shape[1]), jnp.bool_))[None]
+    logits = blocks(w, x, mask, s.text)[:, s.image_tokens :]
     log_p = jax.nn.log_softmax(logits)
-    following = tokens_BT[:, 2:]
-    chosen = jnp.take_along_axis(log_p, following[..., None], axis=-1)[..., 0]
-    return -chosen * answer_BT[:, 2:]
+    targets = tokens_BT[:, 2:]
+    target_log_p = jnp.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]
+    return -target_log_p * answer_BT[:, 2:]

@@ -1,5 +1,5 @@
-"""Training: the language model goes on from what it is, and learns to speak of what it sees. A
-fixed number of optimiser steps, the same for the same seed, resumable.
+"""The training loop: image captioning, starting from the language model and mixed with its text. A
+fixed number of optimizer steps, reproducible from the seed, resumable.
 """
 
 import time
@@ -14,11 +14,11 @@ import optax
 from tqdm import tqdm
 
 from jax_backend.training.text import train as text
-from jax_backend.training.text.chance import Chance
 from jax_backend.training.text.model import BOS, EOS, Tensors
 from jax_backend.training.text.model import losses as text_losses
+from jax_backend.training.text.random_source import RandomSource
 from jax_backend.training.text.train import Encode, load_state, optimizer, save_state
-from jax_backend.training.vision.drawing import picture
+from jax_backend.training.vision.drawing import image
 from jax_backend.training.vision.model import (
     VisionShape,
     initial,
@@ -26,11 +26,11 @@ from jax_backend.training.vision.model import (
     tensor_shapes,
 )
 from jax_backend.training.vision.scenes import (
-    HOW_MANY,
+    COUNT_QUESTION,
     QUESTION,
     Scene,
     caption,
-    how_many,
+    count_answer,
     question,
 )
 from reference.images.preprocessor import Preprocessor
@@ -40,23 +40,24 @@ Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """steps of `batch` pictures, and of one row of `length` tokens of text, which counts `remember`
-    times as much. answer: the most tokens of a question and its answer. save_every: seconds.
+    """Training options: `steps` of `batch` images, and of a row of `length` tokens of text whose
+    loss has the weight `text_weight`. max_tokens: of a question with its answer. save_every: in
+    seconds.
     """
 
     shape: VisionShape = field(default_factory=VisionShape)
     seed: int = 1
     steps: int = 2500
     batch: int = 48
-    answer: int = 52
+    max_tokens: int = 52
     length: int = 257
-    remember: float = 0.1
+    text_weight: float = 0.1
     peak_rate: float = 5e-3
     save_every: float = 120.0
 
 
 def preprocessor(shape: VisionShape) -> dict[str, Any]:
-    """What the model's preprocessor_config.json says: CLIP's own way, at this size."""
+    """Return preprocessor_config.json: CLIP's preprocessing at the model's image size."""
     return {
         "image_processor_type": "CLIPImageProcessor",
         "do_convert_rgb": True,
@@ -73,38 +74,41 @@ def preprocessor(shape: VisionShape) -> dict[str, Any]:
     }
 
 
-def asked(what: Scene, chance: Chance) -> tuple[str, str]:
-    """A question about a picture, and its answer: mostly, what is in it."""
-    if chance.happens(0.85):
-        return question(QUESTION), f" {caption(what)}"
-    return question(HOW_MANY), f" {how_many(what)}"
+def question_and_answer(drawn: Scene, rng: RandomSource) -> tuple[str, str]:
+    """Return a question about an image and its answer, mostly the caption."""
+    if rng.happens(0.85):
+        return question(QUESTION), f" {caption(drawn)}"
+    return question(COUNT_QUESTION), f" {count_answer(drawn)}"
 
 
 def batches(recipe: Recipe, encode: Encode) -> Iterator[Batch]:
-    """(pixels, tokens, which of them are an answer), without end. encode: of a text that goes on
-    from another.
+    """Yield batches without end: pixels, tokens, and a mask of the answer's tokens. encode: encodes
+    text in the middle of a document.
     """
-    shape, prepare = recipe.shape, Preprocessor.from_json(preprocessor(recipe.shape))
+    shape, preprocess = recipe.shape, Preprocessor.from_json(preprocessor(recipe.shape))
     index = 0
     while True:
         pixels = np.empty((recipe.batch, 3, shape.image, shape.image), np.float32)
-        tokens = np.full((recipe.batch, recipe.answer), EOS, np.int32)
-        answer = np.zeros((recipe.batch, recipe.answer), np.float32)
+        tokens = np.full((recipe.batch, recipe.max_tokens), EOS, np.int32)
+        answer = np.zeros((recipe.batch, recipe.max_tokens), np.float32)
         for i in range(recipe.batch):
-            drawn, what = picture(recipe.seed, index)
-            asking, answering = asked(what, Chance(recipe.seed * 2**32 + index))
-            before = [BOS, shape.image_token, *encode(asking.removeprefix("<image>"))]
-            ids = [*before, *encode(answering), EOS]
-            pixels[i] = prepare.pixels(drawn)
+            drawing, drawn = image(recipe.seed, index)
+            rng = RandomSource(recipe.seed * 2**32 + index)
+            prompt, text = question_and_answer(drawn, rng)
+            prompt_ids = [BOS, shape.image_token, *encode(prompt.removeprefix("<image>"))]
+            ids = [*prompt_ids, *encode(text), EOS]
+            pixels[i] = preprocess.pixels(drawing)
             tokens[i, : len(ids)] = ids
-            answer[i, len(before) : len(ids)] = 1
+            answer[i, len(prompt_ids) : len(ids)] = 1
             index += 1
         yield pixels, tokens, answer
 
 
-def train(recipe: Recipe, start: Tensors, encode: Encode, document: Encode, work: Path) -> Tensors:
-    """The trained weights. start: a language model's. document: BOS, a text, EOS. Goes on from
-    `work`/state if it is there; shows a progress bar.
+def train(
+    recipe: Recipe, start: Tensors, encode: Encode, encode_document: Encode, work: Path
+) -> Tensors:
+    """Train and return the weights. start: those of the language model. encode_document: see
+    `training.text.__main__.encoder`. Resumes from `work`/state if it exists; shows a progress bar.
     """
     shape = recipe.shape
     sizes = tensor_shapes(shape).items()
@@ -113,28 +117,28 @@ def train(recipe: Recipe, start: Tensors, encode: Encode, document: Encode, work
 
     @jax.jit
     def step(
-        w: Tensors, state: Any, batch: Batch, story: np.ndarray
+        w: Tensors, state: Any, batch: Batch, text_row: np.ndarray
     ) -> tuple[Tensors, Any, jax.Array]:
         pixels, tokens, answer = batch
 
         def loss(w: Tensors) -> tuple[jax.Array, jax.Array]:
-            seen = losses(w, pixels, tokens, answer, shape).sum() / answer.sum()
-            read = text_losses(w, story[None], shape.text).mean()
-            return seen + recipe.remember * read, seen
+            image_loss = losses(w, pixels, tokens, answer, shape).sum() / answer.sum()
+            text_loss = text_losses(w, text_row[None], shape.text).mean()
+            return image_loss + recipe.text_weight * text_loss, image_loss
 
-        (_, seen), gradient = jax.value_and_grad(loss, has_aux=True)(w)
+        (_, image_loss), gradient = jax.value_and_grad(loss, has_aux=True)(w)
         updates, state = tx.update(gradient, state, w)
-        return optax.apply_updates(w, updates), state, seen
+        return optax.apply_updates(w, updates), state, image_loss
 
     w = initial(shape, recipe.seed, start)
     done, w, state = load_state(work, recipe, (0, w, tx.init(w)))
-    pictures, stories = batches(recipe, encode), text.rows(recipe.seed, document, recipe.length)
+    images, rows = batches(recipe, encode), text.rows(recipe.seed, encode_document, recipe.length)
     for _ in range(done):
-        next(pictures), next(stories)
+        next(images), next(rows)
     saved = time.monotonic()
     with tqdm(total=recipe.steps, initial=done, unit="step") as bar:
         for i in range(done, recipe.steps):
-            w, state, loss = step(w, state, next(pictures), next(stories))
+            w, state, loss = step(w, state, next(images), next(rows))
             bar.update()
             if i % 20 == 0:
                 bar.set_postfix(loss=f"{float(loss):.4f}")

@@ -1,5 +1,16 @@
-"""Sets of texts, as data: what a `response_format` accepts.
+"""Formal languages: sets of texts, as data.
 
-`expressions` has the parts; `regex`, `json_text`, `numbers`, `formats` and `schema` put them
-together; `derivatives` tells whether a text is in the set.
+Reading order:
+
+    char_ranges    sets of characters, as ranges of code points
+    nodes          the syntax tree of a language
+    expressions    the functions that build it, and `Language`: an expression with named rules
+    derivatives    membership and prefix tests, byte by byte (Brzozowski derivatives)
+    utf8           the derivatives of single characters
+    pruning        removal of rules and branches that no text uses
+    regex          regular expressions
+    formats        `format` of JSON Schema
+    json_grammar   JSON texts
+    numbers        JSON numbers between bounds
+    errors         errors for a `response_format`
 """

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 
-Ranges = tuple[tuple[int, int], ...]  # ascending, and apart
+Ranges = tuple[tuple[int, int], ...]  # ascending and disjoint
 
-LAST = 0x10FFFF
+MAX_CODE_POINT = 0x10FFFF
 SURROGATES = (0xD800, 0xDFFF)
 
 
-def union(ranges: Iterable[tuple[int, int]]) -> Ranges:
-    """Of ranges in any order, which may overlap. One that ends before it begins is empty."""
+def merge_ranges(ranges: Iterable[tuple[int, int]]) -> Ranges:
+    """Merge ranges that may overlap, in any order. A range that ends before it begins is empty."""
     merged: list[tuple[int, int]] = []
     for low, high in sorted(ranges):
         if low > high:
@@ -21,19 +21,21 @@ def union(ranges: Iterable[tuple[int, int]]) -> Ranges:
     return tuple(merged)
 
 
-def subtract(ranges: Iterable[tuple[int, int]], less: Sequence[tuple[int, int]]) -> Ranges:
-    """The ranges without what is in `less`. Both ascend."""
-    found: list[tuple[int, int]] = []
+def subtract_ranges(
+    ranges: Iterable[tuple[int, int]], removed: Sequence[tuple[int, int]]
+) -> Ranges:
+    """Return the characters in `ranges` that are not in `removed`. Both must ascend."""
+    remaining: list[tuple[int, int]] = []
     first = 0
     for low, high in ranges:
-        while first < len(less) and less[first][1] < low:
+        while first < len(removed) and removed[first][1] < low:
             first += 1
         i = first
-        while i < len(less) and less[i][0] <= high:
-            if low < less[i][0]:
-                found.append((low, less[i][0] - 1))
-            low = max(low, less[i][1] + 1)
+        while i < len(removed) and removed[i][0] <= high:
+            if low < removed[i][0]:
+                remaining.append((low, removed[i][0] - 1))
+            low = max(low, removed[i][1] + 1)
             i += 1
         if low <= high:
-            found.append((low, high))
-    return tuple(found)
+            remaining.append((low, high))
+    return tuple(remaining)

@@ -1,20 +1,20 @@
-"""What can be wrong with a response_format."""
+"""Errors for a `response_format` that is invalid or not supported."""
 
 
 class UnsupportedFormat(ValueError):
-    """It is understood and cannot be honoured."""
+    """A `response_format` that is invalid, or that cannot be enforced exactly."""
 
 
 class SchemaError(ValueError):
-    """A schema that means nothing, or nothing that can be honoured. place: a JSON pointer."""
+    """A schema that is invalid or not supported. pointer: the location in it, a JSON pointer."""
 
-    def __init__(self, place: str, message: str) -> None:
-        super().__init__(f"{place or 'the schema'}: {message}")
+    def __init__(self, pointer: str, message: str) -> None:
+        super().__init__(f"{pointer or 'the schema'}: {message}")
 
 
 class RegexError(ValueError):
-    """A pattern that means nothing, or nothing that can be honoured, or too much."""
+    """A pattern that is invalid, not supported or too large."""
 
 
 class TooComplex(UnsupportedFormat):
-    """Telling what may follow takes more than the bounds allow."""
+    """A grammar whose states exceed the size bounds."""

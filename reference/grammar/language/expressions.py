@@ -1,123 +1,35 @@
-"""What sets of texts are made of: expressions over characters, and rules that refer to each other.
+"""Functions that build expressions, and `Language`: an expression with named rules.
 
-    Chars           one character of some ranges
-    Then, Or        one after the other; one or the other
-    Repeat          a number of times
-    Both, Other     in both sets; any bytes but those of the set
-    Token           a lexical token: the set inside it, no reference in it
-    Ref             what the rule of that name says
-
-They are built by the functions in lower case, which keep them small: equal expressions are one
-object, and what can be nothing at all is `NOTHING`. An expression with references is a pushdown
-automaton: what it says of the rest of a text is its stack.
+The functions simplify. Equal expressions are one object, so they compare by identity, and a set
+that is empty by its form is `EMPTY_SET`. An expression with references acts as the stack of a
+pushdown automaton: it describes the rest of a text.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from weakref import WeakValueDictionary
 
 from reference.grammar.language.char_ranges import (
-    LAST,
+    MAX_CODE_POINT,
     SURROGATES,
-    Ranges,
-    subtract,
-    union,
+    merge_ranges,
+    subtract_ranges,
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Expression:
-    """A set of texts, in UTF-8. nullable: whether the empty text is in it."""
-
-    nullable: bool = field(init=False, default=False)
-
-
-@dataclass(frozen=True, eq=False)
-class Chars(Expression):
-    """One character. pending: if not 0, only this many bytes of it are still to come, and the
-    ranges are of the number that their six bits each make up.
-    """
-
-    ranges: Ranges
-    pending: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Then(Expression):
-    first: Expression
-    rest: Expression
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "nullable", self.first.nullable and self.rest.nullable)
-
-
-@dataclass(frozen=True, eq=False)
-class Or(Expression):
-    """No options: no text at all."""
-
-    options: tuple[Expression, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "nullable", any(o.nullable for o in self.options))
-
-
-@dataclass(frozen=True, eq=False)
-class Repeat(Expression):
-    """least to most times; most None: without end."""
-
-    body: Expression
-    least: int
-    most: int | None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "nullable", self.least == 0)
-
-
-@dataclass(frozen=True, eq=False)
-class Both(Expression):
-    one: Expression
-    two: Expression
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "nullable", self.one.nullable and self.two.nullable)
-
-
-@dataclass(frozen=True, eq=False)
-class Other(Expression):
-    """Also bytes that are no UTF-8: of use inside of `Both` only."""
-
-    body: Expression
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "nullable", not self.body.nullable)
-
-
-@dataclass(frozen=True, eq=False)
-class Empty(Expression):
-    """The empty text, and no other."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "nullable", True)
-
-
-@dataclass(frozen=True, eq=False)
-class Token(Expression):
-    """Where one token ends can be told by the character that follows it."""
-
-    body: Expression
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "nullable", self.body.nullable)
-
-
-@dataclass(frozen=True, eq=False)
-class Ref(Expression):
-    name: str
-    may_be_empty: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "nullable", self.may_be_empty)
+from reference.grammar.language.nodes import (
+    Alternation,
+    Chars,
+    Complement,
+    Concat,
+    Epsilon,
+    Expression,
+    Intersection,
+    Ref,
+    Repeat,
+    Token,
+    children,
+    concat_parts,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,177 +41,136 @@ class Language:
 
     @cached_property
     def reachable(self) -> Mapping[str, Expression]:
-        """The rules that take part, in the order in which they are met."""
-        found: dict[str, Expression] = {}
-        seen: set[Expression] = set()
-        waiting = [self.start]
-        while waiting:
-            part = waiting.pop()
-            if isinstance(part, Ref) and part.name not in found:
-                found[part.name] = self.rules[part.name]
-                waiting.append(found[part.name])
-            elif part not in seen:
-                seen.add(part)
-                waiting.extend(children(part))
-        return found
+        """The rules that `start` refers to, directly or not, in the order of discovery."""
+        reached: dict[str, Expression] = {}
+        visited: set[Expression] = set()
+        pending = [self.start]
+        while pending:
+            expression = pending.pop()
+            if isinstance(expression, Ref) and expression.name not in reached:
+                reached[expression.name] = self.rules[expression.name]
+                pending.append(reached[expression.name])
+            elif expression not in visited:
+                visited.add(expression)
+                pending.extend(children(expression))
+        return reached
 
 
-NOTHING = Or(())
-EMPTY = Empty()
+EMPTY_SET = Alternation(())
+EPSILON = Epsilon()
 
-_known: WeakValueDictionary[tuple[object, ...], Expression] = WeakValueDictionary()
+_interned: WeakValueDictionary[tuple[object, ...], Expression] = WeakValueDictionary()
 
 
-def one_object(key: tuple[object, ...], made: Expression) -> Expression:
-    """The expression that was made with this key before, if it is still about."""
-    return _known.setdefault((type(made), *key), made)
+def interned(key: tuple[object, ...], expression: Expression) -> Expression:
+    """Return the live expression of this type and key; if there is none, the given one."""
+    return _interned.setdefault((type(expression), *key), expression)
 
 
 def chars(ranges: Iterable[tuple[int, int]], pending: int = 0) -> Expression:
-    """Of overlapping ranges in any order. Surrogates are no characters."""
-    merged = union(ranges)
-    found = merged if pending else subtract(merged, (SURROGATES,))
-    return one_object((found, pending), Chars(found, pending)) if found else NOTHING
+    """Build one character of ranges that may overlap, in any order. Surrogates are left out."""
+    merged = merge_ranges(ranges)
+    valid = merged if pending else subtract_ranges(merged, (SURROGATES,))
+    return interned((valid, pending), Chars(valid, pending)) if valid else EMPTY_SET
 
 
-ANY = chars([(0, LAST)])
+ANY_CHAR = chars([(0, MAX_CODE_POINT)])
 
 
 def literal(text: str) -> Expression:
-    """This text."""
-    return sequence([chars([(ord(c), ord(c))]) for c in text])
+    """Exactly this text."""
+    return concat_all([chars([(ord(c), ord(c))]) for c in text])
 
 
-def then(first: Expression, rest: Expression) -> Expression:
-    if first is NOTHING or rest is NOTHING:
-        return NOTHING
-    if first is EMPTY:
+def concat(first: Expression, rest: Expression) -> Expression:
+    """Concatenate two expressions."""
+    if first is EMPTY_SET or rest is EMPTY_SET:
+        return EMPTY_SET
+    if first is EPSILON:
         return rest
-    if rest is EMPTY:
+    if rest is EPSILON:
         return first
-    if isinstance(first, Then):
-        return sequence([*spine(first), rest])
-    return one_object((first, rest), Then(first, rest))
+    if isinstance(first, Concat):
+        return concat_all([*concat_parts(first), rest])
+    return interned((first, rest), Concat(first, rest))
 
 
-def sequence(parts: Iterable[Expression]) -> Expression:
-    whole: Expression = EMPTY
+def concat_all(parts: Iterable[Expression]) -> Expression:
+    """Concatenate any number of expressions."""
+    whole: Expression = EPSILON
     for part in reversed(list(parts)):
-        whole = then(part, whole)
+        whole = concat(part, whole)
     return whole
 
 
-def spine(expression: Expression) -> Iterator[Expression]:
-    """The parts of a sequence."""
-    while isinstance(expression, Then):
-        yield expression.first
-        expression = expression.rest
-    yield expression
-
-
-def either(options: Iterable[Expression]) -> Expression:
-    """Single characters are put together, and what stands there twice counts once."""
-    flat: dict[Expression, None] = {}
+def union(options: Iterable[Expression]) -> Expression:
+    """Build an alternation. Single characters are merged, and duplicates are dropped."""
+    others: dict[Expression, None] = {}
     merged: dict[int, list[tuple[int, int]]] = {}
     for option in options:
-        for part in option.options if isinstance(option, Or) else (option,):
+        for part in option.options if isinstance(option, Alternation) else (option,):
             if isinstance(part, Chars):
                 merged.setdefault(part.pending, []).extend(part.ranges)
             else:
-                flat[part] = None
-    parts = [chars(ranges, pending) for pending, ranges in merged.items()] + list(flat)
+                others[part] = None
+    parts = [chars(ranges, pending) for pending, ranges in merged.items()] + list(others)
     if len(parts) == 1:
         return parts[0]
-    return one_object((frozenset(parts),), Or(tuple(parts))) if parts else NOTHING
+    return interned((frozenset(parts),), Alternation(tuple(parts))) if parts else EMPTY_SET
 
 
 def optional(expression: Expression) -> Expression:
-    return expression if expression.nullable else either([expression, EMPTY])
+    """The expression or the empty text."""
+    return expression if expression.nullable else union([expression, EPSILON])
 
 
-def repeat(body: Expression, least: int = 0, most: int | None = None) -> Expression:
-    if most is not None and least > most:
-        return NOTHING
-    if body is NOTHING or body is EMPTY or most == 0:
-        return NOTHING if body is NOTHING and least > 0 else EMPTY
-    if least == most == 1:
+def repeat(body: Expression, min_count: int = 0, max_count: int | None = None) -> Expression:
+    """Repeat an expression min_count to max_count times; max_count None: unbounded."""
+    if max_count is not None and min_count > max_count:
+        return EMPTY_SET
+    if body is EMPTY_SET or body is EPSILON or max_count == 0:
+        return EMPTY_SET if body is EMPTY_SET and min_count > 0 else EPSILON
+    if min_count == max_count == 1:
         return body
     if body.nullable:
-        least = 0
-    if isinstance(body, Repeat) and body.least == 0 and body.most is None:
+        min_count = 0
+    if isinstance(body, Repeat) and body.min_count == 0 and body.max_count is None:
         return body
-    return one_object((body, least, most), Repeat(body, least, most))
+    return interned((body, min_count, max_count), Repeat(body, min_count, max_count))
 
 
-def both(one: Expression, two: Expression) -> Expression:
-    """Whether there is any such text is not looked into."""
-    if one is NOTHING or two is NOTHING:
-        return NOTHING
-    if one is two or two is EVERYTHING:
-        return one
-    if one is EVERYTHING:
-        return two
-    if isinstance(one, Chars) and isinstance(two, Chars) and one.pending == two.pending:
-        gaps = subtract([(0, LAST)], one.ranges)
-        return chars(subtract(two.ranges, gaps), one.pending)
-    return one_object((frozenset((one, two)),), Both(one, two))
+def intersect(left: Expression, right: Expression) -> Expression:
+    """Intersect two sets. The result may be empty without being EMPTY_SET: see `Derivatives`."""
+    if left is EMPTY_SET or right is EMPTY_SET:
+        return EMPTY_SET
+    if left is right or right is ALL_BYTE_STRINGS:
+        return left
+    if left is ALL_BYTE_STRINGS:
+        return right
+    if isinstance(left, Chars) and isinstance(right, Chars) and left.pending == right.pending:
+        gaps = subtract_ranges([(0, MAX_CODE_POINT)], left.ranges)
+        return chars(subtract_ranges(right.ranges, gaps), left.pending)
+    return interned((frozenset((left, right)),), Intersection(left, right))
 
 
-def other(body: Expression) -> Expression:
-    return body.body if isinstance(body, Other) else one_object((body,), Other(body))
+def complement(body: Expression) -> Expression:
+    """Every byte string that is not in `body`."""
+    return body.body if isinstance(body, Complement) else interned((body,), Complement(body))
 
 
-EVERYTHING = other(NOTHING)
+ALL_BYTE_STRINGS = complement(EMPTY_SET)
 
 
-def but_not(one: Expression, two: Expression) -> Expression:
-    """What is in one and not in the other."""
-    return one if two is NOTHING else both(one, other(two))
+def difference(left: Expression, right: Expression) -> Expression:
+    """The texts of `left` that are not in `right`."""
+    return left if right is EMPTY_SET else intersect(left, complement(right))
 
 
 def token(body: Expression) -> Expression:
-    return body if body in (NOTHING, EMPTY) else one_object((body,), Token(body))
+    """Mark an expression as one lexical token."""
+    return body if body in (EMPTY_SET, EPSILON) else interned((body,), Token(body))
 
 
-def reference(name: str, may_be_empty: bool = False) -> Expression:
-    return one_object((name, may_be_empty), Ref(name, may_be_empty))
-
-
-def children(expression: Expression) -> tuple[Expression, ...]:
-    match expression:
-        case Then(first=first, rest=rest):
-            return first, rest
-        case Or(options=options):
-            return options
-        case Both(one=one, two=two):
-            return one, two
-        case Repeat(body=body) | Other(body=body) | Token(body=body):
-            return (body,)
-        case _:
-            return ()
-
-
-def parts(expression: Expression) -> Iterator[Expression]:
-    """The expression and everything in it, each once, behind no reference."""
-    seen, waiting = {expression}, [expression]
-    while waiting:
-        part = waiting.pop()
-        yield part
-        fresh = [child for child in children(part) if child not in seen]
-        seen.update(fresh)
-        waiting.extend(fresh)
-
-
-def weight(expression: Expression) -> int:
-    """How many characters it is written with, each as often as it may be repeated at least or at
-    most.
-    """
-    match expression:
-        case Chars():
-            return 1
-        case Repeat(body=body, least=least, most=most):
-            return weight(body) * max(least, most or 1)
-        case Then():
-            return sum(map(weight, spine(expression)))
-        case _:
-            return sum(map(weight, children(expression)))
+def rule_ref(name: str, may_be_empty: bool = False) -> Expression:
+    """Refer to a rule by its name."""
+    return interned((name, may_be_empty), Ref(name, may_be_empty))

@@ -1,230 +1,253 @@
-"""JSON as it is written: RFC 8259, and within it what every reader reads alike.
+"""JSON texts (RFC 8259), restricted to those that all parsers interpret in the same way.
 
-White space: at most 8 characters in a row, so that no model can go on with it for ever.
-Strings:     no half of a surrogate pair. A string that is free may be written in every way; one
-             that a schema says something about, with each character in one way only.
-Numbers:     at most 200 digits before the point, 200 after it and 2 in the exponent: they end, and
-             none is too large or too small for a float.
-Objects:     a name may come twice: no grammar can forbid it.
+White space: at most 8 characters in a row, so that a model cannot continue it forever.
+Strings:     no lone surrogates. An unconstrained string may use any escapes; a string that a schema
+             constrains has one spelling per character.
+Numbers:     at most 200 digits before the point, 200 after it and 2 in the exponent: numbers end,
+             and none overflows a float.
+Objects:     a name may repeat, because no grammar can forbid it.
 """
 
 import json
 from decimal import Decimal
 from typing import Any
 
-from reference.grammar.language.char_ranges import LAST, subtract
+from reference.grammar.language.char_ranges import MAX_CODE_POINT, subtract_ranges
 from reference.grammar.language.expressions import (
-    NOTHING,
-    Both,
-    Chars,
-    Expression,
+    EMPTY_SET,
     Language,
-    Or,
-    Other,
-    Repeat,
-    Then,
-    both,
-    but_not,
     chars,
-    either,
+    complement,
+    concat,
+    concat_all,
+    difference,
+    intersect,
     literal,
     optional,
-    other,
-    reference,
     repeat,
-    sequence,
-    spine,
-    then,
+    rule_ref,
     token,
+    union,
+)
+from reference.grammar.language.nodes import (
+    Alternation,
+    Chars,
+    Complement,
+    Concat,
+    Expression,
+    Intersection,
+    Repeat,
+    concat_parts,
 )
 
-MOST_SPACE = 8
-MOST_DIGITS = 200
-MOST_EXPONENT = 2
+MAX_WHITESPACE = 8
+MAX_DIGITS = 200
+MAX_EXPONENT_DIGITS = 2
 
-BLANK = chars([(ord(c), ord(c)) for c in " \t\n\r"])
-SPACE = optional(token(repeat(BLANK, 1, MOST_SPACE)))
-# White space of which the first space, if it begins with one, does not count.
-LEADING = either([then(literal(" "), repeat(BLANK, 0, MOST_SPACE)), repeat(BLANK, 1, MOST_SPACE)])
+
+def char_class(letters: str) -> Expression:
+    """One of these characters."""
+    return chars([(ord(c), ord(c)) for c in letters])
+
+
+WHITESPACE_CHAR = char_class(" \t\n\r")
+WHITESPACE = optional(token(repeat(WHITESPACE_CHAR, 1, MAX_WHITESPACE)))
+# Leading white space before the detokenizer strips one space: it may be one space longer.
+UNSTRIPPED_WHITESPACE = union(
+    [
+        concat(literal(" "), repeat(WHITESPACE_CHAR, 0, MAX_WHITESPACE)),
+        repeat(WHITESPACE_CHAR, 1, MAX_WHITESPACE),
+    ]
+)
 
 DIGIT = chars([(ord("0"), ord("9"))])
 NON_ZERO = chars([(ord("1"), ord("9"))])
-WHOLE = either([literal("0"), then(NON_ZERO, repeat(DIGIT, 0, MOST_DIGITS - 1))])
-FRACTION = then(literal("."), repeat(DIGIT, 1, MOST_DIGITS))
-SIGN = chars([(ord(c), ord(c)) for c in "+-"])
-MARK = chars([(ord(c), ord(c)) for c in "eE"])
-EXPONENT = sequence([MARK, optional(SIGN), repeat(DIGIT, 1, MOST_EXPONENT)])
-NUMBER = sequence([optional(literal("-")), WHOLE, optional(FRACTION), optional(EXPONENT)])
+INTEGER_PART = union([literal("0"), concat(NON_ZERO, repeat(DIGIT, 0, MAX_DIGITS - 1))])
+FRACTION = concat(literal("."), repeat(DIGIT, 1, MAX_DIGITS))
+EXPONENT = concat_all(
+    [char_class("eE"), optional(char_class("+-")), repeat(DIGIT, 1, MAX_EXPONENT_DIGITS)]
+)
+NUMBER = concat_all([optional(literal("-")), INTEGER_PART, optional(FRACTION), optional(EXPONENT)])
 
 QUOTE = literal('"')
-SHORT = {'"': '"', "\\": "\\", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t"}
+SHORT_ESCAPES = {'"': '"', "\\": "\\", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t"}
 CONTROLS = (0x00, 0x1F)
 MUST_ESCAPE = (CONTROLS, (ord('"'), ord('"')), (ord("\\"), ord("\\")))
 
 
-def hex_digits(code: int) -> Expression:
-    """`\\uXXXX` of one code, in either case."""
-    cases = [either([literal(d), literal(d.upper())]) for d in f"{code:04x}"]
-    return sequence([literal("\\u"), *cases])
+def unicode_escape(code: int) -> Expression:
+    """`\\uXXXX` of one UTF-16 code unit, in upper or lower case."""
+    digits = [union([literal(d), literal(d.upper())]) for d in f"{code:04x}"]
+    return concat_all([literal("\\u"), *digits])
 
 
-def one_of(letters: str) -> Expression:
-    return chars([(ord(c), ord(c)) for c in letters])
-
-
-def escapes() -> Expression:
-    """`\\n`, `\\/`, `\\u00e9`, `\\ud83d\\ude00`."""
-    x = one_of("0123456789abcdefABCDEF")
-    basic = either(
+def escape_sequences() -> Expression:
+    """Any escape sequence: `\\n`, `\\/`, `\\u00e9`, `\\ud83d\\ude00`."""
+    hex_digit = char_class("0123456789abcdefABCDEF")
+    not_surrogate = union(
         [
-            sequence([one_of("0123456789abcefABCEF"), x, x, x]),
-            sequence([one_of("dD"), one_of("01234567"), x, x]),
+            concat_all([char_class("0123456789abcefABCEF"), *[hex_digit] * 3]),
+            concat_all([char_class("dD"), char_class("01234567"), *[hex_digit] * 2]),
         ]
     )
-    high = sequence([one_of("dD"), one_of("89abAB"), x, x])
-    low = sequence([one_of("dD"), one_of("cdefCDEF"), x, x])
-    pair = sequence([literal("u"), high, literal("\\u"), low])
-    return then(literal("\\"), either([one_of('"\\/bfnrt'), then(literal("u"), basic), pair]))
+    high = concat_all([char_class("dD"), char_class("89abAB"), *[hex_digit] * 2])
+    low = concat_all([char_class("dD"), char_class("cdefCDEF"), *[hex_digit] * 2])
+    surrogate_pair = concat_all([literal("u"), high, literal("\\u"), low])
+    short = char_class('"\\/bfnrt')
+    after_backslash = union([short, concat(literal("u"), not_surrogate), surrogate_pair])
+    return concat(literal("\\"), after_backslash)
 
 
-CHARACTER = either([chars(subtract([(0, LAST)], MUST_ESCAPE)), escapes()])
+CHARACTER = union([chars(subtract_ranges([(0, MAX_CODE_POINT)], MUST_ESCAPE)), escape_sequences()])
 
 
-def free_string(least: int = 0, most: int | None = None) -> Expression:
-    """A string of so many characters, however they are written."""
-    return sequence([QUOTE, repeat(CHARACTER, least, most), QUOTE])
+def any_string(min_length: int = 0, max_length: int | None = None) -> Expression:
+    """A JSON string of a number of characters, each in any spelling."""
+    return concat_all([QUOTE, repeat(CHARACTER, min_length, max_length), QUOTE])
 
 
-def string_of(content: Expression) -> Expression:
-    """The strings whose text is in a set, each character written in one way: as it is, or if that
-    cannot be, as `\\n` and the like, or as `\\u001f`.
+def canonical_string(content: Expression) -> Expression:
+    """The JSON strings whose value is in a set, with one spelling per character: unescaped if
+    possible, else the short escape (`\\n`), else `\\u001f`.
     """
-    return sequence([QUOTE, quoted(content), QUOTE])
+    return concat_all([QUOTE, json_escaped(content), QUOTE])
 
 
-def quoted(content: Expression) -> Expression:
+def json_escaped(content: Expression) -> Expression:
+    """Replace each character of an expression by its canonical spelling."""
     match content:
         case Chars(ranges=ranges):
-            plain = chars(subtract(ranges, MUST_ESCAPE))
+            unescaped = chars(subtract_ranges(ranges, MUST_ESCAPE))
             escaped = [
-                escape(code)
+                canonical_escape(code)
                 for low, high in MUST_ESCAPE
                 for code in range(low, high + 1)
                 if any(a <= code <= b for a, b in ranges)
             ]
-            return either([plain, *escaped])
-        case Then():
-            return sequence([quoted(part) for part in spine(content)])
-        case Or(options=options):
-            return either([quoted(option) for option in options])
-        case Repeat(body=body, least=least, most=most):
-            return repeat(quoted(body), least, most)
-        case Both(one=one, two=two):
-            return both(quoted(one), quoted(two))
-        case Other(body=body):
-            return other(quoted(body))
+            return union([unescaped, *escaped])
+        case Concat():
+            return concat_all([json_escaped(part) for part in concat_parts(content)])
+        case Alternation(options=options):
+            return union([json_escaped(option) for option in options])
+        case Repeat(body=body, min_count=min_count, max_count=max_count):
+            return repeat(json_escaped(body), min_count, max_count)
+        case Intersection(left=left, right=right):
+            return intersect(json_escaped(left), json_escaped(right))
+        case Complement(body=body):
+            return complement(json_escaped(body))
         case _:
             return content
 
 
-def escape(code: int) -> Expression:
-    short = SHORT.get(chr(code))
+def canonical_escape(code: int) -> Expression:
+    """The short escape of a character if there is one, else `\\u00XX`."""
+    short = SHORT_ESCAPES.get(chr(code))
     return literal(f"\\{short}" if short else f"\\u{code:04x}")
 
 
-def every_spelling(text: str) -> Expression:
-    """A string with this text, in every way to write it."""
-    return sequence([QUOTE, *(spellings(c) for c in text), QUOTE])
+def all_escapings(text: str) -> Expression:
+    """The JSON strings whose value is this text, in every spelling."""
+    return concat_all([QUOTE, *(char_escapings(c) for c in text), QUOTE])
 
 
-def spellings(character: str) -> Expression:
+def char_escapings(character: str) -> Expression:
+    """Every spelling of one character in a JSON string."""
     code = ord(character)
     units = character.encode("utf-16-be", "surrogatepass")
-    hexed = sequence(
-        [hex_digits(int.from_bytes(units[i : i + 2], "big")) for i in range(0, len(units), 2)]
+    hexadecimal = concat_all(
+        [unicode_escape(int.from_bytes(units[i : i + 2], "big")) for i in range(0, len(units), 2)]
     )
-    plain = chars(subtract([(code, code)], MUST_ESCAPE))
-    short = "/" if character == "/" else SHORT.get(character)
-    return either([plain, hexed, literal(f"\\{short}") if short else NOTHING])
+    unescaped = chars(subtract_ranges([(code, code)], MUST_ESCAPE))
+    short = "/" if character == "/" else SHORT_ESCAPES.get(character)
+    return union([unescaped, hexadecimal, literal(f"\\{short}") if short else EMPTY_SET])
 
 
-def name_but(taken: list[str]) -> Expression:
-    """A free string that is none of these names."""
-    return but_not(free_string(), either([every_spelling(name) for name in taken]))
+def string_except(excluded: list[str]) -> Expression:
+    """Any JSON string whose value is not in a list."""
+    return difference(any_string(), union([all_escapings(name) for name in excluded]))
 
 
-def pair(name: Expression, value: Expression) -> Expression:
-    return sequence([token(name), SPACE, token(literal(":")), SPACE, value])
+def object_member(name: Expression, value: Expression) -> Expression:
+    """A name, a colon and a value."""
+    return concat_all([token(name), WHITESPACE, token(literal(":")), WHITESPACE, value])
 
 
-COMMA = sequence([SPACE, token(literal(",")), SPACE])
+COMMA = concat_all([WHITESPACE, token(literal(",")), WHITESPACE])
 
 
-def some(item: Expression, least: int = 1, most: int | None = None) -> Expression:
+def comma_separated(
+    item: Expression, min_count: int = 1, max_count: int | None = None
+) -> Expression:
     """One item or more, with commas between them."""
-    rest = repeat(then(COMMA, item), max(0, least - 1), None if most is None else most - 1)
-    return NOTHING if most == 0 else then(item, rest)
+    max_rest = None if max_count is None else max_count - 1
+    rest = repeat(concat(COMMA, item), max(0, min_count - 1), max_rest)
+    return EMPTY_SET if max_count == 0 else concat(item, rest)
 
 
 def enclosed(left: str, content: Expression, right: str, *, may_be_empty: bool) -> Expression:
-    """Brackets around something, or around nothing but white space."""
-    inside = then(content, SPACE)
+    """Brackets around the content or, if `may_be_empty`, around white space alone."""
+    inside = concat(content, WHITESPACE)
     inside = optional(inside) if may_be_empty else inside
-    return sequence([token(literal(left)), SPACE, inside, token(literal(right))])
+    return concat_all([token(literal(left)), WHITESPACE, inside, token(literal(right))])
 
 
-VALUE, OBJECT = reference("value"), reference("object")
+VALUE, OBJECT = rule_ref("value"), rule_ref("object")
 
 RULES = {
-    "value": either(
+    "value": union(
         [
             *(token(literal(word)) for word in ("null", "true", "false")),
             token(NUMBER),
-            token(free_string()),
-            reference("array"),
+            token(any_string()),
+            rule_ref("array"),
             OBJECT,
         ]
     ),
-    "array": enclosed("[", some(VALUE), "]", may_be_empty=True),
-    "object": enclosed("{", some(pair(free_string(), VALUE)), "}", may_be_empty=True),
+    "array": enclosed("[", comma_separated(VALUE), "]", may_be_empty=True),
+    "object": enclosed(
+        "{", comma_separated(object_member(any_string(), VALUE)), "}", may_be_empty=True
+    ),
 }
 
 
-def whole_text(value: Expression) -> Expression:
-    """White space may come first: many a token begins with a space. None comes last: what is
-    whole is whole.
+def with_leading_whitespace(value: Expression) -> Expression:
+    """A value after optional white space, since many tokens begin with a space. No white space
+    follows: a complete value ends the text.
     """
-    return then(SPACE, value)
+    return concat(WHITESPACE, value)
 
 
-JSON_OBJECT = Language(whole_text(OBJECT), RULES)
+JSON_OBJECT = Language(with_leading_whitespace(OBJECT), RULES)
 
 
-def canonical(value: Any) -> Expression:
-    """One JSON value, with the white space that may be in it."""
+def canonical_value(value: Any) -> Expression:
+    """One JSON value in its canonical spelling, with optional white space between its tokens."""
     match value:
         case dict():
-            pairs = [pair(string_of(literal(k)), canonical(v)) for k, v in value.items()]
-            return enclosed("{", joined(pairs), "}", may_be_empty=not value)
+            members = [
+                object_member(canonical_string(literal(k)), canonical_value(v))
+                for k, v in value.items()
+            ]
+            return enclosed("{", join_with_commas(members), "}", may_be_empty=not value)
         case list():
-            items = joined([canonical(v) for v in value])
+            items = join_with_commas([canonical_value(v) for v in value])
             return enclosed("[", items, "]", may_be_empty=not value)
         case str():
-            return token(string_of(literal(value)))
+            return token(canonical_string(literal(value)))
         case bool() | None:
             return token(literal(json.dumps(value)))
         case _:
-            return token(literal(number_text(value)))
+            return token(literal(canonical_number(value)))
 
 
-def joined(items: list[Expression]) -> Expression:
-    """NOTHING if there are none."""
+def join_with_commas(items: list[Expression]) -> Expression:
+    """Join items with commas; EMPTY_SET if there are none."""
     if not items:
-        return NOTHING
-    return sequence([then(COMMA, item) if i else item for i, item in enumerate(items)])
+        return EMPTY_SET
+    return concat_all([concat(COMMA, item) if i else item for i, item in enumerate(items)])
 
 
-def number_text(value: int | float) -> str:
-    """Digits, without an exponent, and without a point for a whole number."""
-    whole = isinstance(value, int) or value.is_integer()
-    return str(int(value)) if whole else format(Decimal(repr(value)), "f")
+def canonical_number(value: int | float) -> str:
+    """Format a number without an exponent, and an integral value without a decimal point."""
+    integral = isinstance(value, int) or value.is_integer()
+    return str(int(value)) if integral else format(Decimal(repr(value)), "f")

@@ -1,8 +1,8 @@
-"""Numbers between bounds, as sets of texts. A bounded number is written without an exponent.
+"""JSON numbers between bounds. A bounded number is written without an exponent.
 
-A reader may take a number for the decimal that is written, or for the float next to it, and a bound
-likewise. A text is in the set only if both find it within the bounds: a bound that is left out
-itself becomes the next float, and rounding to floats never passes one.
+A parser may interpret a number as the written decimal or as the nearest float, and a bound too. A
+text is accepted only if both interpretations are within the bounds. So an exclusive bound is
+replaced by the next float, and a number that passes a bound when rounded is rejected.
 """
 
 import math
@@ -10,118 +10,128 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from reference.grammar.language.expressions import (
-    EMPTY,
-    NOTHING,
-    Expression,
-    both,
-    but_not,
+    EMPTY_SET,
+    EPSILON,
     chars,
-    either,
+    concat,
+    concat_all,
+    difference,
+    intersect,
     literal,
     optional,
     repeat,
-    sequence,
-    then,
+    union,
 )
 from reference.grammar.language.json_grammar import (
     DIGIT,
     FRACTION,
-    MOST_DIGITS,
+    INTEGER_PART,
+    MAX_DIGITS,
     NON_ZERO,
     NUMBER,
-    WHOLE,
 )
+from reference.grammar.language.nodes import Expression
 
-FINEST = Decimal(1).scaleb(-MOST_DIGITS)  # no other number on paper is nearer to 0
-MORE_DIGITS = repeat(DIGIT)
+MIN_POSITIVE = Decimal(1).scaleb(-MAX_DIGITS)  # no other number that can be written is nearer to 0
+ANY_DIGITS = repeat(DIGIT)
 
 
 @dataclass(frozen=True)
 class Bound:
-    """value: the bound. strict: whether it is left out itself."""
+    """A lower or upper bound. exclusive: whether the bound itself is out of range."""
 
     value: int | float
-    strict: bool
+    exclusive: bool
 
     @property
     def negated(self) -> "Bound":
-        return Bound(-self.value, self.strict)
+        """The bound of the negated numbers."""
+        return Bound(-self.value, self.exclusive)
 
 
 def integers(low: Bound | None, high: Bound | None) -> Expression:
-    """Whole numbers, written without a point."""
-    return between(lowest(low, whole=True), highest(high, whole=True), EMPTY)
+    """Integers within the bounds, written without a decimal point."""
+    smallest, largest = min_decimal(low, integral=True), max_decimal(high, integral=True)
+    return between(smallest, largest, EPSILON)
 
 
 def numbers(low: Bound | None, high: Bound | None) -> Expression:
-    """All numbers, in every way to write them if there is no bound."""
+    """Numbers within the bounds; without any bound, all numbers, in every notation."""
     if low is None and high is None:
         return NUMBER
-    return between(lowest(low), highest(high), optional(FRACTION))
+    return between(min_decimal(low), max_decimal(high), optional(FRACTION))
 
 
-def lowest(bound: Bound | None, *, whole: bool = False) -> Decimal:
-    """The least number that is surely within a lower bound; −∞ for none. whole: that of whole
-    numbers is enough.
+def min_decimal(bound: Bound | None, *, integral: bool = False) -> Decimal:
+    """Return the least number that satisfies a lower bound in both interpretations; −∞ for no
+    bound. integral: only integers matter.
     """
     if bound is None:
         return Decimal("-Infinity")
-    value, strict = bound.value, bound.strict
-    if whole and isinstance(value, int):
-        return Decimal(value + strict)
+    value, exclusive = bound.value, bound.exclusive
+    if integral and isinstance(value, int):
+        return Decimal(value + exclusive)
     try:
-        near = float(value)
+        nearest = float(value)
     except OverflowError:
-        near = math.inf if value > 0 else -math.inf
-    if near < value or (strict and near == value):
-        near = math.nextafter(near, math.inf)
-    exact, written = Decimal(near), Decimal(repr(near))
-    return max(exact, written) if near.is_integer() else written
+        nearest = math.inf if value > 0 else -math.inf
+    if nearest < value or (exclusive and nearest == value):
+        nearest = math.nextafter(nearest, math.inf)
+    exact, written = Decimal(nearest), Decimal(repr(nearest))
+    return max(exact, written) if nearest.is_integer() else written
 
 
-def highest(bound: Bound | None, *, whole: bool = False) -> Decimal:
-    """The greatest number that is surely within an upper bound; ∞ for none."""
-    return lowest(bound and bound.negated, whole=whole).copy_negate()
+def max_decimal(bound: Bound | None, *, integral: bool = False) -> Decimal:
+    """Return the greatest number that satisfies an upper bound, as in `min_decimal`."""
+    return min_decimal(bound and bound.negated, integral=integral).copy_negate()
 
 
-def between(low: Decimal, high: Decimal, after: Expression) -> Expression:
-    """after: what may stand behind the whole part."""
-    unsigned = then(WHOLE, after)
-    positive = up_to(unsigned, low, high)
-    negative = up_to(unsigned, high.copy_negate(), low.copy_negate())
-    return either([positive, then(literal("-"), negative)])
+def between(low: Decimal, high: Decimal, fraction: Expression) -> Expression:
+    """Numbers from `low` to `high`. fraction: what may follow the integer part."""
+    unsigned = concat(INTEGER_PART, fraction)
+    positive = non_negative_between(unsigned, low, high)
+    negative = non_negative_between(unsigned, high.copy_negate(), low.copy_negate())
+    return union([positive, concat(literal("-"), negative)])
 
 
-def up_to(unsigned: Expression, low: Decimal, high: Decimal) -> Expression:
-    """Of the numbers ≥ 0 those from `low` to `high`."""
+def non_negative_between(unsigned: Expression, low: Decimal, high: Decimal) -> Expression:
+    """The numbers ≥ 0 of `unsigned` that are from `low` to `high`."""
     if high < 0:
-        return NOTHING
-    found = both(unsigned, above(low, strict=False)) if low > 0 else unsigned
-    return found if high.is_infinite() else but_not(found, above(high, strict=True))
+        return EMPTY_SET
+    bounded = intersect(unsigned, at_least(low, exclusive=False)) if low > 0 else unsigned
+    if high.is_infinite():
+        return bounded
+    return difference(bounded, at_least(high, exclusive=True))
 
 
-def above(value: Decimal, *, strict: bool) -> Expression:
-    """The numbers ≥ value, or > value if strict, for a value ≥ 0: those with a larger digit at some
-    place and the same before it, from the last place to the first, and those with more digits.
+def at_least(value: Decimal, *, exclusive: bool) -> Expression:
+    """The numbers ≥ value, or > value if exclusive, for a value ≥ 0.
+
+    Such a number has more digits before the point, or the same digits up to some position and a
+    greater one there. The expression is built from the last position to the first.
     """
-    if 0 < value < FINEST:
-        value, strict = Decimal(0), True
-    whole, _, rest = ("" if value.is_infinite() else format(value.copy_abs(), "f")).partition(".")
-    if not 0 < len(whole) <= MOST_DIGITS:
-        return NOTHING
-    rest = rest.rstrip("0")
-    larger = sequence([repeat(literal("0")), NON_ZERO, MORE_DIGITS])
-    found = larger if strict else MORE_DIGITS
-    for digit in reversed(rest):
-        found = either([then(higher(digit), MORE_DIGITS), then(literal(digit), found)])
-    any_fraction = optional(then(literal("."), repeat(DIGIT, 1)))
-    found = then(literal("."), found) if rest or strict else any_fraction
-    for place, digit in enumerate(reversed(whole)):
-        more = sequence([higher(digit), repeat(DIGIT, place, place), any_fraction])
-        found = either([more, then(literal(digit), found)])
-    longer = then(NON_ZERO, repeat(DIGIT, len(whole), MOST_DIGITS))
-    return either([then(longer, any_fraction), found])
+    if 0 < value < MIN_POSITIVE:
+        value, exclusive = Decimal(0), True
+    text = "" if value.is_infinite() else format(value.copy_abs(), "f")
+    integer_digits, _, fraction_digits = text.partition(".")
+    if not 0 < len(integer_digits) <= MAX_DIGITS:
+        return EMPTY_SET
+    fraction_digits = fraction_digits.rstrip("0")
+    nonzero_digits = concat_all([repeat(literal("0")), NON_ZERO, ANY_DIGITS])
+    # What may follow the digits so far when they equal those of the value.
+    rest = nonzero_digits if exclusive else ANY_DIGITS
+    for digit in reversed(fraction_digits):
+        rest = union([concat(greater_digit(digit), ANY_DIGITS), concat(literal(digit), rest)])
+    any_fraction = optional(concat(literal("."), repeat(DIGIT, 1)))
+    rest = concat(literal("."), rest) if fraction_digits or exclusive else any_fraction
+    for position, digit in enumerate(reversed(integer_digits)):
+        lower_digits = repeat(DIGIT, position, position)
+        greater = concat_all([greater_digit(digit), lower_digits, any_fraction])
+        rest = union([greater, concat(literal(digit), rest)])
+    longer = concat(NON_ZERO, repeat(DIGIT, len(integer_digits), MAX_DIGITS))
+    return union([concat(longer, any_fraction), rest])
 
 
-def higher(digit: str) -> Expression:
+def greater_digit(digit: str) -> Expression:
+    """One digit greater than this one; EMPTY_SET for 9."""
     return chars([(ord(digit) + 1, ord("9"))])

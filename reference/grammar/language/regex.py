@@ -1,10 +1,13 @@
-"""Regular expressions, as Python's `re` reads them, less what is no set of texts (references back,
-looking around, possessive groups, word boundaries, an anchor in the middle) and less the flags `i`,
-`m` and `L`.
+"""Regular expressions in the syntax of Python's `re`.
 
-Where dialects differ, what all of them match is meant: `\\d`, `\\w` and `\\s` are ASCII; `\\D`,
-`\\W` and `\\S`, and what a class leaves out, are what is none in Unicode either; `$` is the very
-end; and in a pattern of a schema `.` is no line terminator of ECMAScript.
+Not supported, because they do not denote a set of texts or dialects disagree: backreferences,
+lookaround, possessive groups, word boundaries, anchors inside a pattern, and the flags `i`, `m` and
+`L`.
+
+Where dialects differ, a pattern matches only the texts that it matches in all of them: `\\d`, `\\w`
+and `\\s` are ASCII; `\\D`, `\\W`, `\\S` and negated classes also exclude the Unicode characters of
+the category; `$` matches only at the very end; and in a schema's pattern `.` excludes all line
+terminators of ECMAScript.
 """
 
 import re
@@ -15,41 +18,40 @@ from re import _constants as op  # type: ignore[attr-defined]
 from re import _parser as sre  # type: ignore[attr-defined]
 from typing import Any
 
-from reference.grammar.language.char_ranges import LAST, Ranges, subtract
+from reference.grammar.language.char_ranges import MAX_CODE_POINT, Ranges, subtract_ranges
 from reference.grammar.language.errors import RegexError
 from reference.grammar.language.expressions import (
-    ANY,
-    EMPTY,
-    Chars,
-    Expression,
+    ANY_CHAR,
+    EPSILON,
     chars,
-    either,
+    concat_all,
     literal,
     optional,
     repeat,
-    sequence,
-    weight,
+    union,
 )
+from reference.grammar.language.nodes import Chars, Expression, expanded_length
 
-LONGEST = 10_000  # characters of a pattern
-MOST_TIMES = 100_000  # that one character may be asked for
-MOST_CHARACTERS = 2_000  # that a repeated group may come to
-MOST_NESTED = 50  # groups in each other
+MAX_PATTERN_LENGTH = 10_000  # characters
+MAX_CHAR_REPEATS = 100_000  # repetitions of one character
+MAX_GROUP_LENGTH = 2_000  # characters of a repeated group, written out
+MAX_NESTING = 50  # depth of groups
 
-ANYTHING = repeat(ANY)
-LINES: Ranges = ((10, 10),)
-ECMA_LINES: Ranges = ((10, 10), (13, 13), (0x2028, 0x2029))
-LINE_END = optional(literal("\n"))
+ALL_CHARS = [(0, MAX_CODE_POINT)]
+ANY_TEXT = repeat(ANY_CHAR)
+LINE_FEED: Ranges = ((10, 10),)
+ECMA_LINE_TERMINATORS: Ranges = ((10, 10), (13, 13), (0x2028, 0x2029))
+OPTIONAL_LINE_FEED = optional(literal("\n"))
 REFUSED_FLAGS = {re.IGNORECASE: "i", re.MULTILINE: "m", re.LOCALE: "L"}
-STARTS = [(op.AT, op.AT_BEGINNING), (op.AT, op.AT_BEGINNING_STRING)]
-ENDS = [(op.AT, op.AT_END), (op.AT, op.AT_END_STRING)]
+START_ANCHORS = [(op.AT, op.AT_BEGINNING), (op.AT, op.AT_BEGINNING_STRING)]
+END_ANCHORS = [(op.AT, op.AT_END), (op.AT, op.AT_END_STRING)]
 
-NARROW: dict[Any, Ranges] = {
+ASCII_CATEGORIES: dict[Any, Ranges] = {
     op.CATEGORY_DIGIT: ((0x30, 0x39),),
     op.CATEGORY_WORD: ((0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A)),
     op.CATEGORY_SPACE: ((0x09, 0x0D), (0x20, 0x20)),
 }
-WIDE: dict[Any, Callable[[str], bool]] = {
+UNICODE_CATEGORIES: dict[Any, Callable[[str], bool]] = {
     op.CATEGORY_DIGIT: str.isdecimal,
     op.CATEGORY_WORD: lambda c: c.isalnum() or c == "_",
     op.CATEGORY_SPACE: lambda c: c.isspace() or c == "\ufeff",
@@ -62,136 +64,152 @@ NEGATED = {
 
 
 @lru_cache(1024)
-def compile_regex(pattern: str, *, anywhere: bool = False, wide: bool = False) -> Expression:
-    """The texts that a pattern matches as a whole or, if `anywhere`, in some part (as `re.search`).
+def compile_regex(pattern: str, *, anywhere: bool = False, superset: bool = False) -> Expression:
+    """Return the texts that a pattern matches as a whole or, if `anywhere`, in some part (as
+    `re.search`).
 
-    wide: all that match in some dialect, instead of those that match in all. Raises RegexError.
+    superset: the texts that match in any dialect, instead of those that match in all. Raises
+    RegexError.
     """
-    if len(pattern) > LONGEST:
-        raise RegexError(f"{len(pattern)} characters are more than {LONGEST}")
+    if len(pattern) > MAX_PATTERN_LENGTH:
+        raise RegexError(
+            f"the pattern has {len(pattern)} characters, at most {MAX_PATTERN_LENGTH} are allowed"
+        )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of what `[[` may mean one day
+            warnings.simplefilter("ignore", FutureWarning)  # `[[` may become a nested set
             tree = sre.parse(pattern)
-        return Reader(tree.state.flags, anywhere, wide).read(tree, True, True)
+        return RegexCompiler(tree.state.flags, anywhere, superset).compile(tree, True, True)
     except RegexError:
         raise
     except (re.error, OverflowError, ValueError) as error:
-        raise RegexError(f"no regular expression: {error}") from error
+        raise RegexError(f"not a valid regular expression: {error}") from error
     except RecursionError:
         raise RegexError("the pattern is nested too deeply") from None
 
 
-class Reader:
-    """Turns `re`'s tree into an expression. opens, closes: whether nothing stands before a part, or
-    after it: there an anchor holds, and whatever else is there may have anything around it, if the
-    match may be anywhere. depth: how many groups it is in.
+class RegexCompiler:
+    """Compiles the syntax tree of `re` to an expression. depth: how many groups enclose it.
+
+    at_start, at_end: whether the current part is at that end of the pattern. Only there are anchors
+    allowed; without an anchor, any text may surround the match if it may be anywhere.
     """
 
-    def __init__(self, flags: int, anywhere: bool, wide: bool, depth: int = 0) -> None:
-        self.flags, self.anywhere, self.wide, self.depth = flags, anywhere, wide, depth
+    def __init__(self, flags: int, anywhere: bool, superset: bool, depth: int = 0) -> None:
+        self.flags, self.anywhere, self.superset, self.depth = flags, anywhere, superset, depth
         for flag, name in REFUSED_FLAGS.items():
             if flags & flag:
                 raise RegexError(f"the flag {name!r} is not supported")
-        if depth > MOST_NESTED:
-            raise RegexError(f"groups are nested more than {MOST_NESTED} deep")
+        if depth > MAX_NESTING:
+            raise RegexError(f"groups are nested more than {MAX_NESTING} deep")
 
-    def inside(self, more: int = 0, less: int = 0) -> "Reader":
-        """The reader of a group, which may change the flags."""
-        flags = (self.flags | more) & ~less
-        return Reader(flags, self.anywhere, self.wide, self.depth + 1)
+    def nested(self, added_flags: int = 0, removed_flags: int = 0) -> "RegexCompiler":
+        """Return the compiler of a group, which may change the flags."""
+        flags = (self.flags | added_flags) & ~removed_flags
+        return RegexCompiler(flags, self.anywhere, self.superset, self.depth + 1)
 
-    def read(self, tree: Any, opens: bool, closes: bool) -> Expression:
+    def compile(self, tree: Any, at_start: bool, at_end: bool) -> Expression:
+        """Compile a sequence of items."""
         items = list(tree)
-        if opens and items and items[0] in STARTS:
-            items, opens = items[1:], False
-        end: Expression = EMPTY
-        if closes and items and items[-1] in ENDS:
-            end = LINE_END if self.wide and items[-1] == ENDS[0] else EMPTY
-            items, closes = items[:-1], False
+        if at_start and items and items[0] in START_ANCHORS:
+            items, at_start = items[1:], False
+        end: Expression = EPSILON
+        if at_end and items and items[-1] in END_ANCHORS:
+            # In Python, `$` also matches before a final line feed.
+            dollar = items[-1] == END_ANCHORS[0]
+            end = OPTIONAL_LINE_FEED if self.superset and dollar else EPSILON
+            items, at_end = items[:-1], False
         last = len(items) - 1
         parts = [
-            self._part(kind, value, opens and i == 0, closes and i == last)
+            self._part(kind, value, at_start and i == 0, at_end and i == last)
             for i, (kind, value) in enumerate(items)
         ]
-        return sequence([*(parts or [self._around(EMPTY, opens, closes)]), end])
+        return concat_all([*(parts or [self._surround(EPSILON, at_start, at_end)]), end])
 
-    def _around(self, part: Expression, opens: bool, closes: bool) -> Expression:
-        before, after = self.anywhere and opens, self.anywhere and closes
-        return sequence([ANYTHING if before else EMPTY, part, ANYTHING if after else EMPTY])
+    def _surround(self, part: Expression, at_start: bool, at_end: bool) -> Expression:
+        """Allow any text before the first and after the last part, for a match anywhere."""
+        before, after = self.anywhere and at_start, self.anywhere and at_end
+        return concat_all([ANY_TEXT if before else EPSILON, part, ANY_TEXT if after else EPSILON])
 
-    def _part(self, kind: Any, value: Any, opens: bool, closes: bool) -> Expression:
+    def _part(self, kind: Any, value: Any, at_start: bool, at_end: bool) -> Expression:
         if kind is op.BRANCH:
-            return either([self.inside().read(branch, opens, closes) for branch in value[1]])
+            return union([self.nested().compile(branch, at_start, at_end) for branch in value[1]])
         if kind is op.SUBPATTERN:
-            _, more, less, tree = value
-            return self.inside(more, less).read(tree, opens, closes)
-        return self._around(self._single(kind, value), opens, closes)
+            _, added_flags, removed_flags, tree = value
+            return self.nested(added_flags, removed_flags).compile(tree, at_start, at_end)
+        return self._surround(self._single(kind, value), at_start, at_end)
 
     def _single(self, kind: Any, value: Any) -> Expression:
         if kind is op.LITERAL:
             return chars([(value, value)])
         if kind is op.NOT_LITERAL:
-            return chars(subtract([(0, LAST)], [(value, value)]))
+            return chars(subtract_ranges(ALL_CHARS, [(value, value)]))
         if kind is op.ANY:
-            terminators = ECMA_LINES if self.anywhere and not self.wide else LINES
-            return ANY if self.flags & re.DOTALL else chars(subtract([(0, LAST)], terminators))
+            ecma = self.anywhere and not self.superset
+            terminators = ECMA_LINE_TERMINATORS if ecma else LINE_FEED
+            dot_all = self.flags & re.DOTALL
+            return ANY_CHAR if dot_all else chars(subtract_ranges(ALL_CHARS, terminators))
         if kind is op.IN:
-            return chars(members(value, self.wide))
+            return chars(class_ranges(value, self.superset))
         if kind in (op.MAX_REPEAT, op.MIN_REPEAT):
             return self._repeat(*value)
-        raise RegexError(f"{NAMES.get(kind, str(kind).lower())} is not supported")
+        raise RegexError(f"{CONSTRUCT_NAMES.get(kind, str(kind).lower())} is not supported")
 
-    def _repeat(self, least: int, most: Any, tree: Any) -> Expression:
-        body = self.inside().read(tree, False, False)
-        limit = None if most is op.MAXREPEAT else int(most)
-        times = max(least, limit or 0)
-        bound = MOST_TIMES if isinstance(body, Chars) else MOST_CHARACTERS
-        if times * weight(body) > bound:
-            raise RegexError(f"{times} times is too often")
-        return repeat(body, least, limit)
+    def _repeat(self, min_count: int, max_repeat: Any, tree: Any) -> Expression:
+        body = self.nested().compile(tree, False, False)
+        max_count = None if max_repeat is op.MAXREPEAT else int(max_repeat)
+        count = max(min_count, max_count or 0)
+        limit = MAX_CHAR_REPEATS if isinstance(body, Chars) else MAX_GROUP_LENGTH
+        length = count * expanded_length(body)
+        if length > limit:
+            raise RegexError(
+                f"{count} repetitions expand to {length} characters, at most {limit} are allowed"
+            )
+        return repeat(body, min_count, max_count)
 
 
-NAMES = {
-    op.AT: "an anchor in the middle, or a word boundary,",
-    op.ASSERT: "looking ahead or behind",
-    op.ASSERT_NOT: "looking ahead or behind",
-    op.GROUPREF: "a reference to a group",
-    op.GROUPREF_EXISTS: "a condition on a group",
+CONSTRUCT_NAMES = {
+    op.AT: "an anchor inside the pattern or a word boundary",
+    op.ASSERT: "lookaround",
+    op.ASSERT_NOT: "lookaround",
+    op.GROUPREF: "a backreference",
+    op.GROUPREF_EXISTS: "a conditional group",
 }
 
 
-def members(items: Iterable[Any], wide: bool) -> Ranges:
-    """The characters of a class."""
+def class_ranges(items: Iterable[Any], superset: bool) -> Ranges:
+    """Return the characters of a class, such as `[a-z\\d]`."""
     items = list(items)
     negated = bool(items) and items[0] == (op.NEGATE, None)
-    found: list[tuple[int, int]] = []
+    ranges: list[tuple[int, int]] = []
     for kind, value in items[negated:]:
         if kind is op.LITERAL:
-            found.append((value, value))
+            ranges.append((value, value))
         elif kind is op.RANGE:
-            found.append(value)
+            ranges.append(value)
         else:
-            found += category(value, wide=negated != wide)
-    return subtract([(0, LAST)], sorted(found)) if negated else tuple(sorted(found))
+            # Excluding more characters keeps a negated class within every dialect.
+            ranges += category_ranges(value, superset=negated != superset)
+    return subtract_ranges(ALL_CHARS, sorted(ranges)) if negated else tuple(sorted(ranges))
 
 
-def category(name: Any, *, wide: bool) -> Ranges:
-    """wide: all that some dialect counts among it, not only what every dialect does."""
+def category_ranges(name: Any, *, superset: bool) -> Ranges:
+    """Return the characters of a category, such as `\\d`. superset: in any dialect, not in all."""
     if name in NEGATED:
-        return subtract([(0, LAST)], category(NEGATED[name], wide=not wide))
-    return tuple(sorted({*of_unicode(name), *NARROW[name]})) if wide else NARROW[name]
+        return subtract_ranges(ALL_CHARS, category_ranges(NEGATED[name], superset=not superset))
+    ascii_ranges = ASCII_CATEGORIES[name]
+    return tuple(sorted({*unicode_ranges(name), *ascii_ranges})) if superset else ascii_ranges
 
 
 @cache
-def of_unicode(name: Any) -> Ranges:
-    """The characters of which Python's Unicode says that they belong to a category."""
-    belongs = WIDE[name]
-    found: list[tuple[int, int]] = []
-    for code in range(LAST + 1):
+def unicode_ranges(name: Any) -> Ranges:
+    """Return the characters that Python's Unicode tables put into a category."""
+    belongs = UNICODE_CATEGORIES[name]
+    ranges: list[tuple[int, int]] = []
+    for code in range(MAX_CODE_POINT + 1):
         if belongs(chr(code)):
-            if found and found[-1][1] == code - 1:
-                found[-1] = (found[-1][0], code)
+            if ranges and ranges[-1][1] == code - 1:
+                ranges[-1] = (ranges[-1][0], code)
             else:
-                found.append((code, code))
-    return tuple(found)
+                ranges.append((code, code))
+    return tuple(ranges)

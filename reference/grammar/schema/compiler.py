@@ -1,12 +1,12 @@
-"""JSON Schema, draft 2020-12, as a language: the texts of the instances of a schema.
+"""JSON Schema, draft 2020-12, compiled to a formal language: the JSON texts of its instances.
 
-A schema is followed as far as a conjunction of *places* in the document goes: `$ref` and `allOf`
-add places, `anyOf` and `oneOf` are choices between them (`schema_document`). What all places of a
-conjunction say of one type (`schema_own`) is put together into one expression; what they say of its
-parts is a conjunction again, and a rule of its own, so schemas may refer to themselves.
+`document` turns `$ref`, `allOf`, `anyOf` and `oneOf` into alternatives, each a conjunction of
+schemas. The compiler writes each conjunction as one expression per type (`constraints`). The parts
+of a value, items and properties, are conjunctions again, and each becomes a rule. So a schema may
+refer to itself.
 
-The names of an object come in the order in which `properties` lists them (a schema's own first,
-then those of what it refers to), then those that are only `required`, then any others.
+The members of an object come in the order of `properties` (a schema's own first, then those of
+schemas it refers to), then names that are only `required`, then any others.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,198 +14,217 @@ from itertools import count
 from typing import Any
 
 from reference.grammar.language import numbers
-from reference.grammar.language.derivatives import prune_unproductive
 from reference.grammar.language.errors import SchemaError
 from reference.grammar.language.expressions import (
-    EMPTY,
-    NOTHING,
-    Expression,
+    EMPTY_SET,
+    EPSILON,
     Language,
-    Token,
-    either,
+    concat,
     literal,
     optional,
-    reference,
     repeat,
-    then,
+    rule_ref,
     token,
+    union,
 )
 from reference.grammar.language.json_grammar import (
     COMMA,
     OBJECT,
     RULES,
     VALUE,
-    canonical,
+    canonical_string,
+    canonical_value,
+    comma_separated,
     enclosed,
-    name_but,
-    pair,
-    some,
-    string_of,
-    whole_text,
+    object_member,
+    string_except,
+    with_leading_whitespace,
 )
-from reference.grammar.schema.constraints import PARTS, Own, type_of
-from reference.grammar.schema.disjointness import check_apart
-from reference.grammar.schema.document import Document, Places
-from reference.grammar.schema.strings import fitting, strings
+from reference.grammar.language.nodes import Expression, Token
+from reference.grammar.language.pruning import prune_unproductive
+from reference.grammar.schema.constraints import PART_KEYWORDS, Constraints, type_of
+from reference.grammar.schema.disjointness import check_one_of_disjoint
+from reference.grammar.schema.document import Document, Pointers
+from reference.grammar.schema.strings import filter_strings, string_expression
 
-MOST_RULES = 5_000
-MOST_NESTED = 60
+MAX_RULES = 5_000
+MAX_NESTING = 60
 
 
 def compile_schema(schema: Mapping[str, Any] | bool) -> Language:
-    """The texts of a schema's instances, white space before them included. Raises SchemaError,
-    naming the place and the keyword; TooComplex past the bounds.
+    """Return the JSON texts of a schema's instances, with optional leading white space.
+
+    Raises SchemaError, naming the location and the keyword, and TooComplex past the bounds.
     """
     if not isinstance(schema, Mapping | bool):
-        raise SchemaError("", "it is no schema")
+        raise SchemaError("", "must be an object or a boolean")
     document = Document(schema)
-    compiler = Compiler(document)
+    compiler = SchemaCompiler(document)
     start = compiler.value(("",))
-    check_apart(document)
-    language = prune_unproductive(Language(whole_text(start), compiler.rules))
-    if language.start is NOTHING:
+    check_one_of_disjoint(document)
+    language = prune_unproductive(Language(with_leading_whitespace(start), compiler.rules))
+    if language.start is EMPTY_SET:
         raise SchemaError("", "no text is an instance of it")
     return language
 
 
-class Compiler:
-    """From one document, the rules of its places."""
+class SchemaCompiler:
+    """Compiles the schemas of one document to rules."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
         self.rules: dict[str, Expression] = dict(RULES)
-        self._names: dict[tuple[Places, ...], str] = {}
-        self._numbers = count()
+        self._rule_names: dict[tuple[Pointers, ...], str] = {}
+        self._rule_numbers = count()
         self._depth = 0
 
-    def value(self, places: Places) -> Expression:
+    def value(self, pointers: Pointers) -> Expression:
         """The instances of all these schemas at once."""
-        bases = tuple(self.document.bases(places))
-        if bases in self._names:
-            return reference(self._names[bases])
-        name = self._names[bases] = self._name("value")
+        alternatives = tuple(self.document.alternatives(pointers))
+        if alternatives in self._rule_names:
+            return rule_ref(self._rule_names[alternatives])
+        # Name the rule before compiling it: a recursive schema refers to it.
+        name = self._rule_names[alternatives] = self._new_name("value")
         self._depth += 1
-        if self._depth > MOST_NESTED:
-            raise SchemaError(places[0], f"schemas are nested more than {MOST_NESTED} deep")
-        found = self.rules[name] = either([self.typed(base) for base in bases])
+        if self._depth > MAX_NESTING:
+            raise SchemaError(pointers[0], f"schemas are nested more than {MAX_NESTING} deep")
+        rule = self.rules[name] = union([self._alternative(a) for a in alternatives])
         self._depth -= 1
-        return found if found is NOTHING or isinstance(found, Token) else reference(name)
+        return rule if rule is EMPTY_SET or isinstance(rule, Token) else rule_ref(name)
 
-    def typed(self, base: Places) -> Expression:
-        """What all own keywords of the places allow, type by type."""
-        if not base:
+    def _alternative(self, pointers: Pointers) -> Expression:
+        """The instances of one conjunction, type by type."""
+        if not pointers:
             return VALUE
-        own = Own(base, tuple(self.document.at(place) for place in base))
-        if own.values is not None:
-            return either(map(canonical, self._fitting(own.values, own)))
-        kinds: dict[str, Callable[[], Expression]] = {
+        constraints = Constraints(self.document, pointers)
+        if constraints.allowed_values is not None:
+            values = self._filter_values(constraints.allowed_values, constraints)
+            return union(map(canonical_value, values))
+        by_type: dict[str, Callable[[], Expression]] = {
             "null": lambda: token(literal("null")),
-            "boolean": lambda: token(either([literal("true"), literal("false")])),
-            "number": lambda: token(number(own)),
-            "string": lambda: token(strings(own)),
-            "array": lambda: self.array(own),
-            "object": lambda: self.object(own),
+            "boolean": lambda: token(union([literal("true"), literal("false")])),
+            "number": lambda: token(number_expression(constraints)),
+            "string": lambda: token(string_expression(constraints)),
+            "array": lambda: self._array(constraints),
+            "object": lambda: self._object(constraints),
         }
-        return either([make() for kind, make in kinds.items() if kind in own.types])
+        return union([build() for name, build in by_type.items() if name in constraints.types])
 
-    def _fitting(self, values: list[Any], own: Own) -> list[Any]:
-        """The values of `enum` or `const` that the other keywords allow."""
-        found = [v for v in values if type_of(v) in own.types]
-        words = fitting([v for v in found if isinstance(v, str)], own)
-        for place, keyword in ((p, k) for k in PARTS for p, _ in own.get(k)):
-            if any(isinstance(v, dict | list) for v in found):
-                raise SchemaError(f"{place}/{keyword}", "beside enum or const: not supported")
-        return [v for v in found if fits(v, own, words)]
+    def _filter_values(self, values: list[Any], constraints: Constraints) -> list[Any]:
+        """Return the values of `enum` or `const` that the other keywords allow."""
+        typed = [v for v in values if type_of(v) in constraints.types]
+        strings = filter_strings([v for v in typed if isinstance(v, str)], constraints)
+        for keyword in PART_KEYWORDS:
+            for pointer, _ in constraints.occurrences(keyword):
+                if any(isinstance(v, dict | list) for v in typed):
+                    message = "not supported together with enum or const"
+                    raise SchemaError(f"{pointer}/{keyword}", message)
+        return [v for v in typed if value_satisfies(v, constraints, strings)]
 
-    def array(self, own: Own) -> Expression:
-        fixed, least, most = own.fixed, own.least("minItems"), own.most("maxItems")
-        if most is not None and least > most:
-            return NOTHING
-        if not own.get("items") and not fixed and not least and most is None:
-            return reference("array")
-        if most == 0:
-            return enclosed("[", NOTHING, "]", may_be_empty=True)
-        content = self._items(own, fixed, least, most)
-        return enclosed("[", content, "]", may_be_empty=least == 0)
+    def _array(self, constraints: Constraints) -> Expression:
+        prefix_length = constraints.prefix_length
+        min_items, max_items = constraints.minimum("minItems"), constraints.maximum("maxItems")
+        if max_items is not None and min_items > max_items:
+            return EMPTY_SET
+        unconstrained = not constraints.occurrences("items") and not prefix_length
+        if unconstrained and not min_items and max_items is None:
+            return rule_ref("array")
+        if max_items == 0:
+            return enclosed("[", EMPTY_SET, "]", may_be_empty=True)
+        content = self._items(constraints, prefix_length, min_items, max_items)
+        return enclosed("[", content, "]", may_be_empty=min_items == 0)
 
-    def _items(self, own: Own, fixed: int, least: int, most: int | None) -> Expression:
-        rest = self.value(own.items(fixed))
-        if not fixed:
-            return some(rest, least, most)
-        left = None if most is None else max(0, most - fixed)
-        after = repeat(then(COMMA, rest), max(0, least - fixed), left)
-        for i in range(fixed - 1, 0, -1):
-            following = then(COMMA, then(self.value(own.items(i)), after))
-            if most is not None and i >= most:
-                following = EMPTY
-            after = self._rule("items", optional(following) if i >= least else following)
-        return then(self.value(own.items(0)), after)
+    def _items(
+        self, constraints: Constraints, prefix_length: int, min_items: int, max_items: int | None
+    ) -> Expression:
+        """The items of an array that is not empty."""
+        extra_item = self.value(constraints.item_pointers(prefix_length))
+        if not prefix_length:
+            return comma_separated(extra_item, min_items, max_items)
+        max_extra = None if max_items is None else max(0, max_items - prefix_length)
+        # Built from the last item to the first. rest: what may follow the i-th item.
+        rest = repeat(concat(COMMA, extra_item), max(0, min_items - prefix_length), max_extra)
+        for i in range(prefix_length - 1, 0, -1):
+            item = self.value(constraints.item_pointers(i))
+            following = concat(COMMA, concat(item, rest))
+            if max_items is not None and i >= max_items:
+                following = EPSILON
+            rest = self._rule("items", optional(following) if i >= min_items else following)
+        return concat(self.value(constraints.item_pointers(0)), rest)
 
-    def object(self, own: Own) -> Expression:
-        if not own.names and not own.get("additionalProperties"):
+    def _object(self, constraints: Constraints) -> Expression:
+        names = constraints.property_names
+        if not names and not constraints.occurrences("additionalProperties"):
             return OBJECT
-        members = [self._member(name, own) for name in own.names]
-        rest = self.value(own.places_of("additionalProperties"))
-        others = self._rule("members", some(pair(name_but(list(own.names)), rest)))
-        required = [name in own.required for name in own.names]
-        after: list[Expression] = []  # what may follow, when the last that came was the i-th
+        members = [self._member(name, constraints) for name in names]
+        additional = self.value(constraints.pointers_of("additionalProperties"))
+        other_member = object_member(string_except(list(names)), additional)
+        others = self._rule("members", comma_separated(other_member))
+        required = [name in constraints.required for name in names]
+        # Built from the last member to the first, as rests[::-1]: what may follow the i-th member.
+        rests: list[Expression] = []
         for i in range(len(members), 0, -1):
-            following = then(COMMA, one_of_next(i, members, required, after[::-1], others))
+            following = concat(COMMA, next_member(i, members, required, rests[::-1], others))
             may_end = not any(required[i:])
-            after.append(self._rule("members", optional(following) if may_end else following))
-        content = one_of_next(0, members, required, after[::-1], others)
+            rests.append(self._rule("members", optional(following) if may_end else following))
+        content = next_member(0, members, required, rests[::-1], others)
         return enclosed("{", content, "}", may_be_empty=not any(required))
 
-    def _member(self, name: str, own: Own) -> Expression:
-        return self._rule("member", pair(string_of(literal(name)), self.value(own.property(name))))
+    def _member(self, name: str, constraints: Constraints) -> Expression:
+        value = self.value(constraints.property_pointers(name))
+        return self._rule("member", object_member(canonical_string(literal(name)), value))
 
     def _rule(self, kind: str, expression: Expression) -> Expression:
-        if expression in (NOTHING, EMPTY):
+        """Add a rule, and return a reference to it."""
+        if expression in (EMPTY_SET, EPSILON):
             return expression
-        name = self._name(kind)
+        name = self._new_name(kind)
         self.rules[name] = expression
-        return reference(name, may_be_empty=expression.nullable)
+        return rule_ref(name, may_be_empty=expression.nullable)
 
-    def _name(self, kind: str) -> str:
-        if len(self.rules) >= MOST_RULES:
-            raise SchemaError("", f"it needs more than {MOST_RULES} rules")
-        return f"{kind}{next(self._numbers)}"
+    def _new_name(self, kind: str) -> str:
+        if len(self.rules) >= MAX_RULES:
+            raise SchemaError("", f"needs more than {MAX_RULES} grammar rules")
+        return f"{kind}{next(self._rule_numbers)}"
 
 
-def one_of_next(
+def next_member(
     i: int,
     members: list[Expression],
     required: list[bool],
-    after: list[Expression],
+    rests: list[Expression],
     others: Expression,
 ) -> Expression:
-    """The next member of an object: the i-th or, as far as none that is required is left out, a
-    later one. after: what follows each, from the i-th on.
+    """The next member of an object: the i-th, a later one if no required one is skipped, or one of
+    the others. rests: what follows each member, from the i-th on.
     """
     options = []
     for j in range(i, len(members)):
-        options.append(then(members[j], after[j - i]))
+        options.append(concat(members[j], rests[j - i]))
         if required[j]:
-            return either(options)
-    return either([*options, others])
+            return union(options)
+    return union([*options, others])
 
 
-def number(own: Own) -> Expression:
-    return (numbers.integers if own.integers else numbers.numbers)(own.low, own.high)
+def number_expression(constraints: Constraints) -> Expression:
+    """The numbers that the constraints allow."""
+    build = numbers.integers if constraints.integers_only else numbers.numbers
+    return build(constraints.lower_bound, constraints.upper_bound)
 
 
-def fits(value: Any, own: Own, words: list[str]) -> bool:
-    """words: the strings that fit."""
+def value_satisfies(value: Any, constraints: Constraints, strings: list[str]) -> bool:
+    """Return whether the constraints allow a value of an allowed type. strings: the strings that
+    they allow.
+    """
     match value:
         case bool() | None:
             return True
         case int() | float():
-            return own.has(value)
+            return constraints.allows_number(value)
         case str():
-            return value in words
+            return value in strings
         case list():
-            return len(value) >= own.least("minItems") and not (
-                (most := own.most("maxItems")) is not None and len(value) > most
-            )
+            min_items, max_items = constraints.minimum("minItems"), constraints.maximum("maxItems")
+            return min_items <= len(value) and (max_items is None or len(value) <= max_items)
         case _:
             return True

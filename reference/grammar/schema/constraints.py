@@ -1,141 +1,148 @@
-"""What is said of values by the keywords that stand at some places, all of which must hold."""
+"""The constraints on one value: the keywords of all schemas that apply to it, combined."""
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from reference.grammar.language.numbers import Bound, highest, lowest
-from reference.grammar.schema.document import Places
+from reference.grammar.language.numbers import Bound, max_decimal, min_decimal
+from reference.grammar.schema.document import Document, Pointers
 from reference.grammar.schema.keywords import ALL_TYPES
 
-LOW = {"minimum": False, "exclusiveMinimum": True}
-HIGH = {"maximum": False, "exclusiveMaximum": True}
-PARTS = ("properties", "required", "additionalProperties", "items", "prefixItems")
+LOWER_BOUNDS = {"minimum": False, "exclusiveMinimum": True}  # keyword → whether it is exclusive
+UPPER_BOUNDS = {"maximum": False, "exclusiveMaximum": True}
+PART_KEYWORDS = ("properties", "required", "additionalProperties", "items", "prefixItems")
 
 
-class Own:
-    """places: of the schemas, whose own keywords are meant."""
+class Constraints:
+    """The conjunction of the schemas at some pointers, without their applicators (`$ref`, …)."""
 
-    def __init__(self, places: Places, schemas: tuple[Mapping[str, Any], ...]) -> None:
-        self.places, self.schemas = places, schemas
+    def __init__(self, document: Document, pointers: Pointers) -> None:
+        self.pointers = pointers
+        self.schemas: tuple[Mapping[str, Any], ...] = tuple(map(document.resolve, pointers))
 
-    def get(self, keyword: str) -> list[tuple[str, Any]]:
-        """(place, value) wherever a keyword stands."""
-        pairs = zip(self.places, self.schemas, strict=True)
-        return [(place, schema[keyword]) for place, schema in pairs if keyword in schema]
+    def occurrences(self, keyword: str) -> list[tuple[str, Any]]:
+        """Return the (schema pointer, value) of each occurrence of a keyword."""
+        pairs = zip(self.pointers, self.schemas, strict=True)
+        return [(pointer, schema[keyword]) for pointer, schema in pairs if keyword in schema]
 
     def values_of(self, keyword: str) -> list[Any]:
-        return [value for _, value in self.get(keyword)]
+        """Return the values of a keyword."""
+        return [value for _, value in self.occurrences(keyword)]
 
-    def places_of(self, keyword: str) -> Places:
-        return tuple(f"{place}/{keyword}" for place, _ in self.get(keyword))
+    def pointers_of(self, keyword: str) -> Pointers:
+        """Return the pointers of the values of a keyword."""
+        return tuple(f"{pointer}/{keyword}" for pointer, _ in self.occurrences(keyword))
 
-    def least(self, keyword: str) -> int:
+    def minimum(self, keyword: str) -> int:
+        """Return the greatest value of a keyword that is a lower bound, such as `minItems`; 0 if
+        it is absent.
+        """
         return int(max(self.values_of(keyword), default=0))
 
-    def most(self, keyword: str) -> int | None:
+    def maximum(self, keyword: str) -> int | None:
+        """Return the least value of a keyword that is an upper bound; None if it is absent."""
         return min(map(int, self.values_of(keyword)), default=None)
 
     @cached_property
-    def _kinds(self) -> frozenset[str]:
-        """Of the types, with "integer" for each that has "number"."""
-        found = ALL_TYPES
+    def _types_with_integer(self) -> frozenset[str]:
+        """The allowed types, where "number" includes "integer"."""
+        types = ALL_TYPES
         for value in self.values_of("type"):
             named = {value} if isinstance(value, str) else set(value)
-            found &= named | ({"integer"} if "number" in named else set())
-        return found
+            types &= named | ({"integer"} if "number" in named else set())
+        return types
 
     @property
     def types(self) -> frozenset[str]:
-        """Without "integer", which is a kind of number."""
-        number = {"number"} if "integer" in self._kinds else set()
-        return (self._kinds | number) - {"integer"}
+        """The allowed types, with "number" for "integer"."""
+        number = {"number"} if "integer" in self._types_with_integer else set()
+        return (self._types_with_integer | number) - {"integer"}
 
     @property
-    def integers(self) -> bool:
-        """Whether a number must be whole."""
-        return "number" not in self._kinds
+    def integers_only(self) -> bool:
+        """Return whether a number must be an integer."""
+        return "number" not in self._types_with_integer
 
     @cached_property
-    def values(self) -> list[Any] | None:
-        """Those that `enum` and `const` leave, None if there is neither."""
+    def allowed_values(self) -> list[Any] | None:
+        """The values that all `enum` and `const` allow; None if there are none of these."""
         lists = self.values_of("enum") + [[value] for value in self.values_of("const")]
         if not lists:
             return None
-        others = [{key_of(value) for value in more} for more in lists[1:]]
-        return [v for v in lists[0] if all(key_of(v) in more for more in others)]
+        others = [{equality_key(value) for value in values} for values in lists[1:]]
+        return [v for v in lists[0] if all(equality_key(v) in keys for keys in others)]
 
     @cached_property
-    def low(self) -> Bound | None:
-        """The highest of the lower bounds."""
-        return max(self._bounds(LOW), key=lambda b: (b.value, b.strict), default=None)
+    def lower_bound(self) -> Bound | None:
+        """The strictest lower bound of numbers."""
+        bounds = self._bounds(LOWER_BOUNDS)
+        return max(bounds, key=lambda b: (b.value, b.exclusive), default=None)
 
     @cached_property
-    def high(self) -> Bound | None:
-        """The lowest of the upper bounds."""
-        return min(self._bounds(HIGH), key=lambda b: (b.value, not b.strict), default=None)
+    def upper_bound(self) -> Bound | None:
+        """The strictest upper bound of numbers."""
+        bounds = self._bounds(UPPER_BOUNDS)
+        return min(bounds, key=lambda b: (b.value, not b.exclusive), default=None)
 
-    def _bounds(self, strict: Mapping[str, bool]) -> Iterator[Bound]:
-        return (Bound(value, strict[k]) for k in strict for value in self.values_of(k))
+    def _bounds(self, exclusive: Mapping[str, bool]) -> Iterator[Bound]:
+        return (Bound(value, exclusive[k]) for k in exclusive for value in self.values_of(k))
 
     @property
-    def has_number(self) -> bool:
-        """Whether any number is within the bounds."""
-        return lowest(self.low, whole=self.integers) <= highest(self.high, whole=self.integers)
+    def allows_any_number(self) -> bool:
+        """Return whether some number is within the bounds."""
+        integral = self.integers_only
+        smallest = min_decimal(self.lower_bound, integral=integral)
+        return smallest <= max_decimal(self.upper_bound, integral=integral)
 
-    def has(self, number: int | float) -> bool:
-        """Whether a number is within the bounds, and whole if it must be."""
-        if self.integers and number != int(number):
+    def allows_number(self, number: int | float) -> bool:
+        """Return whether a number is within the bounds, and an integer if it must be."""
+        if self.integers_only and number != int(number):
             return False
-        low = (
-            self.low is None
-            or number > self.low.value
-            or (number == self.low.value and not self.low.strict)
-        )
-        high = (
-            self.high is None
-            or number < self.high.value
-            or (number == self.high.value and not self.high.strict)
-        )
-        return low and high
+        low, high = self.lower_bound, self.upper_bound
+        above = low is None or number > low.value or (number == low.value and not low.exclusive)
+        below = high is None or number < high.value or (number == high.value and not high.exclusive)
+        return above and below
 
-    def items(self, i: int) -> Places:
-        """What is said of the i-th item."""
-        found = []
-        for place, schema in zip(self.places, self.schemas, strict=True):
+    def item_pointers(self, i: int) -> Pointers:
+        """Return the schemas of the i-th item of an array."""
+        pointers = []
+        for pointer, schema in zip(self.pointers, self.schemas, strict=True):
             if i < len(schema.get("prefixItems", ())):
-                found.append(f"{place}/prefixItems/{i}")
+                pointers.append(f"{pointer}/prefixItems/{i}")
             elif "items" in schema:
-                found.append(f"{place}/items")
-        return tuple(found)
+                pointers.append(f"{pointer}/items")
+        return tuple(pointers)
 
     @cached_property
-    def fixed(self) -> int:
-        """How many items may have schemas of their own."""
+    def prefix_length(self) -> int:
+        """The number of items with a schema of their own (`prefixItems`)."""
         return max(map(len, self.values_of("prefixItems")), default=0)
 
     @cached_property
     def required(self) -> dict[str, None]:
+        """The names in `required`, in order."""
         return dict.fromkeys(name for names in self.values_of("required") for name in names)
 
     @cached_property
-    def names(self) -> dict[str, None]:
-        """Those that are listed, then those that are only required."""
+    def property_names(self) -> dict[str, None]:
+        """The names in `properties`, then those that are only in `required`."""
         listed = dict.fromkeys(n for properties in self.values_of("properties") for n in properties)
         return listed | self.required
 
-    def property(self, name: str) -> Places:
-        """What is said of the property of this name."""
-        found = []
-        for place, schema in zip(self.places, self.schemas, strict=True):
+    def property_pointers(self, name: str) -> Pointers:
+        """Return the schemas of the property with this name."""
+        pointers = []
+        for pointer, schema in zip(self.pointers, self.schemas, strict=True):
             if name in schema.get("properties", ()):
-                found.append(f"{place}/properties/{name.replace('~', '~0').replace('/', '~1')}")
+                key = name.replace("~", "~0").replace("/", "~1")
+                pointers.append(f"{pointer}/properties/{key}")
             elif "additionalProperties" in schema:
-                found.append(f"{place}/additionalProperties")
-        return tuple(found)
+                pointers.append(f"{pointer}/additionalProperties")
+        return tuple(pointers)
 
 
 def type_of(value: Any) -> str:
+    """Return the JSON type of a value."""
     match value:
         case None:
             return "null"
@@ -151,12 +158,12 @@ def type_of(value: Any) -> str:
             return "object"
 
 
-def key_of(value: Any) -> Any:
-    """What is equal for equal JSON values: 1 is 1.0 and not true, in lists and objects too."""
+def equality_key(value: Any) -> Any:
+    """Return a key that is equal for equal JSON values: 1 equals 1.0 and not true, at any depth."""
     match value:
         case list():
-            return ("array", *map(key_of, value))
+            return ("array", *map(equality_key, value))
         case dict():
-            return ("object", frozenset((name, key_of(v)) for name, v in value.items()))
+            return ("object", frozenset((name, equality_key(v)) for name, v in value.items()))
         case _:
             return (type_of(value), value)

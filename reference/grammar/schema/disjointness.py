@@ -1,78 +1,82 @@
-"""Whether schemas exclude each other. `oneOf` asks for exactly one branch; if no two of them can
-hold together, that is what one of them at least is.
+"""Disjointness of schemas. `oneOf` requires exactly one branch to hold; if no two branches can hold
+together, it suffices that at least one holds, which a grammar can enforce.
 
-It is decided of values, not of texts: of what is left out of a language on purpose, another reader
-may make something. So "no" is said only of what no reader could find in both.
+Disjointness is decided on values, not on texts: a text that this grammar rejects may be valid for
+another validator. So two branches are disjoint only if no validator accepts a value for both.
 """
 
 from itertools import combinations
 from typing import Any
 
 from reference.grammar.language.errors import SchemaError
-from reference.grammar.schema.constraints import Own, type_of
-from reference.grammar.schema.document import Document, Places, all_of
-from reference.grammar.schema.strings import may_fit, none_may_fit
+from reference.grammar.schema.constraints import Constraints, type_of
+from reference.grammar.schema.document import Document, Pointers, cross_product
+from reference.grammar.schema.strings import may_match, no_string_matches
 
 
-def check_apart(document: Document) -> None:
-    """Raises SchemaError if two branches of a `oneOf` may hold together."""
-    apart = Apart(document)
-    for place, branches in list(document.one_ofs.items()):
-        for (i, one), (j, two) in combinations(enumerate(branches), 2):
-            shared = all_of([document.own(place), one, two])
-            if not all(apart.nothing(base) for base in shared):
-                message = f"branches {i} and {j} may hold together; only such as exclude each other"
-                raise SchemaError(f"{place}/oneOf", message + " are supported")
+def check_one_of_disjoint(document: Document) -> None:
+    """Raise SchemaError if two branches of a `oneOf` may overlap."""
+    disjointness = Disjointness(document)
+    for pointer, branches in list(document.one_ofs.items()):
+        for (i, left), (j, right) in combinations(enumerate(branches), 2):
+            overlap = cross_product([document.local_alternatives(pointer), left, right])
+            if not all(map(disjointness.is_empty, overlap)):
+                message = f"branches {i} and {j} may overlap; only disjoint branches are supported"
+                raise SchemaError(f"{pointer}/oneOf", message)
 
 
-class Apart:
-    """What is known already of the schemas of one document."""
+class Disjointness:
+    """Decides whether schemas of one document have no common instance, and caches the answers."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
-        self._known: dict[Places, bool] = {}
+        self._empty: dict[Pointers, bool] = {}
 
-    def none(self, places: Places) -> bool:
-        """Whether surely no value is an instance of all these schemas."""
-        return all(self.nothing(base) for base in self.document.bases(places))
+    def have_no_instance(self, pointers: Pointers) -> bool:
+        """Return whether it is certain that no value is an instance of all these schemas."""
+        return all(map(self.is_empty, self.document.alternatives(pointers)))
 
-    def nothing(self, base: Places) -> bool:
-        """Likewise, for what stands at these places itself. It is not sure of what leads back to
-        itself.
+    def is_empty(self, alternative: Pointers) -> bool:
+        """Return whether it is certain that no value satisfies an alternative. A recursive schema
+        counts as not empty.
         """
-        if base not in self._known:
-            self._known[base] = False
-            self._known[base] = self._nothing(base)
-        return self._known[base]
+        if alternative not in self._empty:
+            self._empty[alternative] = False  # the result for a recursive reference
+            self._empty[alternative] = self._compute_is_empty(alternative)
+        return self._empty[alternative]
 
-    def _nothing(self, base: Places) -> bool:
-        own = Own(base, tuple(self.document.at(place) for place in base))
-        if own.values is not None:
-            return not any(self._may_be(value, own) for value in own.values)
-        none = {
-            "number": lambda: not own.has_number,
-            "string": lambda: none_may_fit(own),
-            "array": lambda: self._no_array(own),
-            "object": lambda: self._no_object(own),
+    def _compute_is_empty(self, alternative: Pointers) -> bool:
+        constraints = Constraints(self.document, alternative)
+        if constraints.allowed_values is not None:
+            return not any(
+                self._may_satisfy(value, constraints) for value in constraints.allowed_values
+            )
+        is_impossible = {
+            "number": lambda: not constraints.allows_any_number,
+            "string": lambda: no_string_matches(constraints),
+            "array": lambda: self._array_is_impossible(constraints),
+            "object": lambda: self._object_is_impossible(constraints),
         }
-        return all(kind in none and none[kind]() for kind in own.types)
+        return all(t in is_impossible and is_impossible[t]() for t in constraints.types)
 
-    def _may_be(self, value: Any, own: Own) -> bool:
+    def _may_satisfy(self, value: Any, constraints: Constraints) -> bool:
         match type_of(value):
-            case kind if kind not in own.types:
+            case type_name if type_name not in constraints.types:
                 return False
             case "number":
-                return own.has(value)
+                return constraints.allows_number(value)
             case "string":
-                return may_fit(value, own)
+                return may_match(value, constraints)
             case _:
                 return True
 
-    def _no_array(self, own: Own) -> bool:
-        least, most = own.least("minItems"), own.most("maxItems")
-        if most is not None and least > most:
+    def _array_is_impossible(self, constraints: Constraints) -> bool:
+        min_items, max_items = constraints.minimum("minItems"), constraints.maximum("maxItems")
+        if max_items is not None and min_items > max_items:
             return True
-        return any(self.none(own.items(i)) for i in range(min(least, own.fixed + 1)))
+        distinct = min(min_items, constraints.prefix_length + 1)
+        return any(self.have_no_instance(constraints.item_pointers(i)) for i in range(distinct))
 
-    def _no_object(self, own: Own) -> bool:
-        return any(self.none(own.property(name)) for name in own.required)
+    def _object_is_impossible(self, constraints: Constraints) -> bool:
+        names = constraints.required
+        return any(self.have_no_instance(constraints.property_pointers(name)) for name in names)

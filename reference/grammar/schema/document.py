@@ -1,4 +1,8 @@
-"""A JSON Schema document: its places, and the ways to choose among the branches of its schemas."""
+"""A JSON Schema document: its locations, `$ref`, and the alternatives of `anyOf` and `oneOf`.
+
+Locations are JSON pointers. An *alternative* is one choice among all branches: the pointers of the
+schemas whose own keywords must then hold together.
+"""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -7,91 +11,98 @@ from typing import Any
 from urllib.parse import unquote
 
 from reference.grammar.language.errors import SchemaError
-from reference.grammar.schema.keywords import APPLICATORS, CONSTRAINTS, check
+from reference.grammar.schema.keywords import APPLICATORS, CONSTRAINT_KEYWORDS, check
 
-Places = tuple[str, ...]  # JSON pointers (RFC 6901) into the document
+Pointers = tuple[str, ...]  # JSON pointers (RFC 6901) into the document
 
-NO_CHOICE: list[Places] = [()]
-MOST_CHOICES = 500
+UNCONSTRAINED: list[Pointers] = [()]  # one alternative, in which no keyword must hold
+MAX_ALTERNATIVES = 500
 INDEX = re.compile("0|[1-9][0-9]{0,5}")
 
 
 class Document:
-    """one_ofs: the places of `oneOf` that were met, and of each the ways to choose each branch."""
+    """A schema document.
+
+    one_ofs: for each `oneOf` resolved so far, the alternatives of each of its branches, by the
+    pointer of the schema that contains it.
+    """
 
     def __init__(self, document: Mapping[str, Any] | bool) -> None:
         self.document = document
-        self.one_ofs: dict[str, list[list[Places]]] = {}
-        self._known: dict[str, list[Places] | None] = {}
+        self.one_ofs: dict[str, list[list[Pointers]]] = {}
+        self._expanded: dict[str, list[Pointers] | None] = {}
 
-    def at(self, place: str) -> Any:
-        """What stands at a place. Raises SchemaError if nothing does."""
+    def resolve(self, pointer: str) -> Any:
+        """Return the value at a pointer. Raises SchemaError if there is none."""
         value: Any = self.document
-        for key in place.split("/")[1:]:
+        for key in pointer.split("/")[1:]:
             key = key.replace("~1", "/").replace("~0", "~")
             if isinstance(value, list) and INDEX.fullmatch(key) and int(key) < len(value):
                 value = value[int(key)]
             elif isinstance(value, dict) and key in value:
                 value = value[key]
             else:
-                raise SchemaError(place, "there is nothing here")
+                raise SchemaError(pointer, "this location does not exist")
         return value
 
-    def bases(self, places: Places) -> list[Places]:
-        """Every way to choose among the branches of these schemas, all of which hold: the places
-        whose own keywords must all hold then.
-        """
-        return all_of(self._expand(place) for place in places)
+    def alternatives(self, pointers: Pointers) -> list[Pointers]:
+        """Return the alternatives of these schemas when all of them must hold."""
+        return cross_product(self._expand(pointer) for pointer in pointers)
 
-    def _expand(self, place: str) -> list[Places]:
-        if place not in self._known:
-            self._known[place] = None
-            self._known[place] = self._expanded(place)
-        found = self._known[place]
-        if found is None:
-            raise SchemaError(place, "it refers to itself, and to nothing else")
-        return found
+    def _expand(self, pointer: str) -> list[Pointers]:
+        """Return the alternatives of one schema, computed once."""
+        if pointer not in self._expanded:
+            self._expanded[pointer] = None  # in progress
+            self._expanded[pointer] = self._expand_once(pointer)
+        alternatives = self._expanded[pointer]
+        if alternatives is None:
+            raise SchemaError(pointer, "refers only to itself")
+        return alternatives
 
-    def _expanded(self, place: str) -> list[Places]:
-        schema = self.at(place)
+    def _expand_once(self, pointer: str) -> list[Pointers]:
+        schema = self.resolve(pointer)
         if isinstance(schema, bool):
             return [()] if schema else []
-        check(place, schema)
-        found = [self.own(place)]
+        check(pointer, schema)
+        conjuncts = [self.local_alternatives(pointer)]
         for keyword in [k for k in schema if k in APPLICATORS]:
-            found.append(self._branches(place, keyword, schema[keyword]))
-        return all_of(found)
+            conjuncts.append(self._apply(pointer, keyword, schema[keyword]))
+        return cross_product(conjuncts)
 
-    def own(self, place: str) -> list[Places]:
-        """The one way to choose what stands at a place itself."""
-        return [(place,)] if CONSTRAINTS & self.at(place).keys() else [()]
+    def local_alternatives(self, pointer: str) -> list[Pointers]:
+        """Return the one alternative of a schema without its applicators: the schema itself."""
+        has_constraints = CONSTRAINT_KEYWORDS & self.resolve(pointer).keys()
+        return [(pointer,)] if has_constraints else UNCONSTRAINED
 
-    def _branches(self, place: str, keyword: str, value: Any) -> list[Places]:
+    def _apply(self, pointer: str, keyword: str, value: Any) -> list[Pointers]:
+        """Return the alternatives of one applicator: `$ref`, `allOf`, `anyOf` or `oneOf`."""
         if keyword == "$ref":
-            return self._expand(self._target(place, value))
-        branches = [self._expand(f"{place}/{keyword}/{i}") for i in range(len(value))]
+            return self._expand(self._target(pointer, value))
+        branches = [self._expand(f"{pointer}/{keyword}/{i}") for i in range(len(value))]
         if keyword == "allOf":
-            return all_of(branches)
+            return cross_product(branches)
         if keyword == "oneOf":
-            self.one_ofs[place] = branches
-        return list(dict.fromkeys(base for branch in branches for base in branch))
+            self.one_ofs[pointer] = branches
+        return list(dict.fromkeys(pointers for branch in branches for pointers in branch))
 
-    def _target(self, place: str, value: str) -> str:
+    def _target(self, pointer: str, reference: str) -> str:
+        """Return the pointer that a `$ref` refers to."""
         root = self.document.get("$id", "") if isinstance(self.document, Mapping) else ""
-        pointer = unquote(value.removeprefix(root.removesuffix("#")).removeprefix("#"))
-        if not value.startswith(("#", root)) or pointer[:1] not in ("", "/"):
-            raise SchemaError(f"{place}/$ref", f"{value!r} is not in this document")
-        if not isinstance(self.at(pointer), dict | bool):
-            raise SchemaError(f"{place}/$ref", f"{value!r} is no schema")
-        return pointer
+        target = unquote(reference.removeprefix(root.removesuffix("#")).removeprefix("#"))
+        if not reference.startswith(("#", root)) or target[:1] not in ("", "/"):
+            raise SchemaError(f"{pointer}/$ref", f"{reference!r} is not in this document")
+        if not isinstance(self.resolve(target), dict | bool):
+            raise SchemaError(f"{pointer}/$ref", f"{reference!r} is not a schema")
+        return target
 
 
-def all_of(choices: Iterable[list[Places]]) -> list[Places]:
-    """One of each, in every combination."""
-    return reduce(combined, choices, NO_CHOICE)
+def cross_product(conjuncts: Iterable[list[Pointers]]) -> list[Pointers]:
+    """Combine one alternative of each conjunct, in every combination."""
+    return reduce(combine, conjuncts, UNCONSTRAINED)
 
 
-def combined(left: list[Places], right: list[Places]) -> list[Places]:
-    if len(left) * len(right) > MOST_CHOICES:
-        raise SchemaError("", f"anyOf and oneOf leave more than {MOST_CHOICES} choices")
+def combine(left: list[Pointers], right: list[Pointers]) -> list[Pointers]:
+    """Combine each alternative of one side with each of the other, without duplicates."""
+    if len(left) * len(right) > MAX_ALTERNATIVES:
+        raise SchemaError("", f"anyOf and oneOf have more than {MAX_ALTERNATIVES} alternatives")
     return list(dict.fromkeys(tuple(dict.fromkeys(a + b)) for a in left for b in right))

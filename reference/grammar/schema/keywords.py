@@ -1,4 +1,4 @@
-"""The keywords of JSON Schema that are honoured, and what their values must look like."""
+"""The supported keywords of JSON Schema, and the form of their values."""
 
 import json
 import math
@@ -26,58 +26,71 @@ ANNOTATIONS = frozenset(
         "contentMediaType",
     }
 )
-MOST_LENGTH = 100_000
-MOST_ITEMS = 10_000
-MOST_LISTED = 500
-MOST_BRANCHES = 50  # of `oneOf`: each is compared with each
-MOST_TEXT = 10_000  # bytes of a value
-MOST_NAME = 500  # characters
+MAX_LENGTH = 100_000
+MAX_ITEMS = 10_000
+MAX_LIST_LENGTH = 500
+MAX_BRANCHES = 50  # of `oneOf`: every two of them are compared
+MAX_VALUE_BYTES = 10_000  # of the JSON text
+MAX_NAME_LENGTH = 500  # characters
 
 
 def is_schema(value: Any) -> bool:
+    """Return whether the value may be a schema."""
     return isinstance(value, dict | bool)
 
 
 def is_number(value: Any) -> bool:
+    """Return whether the value is a finite number."""
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_text(value: Any) -> bool:
+    """Return whether the value is a string."""
     return isinstance(value, str)
 
 
 def is_type(value: Any) -> bool:
+    """Return whether the value is the name of a type, or a list of them."""
     names = value if isinstance(value, list) else [value]
     return bool(names) and all(isinstance(n, str) and n in ALL_TYPES for n in names)
 
 
-def is_list(of: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    def fits(value: Any) -> bool:
-        return isinstance(value, list) and len(value) <= MOST_LISTED and all(map(of, value))
+def is_list(is_item: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Return a predicate for lists of such items."""
 
-    return fits
+    def is_valid(value: Any) -> bool:
+        return (
+            isinstance(value, list) and len(value) <= MAX_LIST_LENGTH and all(map(is_item, value))
+        )
+
+    return is_valid
 
 
 def is_value(value: Any) -> bool:
-    """Of `enum` and `const`: what can be written as JSON that others read, and is not too long."""
+    """Return whether the value can be written as portable JSON of limited length, as the values of
+    `enum` and `const` must be.
+    """
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except ValueError:
         return False
-    return len(text) <= MOST_TEXT
+    return len(text) <= MAX_VALUE_BYTES
 
 
 def is_name(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= MOST_NAME and is_value(value)
+    """Return whether the value may be the name of a property."""
+    return isinstance(value, str) and len(value) <= MAX_NAME_LENGTH and is_value(value)
 
 
-def some_schemas(value: Any) -> bool:
+def is_schema_list(value: Any) -> bool:
+    """Return whether the value is a list of schemas that is not empty."""
     return is_list(is_schema)(value) and bool(value)
 
 
-def named_schemas(value: Any) -> bool:
+def is_schema_map(value: Any) -> bool:
+    """Return whether the value is an object of schemas."""
     return (
         isinstance(value, dict)
         and is_list(is_name)(list(value))
@@ -85,24 +98,30 @@ def named_schemas(value: Any) -> bool:
     )
 
 
-def up_to(most: int) -> Callable[[Any], bool]:
-    def fits(value: Any) -> bool:
-        return is_number(value) and value == int(value) and 0 <= value <= most
+def is_count(maximum: int) -> Callable[[Any], bool]:
+    """Return a predicate for integers from 0 to a maximum."""
 
-    return fits
+    def is_valid(value: Any) -> bool:
+        return is_number(value) and value == int(value) and 0 <= value <= maximum
+
+    return is_valid
 
 
 SCHEMA, NUMBER = (is_schema, "a schema"), (is_number, "a number")
-SCHEMAS = (some_schemas, f"a list of 1 to {MOST_LISTED} schemas")
-LENGTH = (up_to(MOST_LENGTH), f"a whole number from 0 to {MOST_LENGTH}")
-ITEMS = (up_to(MOST_ITEMS), f"a whole number from 0 to {MOST_ITEMS}")
+SCHEMAS = (is_schema_list, f"a list of 1 to {MAX_LIST_LENGTH} schemas")
+LENGTH = (is_count(MAX_LENGTH), f"an integer from 0 to {MAX_LENGTH}")
+ITEMS = (is_count(MAX_ITEMS), f"an integer from 0 to {MAX_ITEMS}")
 
+# keyword → (predicate of its value, description for the error message)
 KEYWORDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "type": (is_type, f"one or several of {', '.join(sorted(ALL_TYPES))}"),
-    "enum": (lambda v: is_list(is_value)(v) and bool(v), f"a list of 1 to {MOST_LISTED} values"),
+    "enum": (
+        lambda v: is_list(is_value)(v) and bool(v),
+        f"a list of 1 to {MAX_LIST_LENGTH} values",
+    ),
     "const": (is_value, "a value"),
-    "properties": (named_schemas, f"an object of at most {MOST_LISTED} schemas"),
-    "required": (is_list(is_name), f"a list of at most {MOST_LISTED} names"),
+    "properties": (is_schema_map, f"an object of at most {MAX_LIST_LENGTH} schemas"),
+    "required": (is_list(is_name), f"a list of at most {MAX_LIST_LENGTH} names"),
     "additionalProperties": SCHEMA,
     "items": SCHEMA,
     "prefixItems": SCHEMAS,
@@ -120,24 +139,22 @@ KEYWORDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "allOf": SCHEMAS,
     "anyOf": SCHEMAS,
     "oneOf": (
-        lambda v: some_schemas(v) and len(v) <= MOST_BRANCHES,
-        f"a list of 1 to {MOST_BRANCHES} schemas",
+        lambda v: is_schema_list(v) and len(v) <= MAX_BRANCHES,
+        f"a list of 1 to {MAX_BRANCHES} schemas",
     ),
 }
-CONSTRAINTS = frozenset(KEYWORDS) - APPLICATORS
+CONSTRAINT_KEYWORDS = frozenset(KEYWORDS) - APPLICATORS
 
 
-def check(place: str, schema: Mapping[str, Any]) -> None:
-    """Raise SchemaError for a keyword that is not honoured, and for a value that is none of its
-    own.
-    """
+def check(pointer: str, schema: Mapping[str, Any]) -> None:
+    """Raise SchemaError for an unsupported keyword, and for a value of the wrong form."""
     for keyword, value in schema.items():
-        here = f"{place}/{keyword.replace('~', '~0').replace('/', '~1')}"
+        location = f"{pointer}/{keyword.replace('~', '~0').replace('/', '~1')}"
         if keyword in KEYWORDS:
-            fits, expected = KEYWORDS[keyword]
-            if not fits(value):
-                raise SchemaError(here, f"{keyword} must be {expected}")
-        elif keyword in ("$schema", "$id") and not place and is_text(value):
+            is_valid, expected = KEYWORDS[keyword]
+            if not is_valid(value):
+                raise SchemaError(location, f"{keyword} must be {expected}")
+        elif keyword in ("$schema", "$id") and not pointer and is_text(value):
             continue
         elif keyword not in ANNOTATIONS:
-            raise SchemaError(here, f"the keyword {keyword} is not supported")
+            raise SchemaError(location, f"the keyword {keyword} is not supported")

@@ -1,63 +1,68 @@
-"""Strings as schemas speak of them: `minLength`, `maxLength`, `pattern`, `format`."""
+"""String keywords of JSON Schema: `minLength`, `maxLength`, `pattern`, `format`."""
 
 import json
 from collections.abc import Iterator
 from functools import reduce
 
-from reference.grammar.language.derivatives import Derivatives, prune_unproductive
+from reference.grammar.language.derivatives import Derivatives
 from reference.grammar.language.errors import RegexError, SchemaError
 from reference.grammar.language.expressions import (
-    ANY,
-    NOTHING,
-    Expression,
+    ANY_CHAR,
+    EMPTY_SET,
     Language,
-    both,
+    intersect,
     repeat,
 )
-from reference.grammar.language.formats import of_format
-from reference.grammar.language.json_grammar import free_string, string_of
+from reference.grammar.language.formats import format_expression
+from reference.grammar.language.json_grammar import any_string, canonical_string
+from reference.grammar.language.nodes import Expression
+from reference.grammar.language.pruning import prune_unproductive
 from reference.grammar.language.regex import compile_regex
-from reference.grammar.schema.constraints import Own
+from reference.grammar.schema.constraints import Constraints
 
 
-def strings(own: Own) -> Expression:
-    """Those that all keywords allow, as JSON."""
-    least, most = own.least("minLength"), own.most("maxLength")
-    contents = [*patterns(own), *map(of_format, own.values_of("format"))]
+def string_expression(constraints: Constraints) -> Expression:
+    """The JSON strings that the constraints allow."""
+    min_length, max_length = constraints.minimum("minLength"), constraints.maximum("maxLength")
+    formats = map(format_expression, constraints.values_of("format"))
+    contents = [*compile_patterns(constraints), *formats]
     if not contents:
-        return free_string(least, most)
-    if least or most is not None:
-        contents.append(repeat(ANY, least, most))
-    return string_of(reduce(both, contents))
+        return any_string(min_length, max_length)
+    if min_length or max_length is not None:
+        contents.append(repeat(ANY_CHAR, min_length, max_length))
+    return canonical_string(reduce(intersect, contents))
 
 
-def fitting(values: list[str], own: Own) -> list[str]:
-    """Those of the values that all keywords allow."""
-    derivatives = Derivatives(Language(strings(own)))
+def filter_strings(values: list[str], constraints: Constraints) -> list[str]:
+    """Return the values that the constraints allow."""
+    derivatives = Derivatives(Language(string_expression(constraints)))
     return [v for v in values if derivatives.accepts(json.dumps(v, ensure_ascii=False).encode())]
 
 
-def may_fit(value: str, own: Own) -> bool:
-    """Whether some reader may find that all keywords allow it. Not every reader looks at `format`,
-    and dialects of patterns differ.
+def may_match(value: str, constraints: Constraints) -> bool:
+    """Return whether some validator may accept the value. Not every validator checks `format`, and
+    dialects of patterns differ.
     """
-    longest = own.most("maxLength")
-    if len(value) < own.least("minLength") or (longest is not None and len(value) > longest):
+    max_length = constraints.maximum("maxLength")
+    too_long = max_length is not None and len(value) > max_length
+    if len(value) < constraints.minimum("minLength") or too_long:
         return False
-    wide = patterns(own, wide=True)
-    return all(Derivatives(Language(p)).accepts(value.encode()) for p in wide)
+    patterns = compile_patterns(constraints, superset=True)
+    return all(Derivatives(Language(p)).accepts(value.encode()) for p in patterns)
 
 
-def none_may_fit(own: Own) -> bool:
-    """Whether surely no string does."""
-    length = repeat(ANY, own.least("minLength"), own.most("maxLength"))
-    whole = reduce(both, patterns(own, wide=True), length)
-    return prune_unproductive(Language(whole)).start is NOTHING
+def no_string_matches(constraints: Constraints) -> bool:
+    """Return whether every validator rejects every string."""
+    min_length, max_length = constraints.minimum("minLength"), constraints.maximum("maxLength")
+    length = repeat(ANY_CHAR, min_length, max_length)
+    matches = reduce(intersect, compile_patterns(constraints, superset=True), length)
+    return prune_unproductive(Language(matches)).start is EMPTY_SET
 
 
-def patterns(own: Own, *, wide: bool = False) -> Iterator[Expression]:
-    for place, pattern in own.get("pattern"):
+def compile_patterns(constraints: Constraints, *, superset: bool = False) -> Iterator[Expression]:
+    """Yield the expression of each `pattern`."""
+    for pointer, pattern in constraints.occurrences("pattern"):
         try:
-            yield compile_regex(pattern, anywhere=True, wide=wide)
+            yield compile_regex(pattern, anywhere=True, superset=superset)
         except RegexError as error:
-            raise SchemaError(f"{place}/pattern", str(error)) from error
+            raise SchemaError(f"{pointer}/pattern", str(error)) from error

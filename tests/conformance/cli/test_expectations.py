@@ -1,4 +1,4 @@
-"""What is excused, and what goes stale."""
+"""Expectations: which verdicts they excuse, and when they are stale."""
 
 from pathlib import Path
 
@@ -17,52 +17,52 @@ def entry(identity: str, verdict: Verdict | None = None) -> Expectation:
 
 
 @pytest.mark.parametrize("identity", ["top_p/ties", "top_p/t*", "*/ties", "top_p", "*"])
-def test_an_id_a_glob_or_a_parameter_excuses(identity: str) -> None:
-    [found], complaints = apply([TIES], [entry(identity)])
-    assert found.reason == "we know" and complaints == []
-    assert report([found]).ok and not report([TIES]).ok
+def test_id_glob_and_parameter_excuse(identity: str) -> None:
+    [applied], complaints = apply([TIES], [entry(identity)])
+    assert applied.reason == "we know" and complaints == []
+    assert report([applied]).ok and not report([TIES]).ok
 
 
-def test_another_verdict_than_the_expected_is_a_finding() -> None:
-    [found], complaints = apply([TIES], [entry("top_p/ties", Verdict.ERROR)])
-    assert found.finding
-    assert complaints == ["top_p/ties: NON-STRICT, and was expected to be ERROR"]
-    [found], _ = apply([TIES], [entry("top_p/ties", Verdict.NON_STRICT)])
-    assert not found.finding
+def test_other_verdict_is_a_finding() -> None:
+    [applied], complaints = apply([TIES], [entry("top_p/ties", Verdict.ERROR)])
+    assert applied.finding
+    assert complaints == ["top_p/ties: NON-STRICT, but was expected to be ERROR"]
+    [applied], _ = apply([TIES], [entry("top_p/ties", Verdict.NON_STRICT)])
+    assert not applied.finding
 
 
-def test_the_first_entry_that_excuses_gives_the_reason() -> None:
+def test_reason_is_that_of_the_first_matching_entry() -> None:
     entries = [entry("top_p", Verdict.ERROR), entry("*/ties"), entry("top_p")]
     entries[1].reason = "ties are cut"
-    [found], _ = apply([TIES], entries)
-    assert found.reason == "ties are cut"
+    [applied], _ = apply([TIES], entries)
+    assert applied.reason == "ties are cut"
 
 
-def test_a_pass_that_was_not_expected_is_a_complaint() -> None:
-    found, [complaint] = apply([TIES, GOOD], [entry("top_p")])
+def test_unexpected_pass_is_a_complaint() -> None:
+    applied, [complaint] = apply([TIES, GOOD], [entry("top_p")])
     assert complaint.startswith("top_p/good: passes") and "we know" in complaint
-    assert found[1].reason is None
-    assert not report(found, complaints=[complaint]).ok
+    assert applied[1].reason is None
+    assert not report(applied, complaints=[complaint]).ok
 
 
-def test_an_entry_that_matches_nothing_is_a_complaint() -> None:
+def test_entry_without_a_match_is_a_complaint() -> None:
     _, [complaint] = apply([TIES], [entry("top_p/gone")])
     assert complaint.startswith("top_p/gone")
 
 
-def test_a_check_that_was_left_out_may_still_be_as_expected() -> None:
+def test_entry_for_a_skipped_check_is_not_a_complaint() -> None:
     assert apply([TIES], [entry("seed/drawn")], ["seed/drawn"])[1] == []
     assert apply([TIES], [entry("seed/other")], ["seed/drawn"])[1] != []
 
 
-def test_a_file(tmp_path: Path) -> None:
+def test_valid_file(tmp_path: Path) -> None:
     path = tmp_path / "known.toml"
     path.write_text('[[expect]]\nid = "top_p"\nreason = "so"\nverdict = "NON-STRICT"\n')
     assert read(path) == [Expectation(id="top_p", reason="so", verdict=Verdict.NON_STRICT)]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (b"[[expect", "Expected"),
         (b"\xff", "utf-8"),
@@ -75,13 +75,13 @@ def test_a_file(tmp_path: Path) -> None:
         (b"[[expected]]", "expected"),
     ],
 )
-def test_a_file_that_is_none(tmp_path: Path, text: bytes, said: str) -> None:
+def test_invalid_file(tmp_path: Path, text: bytes, message: str) -> None:
     path = tmp_path / "known.toml"
     path.write_bytes(text)
-    with pytest.raises(ValueError, match=f"(?s)known.toml.*{said}"):
+    with pytest.raises(ValueError, match=f"(?s)known.toml.*{message}"):
         read(path)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="none.toml"):
         read(tmp_path / "none.toml")

@@ -1,27 +1,27 @@
-"""What a server may do to whoever asks it: be busy, hang up, never end."""
+"""Servers that are busy, drop the connection, or never end a response."""
 
 from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
 
-from conformance.harness.capabilities import Capability, demand
-from conformance.http.client import ATTEMPTS, Server, Target
-from conformance.verdicts import Broken, Inconclusive
+from conformance.harness.capabilities import Capability, require_capability
+from conformance.http.client import MAX_ATTEMPTS, Server, Target
+from conformance.verdicts import Inconclusive, ServerError
 
-Answering = Callable[[int], httpx.Response]
+Answer = Callable[[int], httpx.Response]
 
 
-def server(answering: Answering, timeout: float = 5.0) -> Server:
-    """Of a server that answers each request by its number, from 1."""
+def make_server(answer: Answer, timeout: float = 5.0) -> Server:
+    """Return the client of a server that answers request number n, from 1, with `answer(n)`."""
     count = 0
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def handle(request: httpx.Request) -> httpx.Response:
         nonlocal count
         count += 1
-        return answering(count)
+        return answer(count)
 
-    http = httpx.Client(transport=httpx.MockTransport(answer), timeout=timeout)
+    http = httpx.Client(transport=httpx.MockTransport(handle), timeout=timeout)
     return Target(base="http://test/v1", model="m", http=http).server("check")
 
 
@@ -30,21 +30,21 @@ def busy(status: int = 429) -> httpx.Response:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_who_is_busy_is_asked_again(status: int) -> None:
-    asked = server(lambda n: busy(status) if n < 3 else httpx.Response(200, json={"id": "a"}))
-    assert asked.post().json == {"id": "a"}
-    assert asked.requests == asked.target.budget.spent == 3
+def test_busy_server_is_retried(status: int) -> None:
+    server = make_server(lambda n: busy(status) if n < 3 else httpx.Response(200, json={"id": "a"}))
+    assert server.post().json == {"id": "a"}
+    assert server.requests == server.target.budget.spent == 3
 
 
-def test_who_is_always_busy_says_nothing() -> None:
-    asked = server(lambda n: busy())
+def test_always_busy_server_is_inconclusive() -> None:
+    server = make_server(lambda n: busy())
     with pytest.raises(Inconclusive, match="busy"):
-        asked.post()
-    assert asked.requests == ATTEMPTS
+        server.post()
+    assert server.requests == MAX_ATTEMPTS
 
 
-def test_who_hangs_up_is_asked_once_more() -> None:
-    def hung_up(until: int) -> Answering:
+def test_lost_connection_is_retried_once() -> None:
+    def drop_until(until: int) -> Answer:
         def answer(n: int) -> httpx.Response:
             if n <= until:
                 raise httpx.RemoteProtocolError("gone")
@@ -52,27 +52,32 @@ def test_who_hangs_up_is_asked_once_more() -> None:
 
         return answer
 
-    assert server(hung_up(1)).post().status == 200
-    with pytest.raises(Broken, match="gone"):
-        server(hung_up(2)).post()
+    assert make_server(drop_until(1)).post().status == 200
+    with pytest.raises(ServerError, match="gone"):
+        make_server(drop_until(2)).post()
 
 
-def test_an_answer_without_end_is_not_waited_for() -> None:
-    def dripping() -> Iterator[bytes]:
+def test_endless_response_times_out() -> None:
+    def endless() -> Iterator[bytes]:
         while True:
             yield b"data: {}\n\n"
 
-    asked = server(lambda n: httpx.Response(200, content=dripping()), timeout=0.2)
-    with pytest.raises(Broken, match="no end"):
-        asked.post()
+    server = make_server(lambda n: httpx.Response(200, content=endless()), timeout=0.2)
+    with pytest.raises(ServerError, match="no end"):
+        server.post()
 
 
-def test_a_moments_failure_is_no_lack() -> None:
-    flaky = Capability("flaky", lambda asked: None if asked.post().status == 200 else broken())
-    assert demand(server(lambda n: httpx.Response(500 if n == 1 else 200, json={})), flaky) is None
-    with pytest.raises(Broken, match="needs flaky"):
-        demand(server(lambda n: httpx.Response(500, json={})), flaky)
+def test_temporary_failure_is_not_a_missing_capability() -> None:
+    flaky = Capability("flaky", lambda server: None if server.post().status == 200 else fail())
+    assert (
+        require_capability(
+            make_server(lambda n: httpx.Response(500 if n == 1 else 200, json={})), flaky
+        )
+        is None
+    )
+    with pytest.raises(ServerError, match="needs flaky"):
+        require_capability(make_server(lambda n: httpx.Response(500, json={})), flaky)
 
 
-def broken() -> None:
-    raise Broken("answered 500")
+def fail() -> None:
+    raise ServerError("answered 500")

@@ -1,96 +1,99 @@
-"""Authentication, broken."""
+"""Mutants of the checks of auth."""
 
 from starlette.types import ASGIApp, Scope
 
 from reference.bundle import Bundle
 from tests.conformance.mutants import mutant
-from tests.conformance.mutations import Said, hearing, replying, whole
+from tests.conformance.mutations.engine import conforming_app
+from tests.conformance.mutations.requests import mutate_headers
+from tests.conformance.mutations.responses import RawResponse, mutate_response
 
 KEY = "one-key"
 RIGHT = {"authorization": f"Bearer {KEY}"}
 
 
-def closed(model: Bundle) -> ASGIApp:
-    return whole(model, keys=[KEY])
+def with_key(model: Bundle) -> ASGIApp:
+    """Return a server that requires the key."""
+    return conforming_app(model, keys=[KEY])
 
 
-@mutant("auth/without-a-token-nobody-gets-in", keys=(KEY,))
-def only_wrong_tokens(model: Bundle) -> ASGIApp:
-    """Whoever brings no token is let in."""
-    return hearing(closed(model), lambda h: h if "authorization" in h else h | RIGHT)
+@mutant("auth/missing-key-401", keys=(KEY,))
+def missing_key_accepted(model: Bundle) -> ASGIApp:
+    """Accept a request without a key."""
+    return mutate_headers(with_key(model), lambda h: h if "authorization" in h else h | RIGHT)
 
 
-@mutant("auth/a-wrong-token-is-none", keys=(KEY,))
-def a_beginning(model: Bundle) -> ASGIApp:
-    """The beginning of a key opens what the key opens."""
+@mutant("auth/wrong-key-401", keys=(KEY,))
+def key_prefix_accepted(model: Bundle) -> ASGIApp:
+    """Accept a prefix of a key."""
 
-    def whole_key(headers: dict[str, str]) -> dict[str, str]:
+    def complete_key(headers: dict[str, str]) -> dict[str, str]:
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        begins = scheme == "Bearer" and token and KEY.startswith(token)
-        return headers | (RIGHT if begins else {})
+        is_prefix = scheme == "Bearer" and token and KEY.startswith(token)
+        return headers | (RIGHT if is_prefix else {})
 
-    return hearing(closed(model), whole_key)
+    return mutate_headers(with_key(model), complete_key)
 
 
-@mutant("auth/a-401-names-the-scheme", keys=(KEY,))
-def no_challenge(model: Bundle) -> ASGIApp:
-    """A 401 has no WWW-Authenticate."""
+@mutant("auth/challenge-on-401", keys=(KEY,))
+def challenge_missing(model: Bundle) -> ASGIApp:
+    """Leave `WWW-Authenticate` out of a 401."""
 
-    def drop(scope: Scope, said: Said) -> Said:
-        status, headers, text = said
+    def drop(scope: Scope, response: RawResponse) -> RawResponse:
+        status, headers, text = response
         return status, {k: v for k, v in headers.items() if k != "www-authenticate"}, text
 
-    return replying(closed(model), drop)
+    return mutate_response(with_key(model), drop)
 
 
-@mutant("auth/a-401-says-why", keys=(KEY,))
-def another_shape(model: Bundle) -> ASGIApp:
-    """A 401 has `error`, not `detail`."""
+@mutant("auth/detail-on-401", keys=(KEY,))
+def error_not_detail(model: Bundle) -> ASGIApp:
+    """Send `error` instead of `detail` in a 401."""
 
-    def reshape(scope: Scope, said: Said) -> Said:
-        status, headers, text = said
+    def reshape(scope: Scope, response: RawResponse) -> RawResponse:
+        status, headers, text = response
         return status, headers, text.replace('"detail"', '"error"')
 
-    return replying(closed(model), reshape)
+    return mutate_response(with_key(model), reshape)
 
 
-@mutant("auth/xi-api-key-is-an-alias", keys=(KEY,))
-def any_alias(model: Bundle) -> ASGIApp:
-    """Whatever is in xi-api-key opens everything."""
-    return hearing(closed(model), lambda h: h | (RIGHT if "xi-api-key" in h else {}))
+@mutant("auth/xi-api-key-alias", keys=(KEY,))
+def any_xi_api_key_accepted(model: Bundle) -> ASGIApp:
+    """Accept any value of `xi-api-key`."""
+    return mutate_headers(with_key(model), lambda h: h | (RIGHT if "xi-api-key" in h else {}))
 
 
-@mutant("auth/a-401-comes-first", keys=(KEY,))
-def after_validation(model: Bundle) -> ASGIApp:
-    """The token is looked at after the body."""
+@mutant("auth/auth-before-validation", keys=(KEY,))
+def auth_after_validation(model: Bundle) -> ASGIApp:
+    """Check the key after the body."""
 
-    def late(scope: Scope, said: Said) -> Said:
-        status, headers, text = said
-        known = (b"authorization", RIGHT["authorization"].encode()) in scope["headers"]
-        if known or status != 200:
-            return said
+    def check_last(scope: Scope, response: RawResponse) -> RawResponse:
+        status, headers, text = response
+        valid = (b"authorization", RIGHT["authorization"].encode()) in scope["headers"]
+        if valid or status != 200:
+            return response
         return 401, headers, '{"detail": "Not authenticated"}'
 
-    return replying(whole(model), late)
+    return mutate_response(conforming_app(model), check_last)
 
 
-@mutant("auth/a-scheme-has-no-case", keys=(KEY,))
-def case_matters(model: Bundle) -> ASGIApp:
-    """The scheme is `Bearer` to the letter."""
+@mutant("auth/scheme-case-insensitive", keys=(KEY,))
+def scheme_case_sensitive(model: Bundle) -> ASGIApp:
+    """Refuse any other spelling of the scheme than `Bearer`."""
 
     def drop(headers: dict[str, str]) -> dict[str, str]:
         exact = headers.get("authorization", "").startswith("Bearer ")
         return headers if exact else {k: v for k, v in headers.items() if k != "authorization"}
 
-    return hearing(closed(model), drop)
+    return mutate_headers(with_key(model), drop)
 
 
-@mutant("auth/the-source-is-ignored")
-def a_source_is_refused(model: Bundle) -> ASGIApp:
-    """A header that is not known is refused."""
+@mutant("auth/source-header-ignored")
+def source_header_refused(model: Bundle) -> ASGIApp:
+    """Refuse an unknown header."""
 
-    def refuse(scope: Scope, said: Said) -> Said:
-        known = all(name != b"x-deepinfra-source" for name, _ in scope["headers"])
-        return said if known else (400, said[1], '{"detail": "x-deepinfra-source"}')
+    def refuse(scope: Scope, response: RawResponse) -> RawResponse:
+        absent = all(name != b"x-deepinfra-source" for name, _ in scope["headers"])
+        return response if absent else (400, response[1], '{"detail": "x-deepinfra-source"}')
 
-    return replying(whole(model), refuse)
+    return mutate_response(conforming_app(model), refuse)

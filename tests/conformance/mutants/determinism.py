@@ -1,4 +1,4 @@
-"""What stays the same, broken."""
+"""Mutants of the checks of determinism."""
 
 import itertools
 from collections.abc import Callable
@@ -11,65 +11,64 @@ from reference.bundle import Bundle
 from reference.engine import ReferenceEngine
 from reference.request import Request
 from tests.conformance.mutants import mutant
-from tests.conformance.mutations import (
+from tests.conformance.mutations.engine import (
     Json,
-    Telling,
-    answering,
-    each_choice,
-    served,
-    sometimes,
-    whole,
+    RequestMutatingEngine,
+    conforming_app,
+    served_model,
 )
+from tests.conformance.mutations.requests import broken_when
+from tests.conformance.mutations.responses import each_choice, mutate_json
 
 
-def shifted(app: ASGIApp, by: Callable[[], float]) -> ASGIApp:
-    """The first log-probability of each choice is off by a little."""
+def with_shifted_logprobs(app: ASGIApp, by: Callable[[], float]) -> ASGIApp:
+    """Change the first log-probability of each choice slightly."""
 
     def change(choice: Json) -> None:
-        if rows := choice.get("logprobs"):
-            rows["token_logprobs"][0] += by()
+        if columns := choice.get("logprobs"):
+            columns["token_logprobs"][0] += by()
 
-    return answering(app, each_choice(change))
+    return mutate_json(app, each_choice(change))
 
 
-@mutant("determinism/a-greedy-request-twice", "determinism/a-seeded-request-twice")
-def the_last_bit(model: Bundle) -> ASGIApp:
-    """Sums are added up in another order each time, so that the last bits differ."""
+@mutant("determinism/greedy-repeatable", "determinism/seeded-repeatable")
+def last_bit_varies(model: Bundle) -> ASGIApp:
+    """Sum in another order in each run, so that the last bits differ."""
     count = itertools.count()
-    return shifted(whole(model), lambda: next(count) * 1e-7)
+    return with_shifted_logprobs(conforming_app(model), lambda: next(count) * 1e-7)
 
 
-@mutant("determinism/a-greedy-request-in-a-crowd", "determinism/a-seeded-request-in-a-crowd")
-def the_crowd_is_heard(model: Bundle) -> ASGIApp:
-    """Among others a row is computed by another kernel, that rounds in another way."""
-    inside, busy = whole(model), 0
-    other = shifted(inside, lambda: 1e-6)
+@mutant("determinism/greedy-batch-invariant", "determinism/seeded-batch-invariant")
+def batch_dependent_kernel(model: Bundle) -> ASGIApp:
+    """Compute the logits with another kernel under concurrent load, with other rounding."""
+    exact, in_flight = conforming_app(model), 0
+    inexact = with_shifted_logprobs(exact, lambda: 1e-6)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        nonlocal busy
-        busy += 1
+        nonlocal in_flight
+        in_flight += 1
         try:
-            await (other if busy > 1 else inside)(scope, receive, send)
+            await (inexact if in_flight > 1 else exact)(scope, receive, send)
         finally:
-            busy -= 1
+            in_flight -= 1
 
     return app
 
 
-@mutant("determinism/a-seeded-request-in-a-crowd")
-def one_generator(model: Bundle) -> ASGIApp:
-    """Chance depends on how many requests have come since the last was answered."""
+@mutant("determinism/seeded-batch-invariant")
+def shared_generator(model: Bundle) -> ASGIApp:
+    """Make the draws depend on the number of requests in flight."""
     engine = ReferenceEngine(model)
 
     def change(request: Request) -> Request:
         stats = engine.stats()
         return replace(request, seed=request.seed + stats.running + stats.waiting)
 
-    return create_app([served(model, Telling(engine, change))])
+    return create_app([served_model(model, RequestMutatingEngine(engine, change))])
 
 
-@mutant("determinism/a-prompt-in-a-list")
-def padded(model: Bundle) -> ASGIApp:
-    """Prompts of a list are padded to one length, which moves their log-probabilities a little."""
-    listed = shifted(whole(model), lambda: 1e-6)
-    return sometimes(model, lambda body: isinstance(body.get("prompt"), list), listed)
+@mutant("determinism/prompt-list-invariant")
+def padded_prompt_list(model: Bundle) -> ASGIApp:
+    """Pad the prompts of a list, which changes their log-probabilities slightly."""
+    shifted = with_shifted_logprobs(conforming_app(model), lambda: 1e-6)
+    return broken_when(model, lambda body: isinstance(body.get("prompt"), list), shifted)

@@ -1,4 +1,4 @@
-"""echo, broken."""
+"""Mutants of echo."""
 
 from collections.abc import Callable
 
@@ -7,25 +7,20 @@ from starlette.types import ASGIApp
 from conformance.http.client import PROMPT
 from reference.bundle import Bundle
 from tests.conformance.mutants import mutant
-from tests.conformance.mutations import (
-    Json,
-    answering,
-    asking,
-    cutting,
-    each_choice,
-    forgiving,
-    sometimes,
-    whole,
-)
+from tests.conformance.mutations.engine import Json, conforming_app
+from tests.conformance.mutations.requests import broken_when, mutate_body
+from tests.conformance.mutations.responses import each_choice, mutate_json, truncate_text
 
 
 def with_echo(model: Bundle, change: Callable[[Json], Json]) -> ASGIApp:
-    """Whole answers with an echo are changed."""
-    return sometimes(model, lambda body: body.get("echo"), answering(whole(model), change))
+    """Change the non-streamed responses to requests with echo."""
+    return broken_when(
+        model, lambda body: body.get("echo"), mutate_json(conforming_app(model), change)
+    )
 
 
-def with_rows(model: Bundle, change: Callable[[Json, int], None]) -> ASGIApp:
-    """The rows of answers with an echo are changed, given how many are of the prompt."""
+def with_echoed_logprobs(model: Bundle, change: Callable[[Json, int], None]) -> ASGIApp:
+    """Change `logprobs` in responses with echo, given the number of prompt tokens."""
 
     def changed(answer: Json) -> Json:
         for choice in answer["choices"]:
@@ -36,21 +31,9 @@ def with_rows(model: Bundle, change: Callable[[Json, int], None]) -> ASGIApp:
     return with_echo(model, changed)
 
 
-@mutant("echo/wrong-type-is-refused")
-def any_type(model: Bundle) -> ASGIApp:
-    """What is no boolean is dropped."""
-    return forgiving(whole(model), "echo", lambda v: v in (None, True, False))
-
-
-@mutant("echo/null-and-false-are-off")
-def null_is_on(model: Bundle) -> ASGIApp:
-    """Null is true."""
-    return asking(whole(model), lambda b: b | {"echo": b.get("echo") is not False})
-
-
-@mutant("echo/the-prompt-comes-back-as-it-was-sent")
-def stripped(model: Bundle) -> ASGIApp:
-    """The prompt loses its leading spaces, as if it were spelled from its tokens."""
+@mutant("echo/prompt-verbatim")
+def leading_space_stripped(model: Bundle) -> ASGIApp:
+    """Strip the leading spaces of the prompt, as if it were decoded from its tokens."""
 
     def change(choice: Json) -> None:
         choice["text"] = choice["text"].removeprefix(" ")
@@ -58,9 +41,9 @@ def stripped(model: Bundle) -> ASGIApp:
     return with_echo(model, each_choice(change))
 
 
-@mutant("echo/each-choice-has-the-prompt")
-def only_the_first(model: Bundle) -> ASGIApp:
-    """Only the first choice has the prompt."""
+@mutant("echo/prompt-in-every-choice")
+def first_choice_only(model: Bundle) -> ASGIApp:
+    """Echo the prompt in the first choice only."""
 
     def change(choice: Json) -> None:
         if choice["index"]:
@@ -69,97 +52,100 @@ def only_the_first(model: Bundle) -> ASGIApp:
     return with_echo(model, each_choice(change))
 
 
-@mutant("echo/a-prompt-of-ids-comes-back-as-text")
-def begins_with_bos(model: Bundle) -> ASGIApp:
-    """A prompt of ids comes back with the special token that it begins with."""
+@mutant("echo/token-ids-decoded")
+def bos_in_text(model: Bundle) -> ASGIApp:
+    """Echo a prompt of ids with the BOS token."""
 
     def change(choice: Json) -> None:
         choice["text"] = "<s> " + choice["text"]
 
-    broken = answering(whole(model), each_choice(change))
-    return sometimes(model, lambda b: b.get("echo") and isinstance(b["prompt"], list), broken)
+    broken = mutate_json(conforming_app(model), each_choice(change))
+    return broken_when(model, lambda b: b.get("echo") and isinstance(b["prompt"], list), broken)
 
 
-@mutant("echo/has-rows-for-the-prompt-too")
-def first_row_missing(model: Bundle) -> ASGIApp:
-    """The token before everything, which has no log-probability, has no row."""
-    return with_rows(model, lambda rows, _: [column.pop(0) for column in rows.values()])
+@mutant("echo/prompt-logprobs")
+def first_entry_missing(model: Bundle) -> ASGIApp:
+    """Leave out the entry of the first token, which has no log-probability."""
+    return with_echoed_logprobs(model, lambda lists, _: [items.pop(0) for items in lists.values()])
 
 
-@mutant("echo/has-rows-for-the-prompt-too")
-def rows_of_the_output(model: Bundle) -> ASGIApp:
-    """The prompt has no rows."""
+@mutant("echo/prompt-logprobs")
+def output_entries_only(model: Bundle) -> ASGIApp:
+    """Leave out the entries of the prompt."""
 
-    def change(rows: Json, start: int) -> None:
-        rows.update({name: column[start:] for name, column in rows.items()})
+    def change(logprobs: Json, start: int) -> None:
+        logprobs.update({name: items[start:] for name, items in logprobs.items()})
 
-    return with_rows(model, change)
-
-
-@mutant("echo/rows-of-the-output-are-the-same", "echo/offsets-count-characters-of-the-text")
-def offsets_begin_again(model: Bundle) -> ASGIApp:
-    """The offsets of the output count from its own beginning."""
-
-    def change(rows: Json, start: int) -> None:
-        offsets = rows["text_offset"]
-        rows["text_offset"] = offsets[:start] + [o - offsets[start] for o in offsets[start:]]
-
-    return with_rows(model, change)
+    return with_echoed_logprobs(model, change)
 
 
-@mutant("echo/offsets-count-characters-of-the-text")
-def offsets_in_bytes(model: Bundle) -> ASGIApp:
-    """Offsets count bytes."""
+@mutant("echo/output-logprobs-unchanged", "echo/character-offsets")
+def offsets_restart_at_output(model: Bundle) -> ASGIApp:
+    """Count the offsets of the output from its own beginning."""
+
+    def change(logprobs: Json, start: int) -> None:
+        offsets = logprobs["text_offset"]
+        logprobs["text_offset"] = offsets[:start] + [o - offsets[start] for o in offsets[start:]]
+
+    return with_echoed_logprobs(model, change)
+
+
+@mutant("echo/character-offsets")
+def byte_offsets(model: Bundle) -> ASGIApp:
+    """Count offsets in bytes."""
 
     def change(choice: Json) -> None:
-        rows, text = choice["logprobs"] or {"text_offset": []}, choice["text"]
-        rows["text_offset"] = [len(text[:o].encode()) for o in rows["text_offset"]]
+        logprobs, text = choice["logprobs"] or {"text_offset": []}, choice["text"]
+        logprobs["text_offset"] = [len(text[:o].encode()) for o in logprobs["text_offset"]]
 
     return with_echo(model, each_choice(change))
 
 
 @mutant(
-    "echo/scores-a-text-as-when-it-was-written",
-    "echo/tells-whether-a-text-is-greedy",
-    "echo/values-of-the-prompt-are-the-models",
+    "echo/prompt-scoring-matches-generation",
+    "echo/greedy-detectable-from-echo",
+    "echo/prompt-logprobs-match-model",
 )
-def one_row_late(model: Bundle) -> ASGIApp:
-    """A token of the prompt has the log-probability of the next one."""
+def logprobs_shifted_by_one(model: Bundle) -> ASGIApp:
+    """Report the log-probability of the next token for each prompt token."""
 
-    def change(rows: Json, start: int) -> None:
-        values = rows["token_logprobs"]
-        rows["token_logprobs"] = [None, *values[2 : start + 1], values[start], *values[start + 1 :]]
+    def change(logprobs: Json, start: int) -> None:
+        values = logprobs["token_logprobs"]
+        shifted = [None, *values[2 : start + 1], values[start], *values[start + 1 :]]
+        logprobs["token_logprobs"] = shifted
 
-    return with_rows(model, change)
-
-
-@mutant("echo/tells-whether-a-text-is-greedy")
-def rounded(model: Bundle) -> ASGIApp:
-    """`token_logprobs` of the prompt is rounded, `top_logprobs` is not."""
-
-    def change(rows: Json, _: int) -> None:
-        rows["token_logprobs"] = [v and round(v, 5) for v in rows["token_logprobs"]]
-
-    return with_rows(model, change)
+    return with_echoed_logprobs(model, change)
 
 
-@mutant("echo/values-of-the-prompt-are-the-models")
-def without_the_beginning(model: Bundle) -> ASGIApp:
-    """The special token before the text is not read."""
-    ids = model.tokenizer.encode
+@mutant("echo/greedy-detectable-from-echo")
+def rounded_token_logprobs(model: Bundle) -> ASGIApp:
+    """Round `token_logprobs` of the prompt, but not `top_logprobs`."""
+
+    def change(logprobs: Json, _: int) -> None:
+        logprobs["token_logprobs"] = [v and round(v, 5) for v in logprobs["token_logprobs"]]
+
+    return with_echoed_logprobs(model, change)
+
+
+@mutant("echo/prompt-logprobs-match-model")
+def bos_dropped(model: Bundle) -> ASGIApp:
+    """Drop the BOS token before the text."""
+    encode = model.tokenizer.encode
 
     def change(body: Json) -> Json:
         prompt = body["prompt"]
-        return body | {"prompt": ids(prompt)[1:] if isinstance(prompt, str) else prompt}
+        return body | {"prompt": encode(prompt)[1:] if isinstance(prompt, str) else prompt}
 
-    return sometimes(model, lambda body: body.get("echo"), asking(whole(model), change))
+    return broken_when(
+        model, lambda body: body.get("echo"), mutate_body(conforming_app(model), change)
+    )
 
 
-@mutant("echo/stop-strings-are-not-sought-in-the-prompt")
-def stopped_by_the_prompt(model: Bundle) -> ASGIApp:
-    """Stop strings are sought in the whole text, and the prompt is in it."""
+@mutant("echo/no-stop-in-prompt")
+def stop_matches_prompt(model: Bundle) -> ASGIApp:
+    """Search for stop strings in the whole text, including the echoed prompt."""
 
     def cut(text: str, stops: list[str]) -> tuple[int, str] | None:
         return next(((text.find(s), s) for s in stops if s in text), None)
 
-    return cutting(model, cut)
+    return truncate_text(model, cut)

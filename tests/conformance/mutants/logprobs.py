@@ -1,4 +1,4 @@
-"""logprobs, broken."""
+"""Mutants of the checks of logprobs."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,33 +15,29 @@ from reference.logits import Logits
 from reference.logprobs import log_softmax, token_logprobs
 from reference.request import Event, Request, TokenGenerated, TokenLogprobs
 from tests.conformance.mutants import mutant
-from tests.conformance.mutations import (
-    Delivering,
+from tests.conformance.mutations.engine import (
+    EventMutatingEngine,
     Json,
-    Telling,
-    answering,
-    asking,
-    each_choice,
-    forgiving,
-    params,
-    rewriting,
-    served,
-    sometimes,
-    whole,
+    RequestMutatingEngine,
+    conforming_app,
+    served_model,
+    with_params,
 )
+from tests.conformance.mutations.requests import broken_when, drop_field_unless, mutate_body
+from tests.conformance.mutations.responses import each_choice, mutate_json, mutate_text
 
-# Given all log-probabilities, the parameters as they were asked for, and the tokens up to this one.
+# From all log-probabilities, the parameters of the request, and the tokens up to this one.
 Remake = Callable[[Logits, Any, list[int]], TokenLogprobs]
 
 
-def reporting(model: Bundle, remake: Remake) -> ASGIApp:
-    """What is reported of a token is made anew."""
+def with_logprobs(model: Bundle, remake: Remake) -> ASGIApp:
+    """Report what `remake` makes of all log-probabilities of a step."""
 
-    def asked(request: Request) -> Request:
+    def request_all(request: Request) -> Request:
         top = request.params.logprobs
-        return params(request, logprobs=None if top is None else model.vocab_size)
+        return with_params(request, logprobs=None if top is None else model.vocab_size)
 
-    class Anew(Telling):
+    class Remaking(RequestMutatingEngine):
         def submit(self, request: Request, on_event: Callable[[Event], None]) -> int:
             outputs: dict[int, list[int]] = {}
 
@@ -53,208 +49,209 @@ def reporting(model: Bundle, remake: Remake) -> ASGIApp:
                 values = np.array([v for _, v in sorted(event.logprobs.top)], np.float32)
                 return replace(event, logprobs=remake(values, request.params, output))
 
-            return Delivering(self.engine, change).submit(self.change(request), on_event)
+            return EventMutatingEngine(self.engine, change).submit(self.change(request), on_event)
 
-    return create_app([served(model, Anew(ReferenceEngine(model), asked))])
-
-
-def of(values: Logits, asked: Any, output: list[int]) -> TokenLogprobs:
-    return token_logprobs(values, output[-1], asked.logprobs)
+    return create_app([served_model(model, Remaking(ReferenceEngine(model), request_all))])
 
 
-@mutant("logprobs/out-of-range-is-refused")
-def clamped(model: Bundle) -> ASGIApp:
-    """A number out of range is dropped."""
-    return forgiving(whole(model), "logprobs", lambda v: not isinstance(v, int) or 0 <= v <= 20)
+def entry(values: Logits, requested: Any, output: list[int]) -> TokenLogprobs:
+    """Return the entry of the last token."""
+    return token_logprobs(values, output[-1], requested.logprobs)
 
 
-@mutant("logprobs/wrong-type-is-refused")
-def any_type(model: Bundle) -> ASGIApp:
-    """What is no integer is dropped."""
-    return forgiving(whole(model), "logprobs", lambda v: v is None or type(v) is int)
+@mutant("logprobs/above-server-limit", "logprobs/range")
+def above_limit_dropped(model: Bundle) -> ASGIApp:
+    """Drop a number out of range."""
+    return drop_field_unless(
+        conforming_app(model), "logprobs", lambda v: not isinstance(v, int) or 0 <= v <= 20
+    )
 
 
-@mutant("logprobs/null-is-off")
-def always_on(model: Bundle) -> ASGIApp:
-    """Null is 0."""
-    return asking(whole(model), lambda b: b | {"logprobs": b.get("logprobs") or 0})
+@mutant("logprobs/off-by-default")
+def null_as_zero(model: Bundle) -> ASGIApp:
+    """Treat null as 0."""
+    return mutate_body(conforming_app(model), lambda b: b | {"logprobs": b.get("logprobs") or 0})
 
 
-@mutant("logprobs/zero-reports-the-chosen-token")
-def zero_is_off(model: Bundle) -> ASGIApp:
-    """0 is null."""
-    return asking(whole(model), lambda b: b | {"logprobs": b.get("logprobs") or None})
+@mutant("logprobs/zero-lists-chosen-token")
+def zero_as_null(model: Bundle) -> ASGIApp:
+    """Treat 0 as null."""
+    return mutate_body(conforming_app(model), lambda b: b | {"logprobs": b.get("logprobs") or None})
 
 
-@mutant("logprobs/up-to-twenty-are-given")
+@mutant("logprobs/twenty-available")
 def at_most_five(model: Bundle) -> ASGIApp:
-    """More than 5 are not given."""
+    """Return at most 5 log-probabilities."""
 
     def five(body: Json) -> Json:
         return body | ({"logprobs": min(body["logprobs"], 5)} if body.get("logprobs") else {})
 
-    return asking(whole(model), five)
+    return mutate_body(conforming_app(model), five)
 
 
-def each_row(change: Callable[[Json], None]) -> Callable[[Json], Json]:
-    """Of choices that have logprobs."""
+def each_entry_list(change: Callable[[Json], None]) -> Callable[[Json], Json]:
+    """Return a change of an answer from a change of the logprobs of a choice."""
     return each_choice(lambda choice: change(choice["logprobs"]) if choice["logprobs"] else None)
 
 
-@mutant("logprobs/has-a-row-for-each-token")
-def last_row_missing(model: Bundle) -> ASGIApp:
-    """The last token has no row."""
-    return answering(
-        whole(model), each_row(lambda rows: [column.pop() for column in rows.values()])
+@mutant("logprobs/entry-per-token")
+def last_entry_missing(model: Bundle) -> ASGIApp:
+    """Leave out the entry of the last token."""
+    return mutate_json(
+        conforming_app(model),
+        each_entry_list(lambda columns: [column.pop() for column in columns.values()]),
     )
 
 
-@mutant("logprobs/lists-the-likeliest-and-the-chosen")
-def chosen_left_out(model: Bundle) -> ASGIApp:
-    """Only the N likeliest are listed."""
+@mutant("logprobs/top-n-and-chosen-token")
+def chosen_token_omitted(model: Bundle) -> ASGIApp:
+    """List only the N most probable tokens."""
 
-    def remake(values: Logits, asked: Any, output: list[int]) -> TokenLogprobs:
-        found = of(values, asked, output)
-        return replace(found, top=found.top[: asked.logprobs])
+    def remake(values: Logits, requested: Any, output: list[int]) -> TokenLogprobs:
+        complete = entry(values, requested, output)
+        return replace(complete, top=complete.top[: requested.logprobs])
 
-    return reporting(model, remake)
-
-
-@mutant("logprobs/lists-the-likeliest-and-the-chosen")
-def always_as_many(model: Bundle) -> ASGIApp:
-    """A chosen token that is not likely takes the place of the N-th."""
-
-    def remake(values: Logits, asked: Any, output: list[int]) -> TokenLogprobs:
-        found, n = of(values, asked, output), asked.logprobs
-        return replace(found, top=(*found.top[: n - 1], found.top[-1]) if n else found.top)
-
-    return reporting(model, remake)
+    return with_logprobs(model, remake)
 
 
-@mutant("logprobs/lists-the-likeliest-and-the-chosen")
+@mutant("logprobs/top-n-and-chosen-token")
+def chosen_token_replaces_last(model: Bundle) -> ASGIApp:
+    """Replace the last of the top N tokens by a chosen token that is not among them."""
+
+    def remake(values: Logits, requested: Any, output: list[int]) -> TokenLogprobs:
+        complete, n = entry(values, requested, output), requested.logprobs
+        top = complete.top
+        return replace(complete, top=(*top[: n - 1], top[-1]) if n else top)
+
+    return with_logprobs(model, remake)
+
+
+@mutant("logprobs/top-n-and-chosen-token")
 def one_too_few(model: Bundle) -> ASGIApp:
-    """One less is listed than was asked for."""
+    """List one token less than requested."""
 
-    def remake(values: Logits, asked: Any, output: list[int]) -> TokenLogprobs:
-        return token_logprobs(values, output[-1], max(0, asked.logprobs - 1))
+    def remake(values: Logits, requested: Any, output: list[int]) -> TokenLogprobs:
+        return token_logprobs(values, output[-1], max(0, requested.logprobs - 1))
 
-    return reporting(model, remake)
+    return with_logprobs(model, remake)
 
 
-@mutant("logprobs/the-chosen-token-has-one-value")
+@mutant("logprobs/chosen-value-consistent")
 def rounded(model: Bundle) -> ASGIApp:
-    """`token_logprobs` has four digits."""
+    """Round `token_logprobs` to four digits."""
 
-    def change(rows: Json) -> None:
-        rows["token_logprobs"] = [round(v, 4) for v in rows["token_logprobs"]]
+    def change(columns: Json) -> None:
+        columns["token_logprobs"] = [round(v, 4) for v in columns["token_logprobs"]]
 
-    return answering(whole(model), each_row(change))
-
-
-@mutant("logprobs/values-are-logarithms-of-probabilities", "logprobs/are-the-models")
-def scores(model: Bundle) -> ASGIApp:
-    """Logits are reported."""
-
-    def remake(values: Logits, asked: Any, output: list[int]) -> TokenLogprobs:
-        found = of(values, asked, output)
-        top = tuple((token, value + 3) for token, value in found.top)
-        return replace(found, logprob=found.logprob + 3, top=top)
-
-    return reporting(model, remake)
+    return mutate_json(conforming_app(model), each_entry_list(change))
 
 
-@mutant("logprobs/no-value-is-infinite")
-def infinite(model: Bundle) -> ASGIApp:
-    """What was cut off is written -Infinity."""
-    return rewriting(after_truncation(model), lambda text, _: text.replace("-9999.0", "-Infinity"))
+@mutant("logprobs/valid-probabilities", "logprobs/values-match-reference")
+def logits_reported(model: Bundle) -> ASGIApp:
+    """Report logits."""
+
+    def remake(values: Logits, requested: Any, output: list[int]) -> TokenLogprobs:
+        complete = entry(values, requested, output)
+        top = tuple((token, value + 3) for token, value in complete.top)
+        return replace(complete, logprob=complete.logprob + 3, top=top)
+
+    return with_logprobs(model, remake)
 
 
-@mutant("logprobs/the-greedy-token-is-the-likeliest", "logprobs/are-the-models")
-def of_the_row_before(model: Bundle) -> ASGIApp:
-    """A row has the probabilities of the row before it."""
+@mutant("logprobs/finite-values")
+def negative_infinity(model: Bundle) -> ASGIApp:
+    """Report -Infinity for a masked token."""
+    return mutate_text(
+        after_truncation(model), lambda text, _: text.replace("-9999.0", "-Infinity")
+    )
+
+
+@mutant("logprobs/greedy-token-argmax", "logprobs/values-match-reference")
+def previous_step_reported(model: Bundle) -> ASGIApp:
+    """Report the log-probabilities of the step before."""
     before: list[Logits] = []
 
-    def remake(values: Logits, asked: Any, output: list[int]) -> TokenLogprobs:
+    def remake(values: Logits, requested: Any, output: list[int]) -> TokenLogprobs:
         before.append(values)
-        return of(before[-2] if len(output) > 1 else values, asked, output)
+        return entry(before[-2] if len(output) > 1 else values, requested, output)
 
-    return reporting(model, remake)
-
-
-@mutant("logprobs/the-likeliest-come-first")
-def by_name(model: Bundle) -> ASGIApp:
-    """`top_logprobs` is sorted by name."""
-
-    def change(rows: Json) -> None:
-        rows["top_logprobs"] = [dict(sorted(top.items())) for top in rows["top_logprobs"]]
-
-    return answering(whole(model), each_row(change))
+    return with_logprobs(model, remake)
 
 
-@mutant("logprobs/do-not-depend-on-temperature", "logprobs/are-the-models")
+@mutant("logprobs/sorted-descending")
+def sorted_by_name(model: Bundle) -> ASGIApp:
+    """Sort `top_logprobs` by name."""
+
+    def change(columns: Json) -> None:
+        columns["top_logprobs"] = [dict(sorted(top.items())) for top in columns["top_logprobs"]]
+
+    return mutate_json(conforming_app(model), each_entry_list(change))
+
+
+@mutant("logprobs/independent-of-temperature", "logprobs/values-match-reference")
 def after_temperature(model: Bundle) -> ASGIApp:
-    """Log-probabilities are those at the temperature of the request."""
+    """Report log-probabilities at the temperature of the request."""
 
-    def remake(values: Logits, asked: Any, output: list[int]) -> TokenLogprobs:
-        scale = asked.temperature or 1.0
-        return of(log_softmax(l.temperature(values, scale)), asked, output)
+    def remake(values: Logits, requested: Any, output: list[int]) -> TokenLogprobs:
+        scale = requested.temperature or 1.0
+        return entry(log_softmax(l.temperature(values, scale)), requested, output)
 
-    return reporting(model, remake)
+    return with_logprobs(model, remake)
 
 
-@mutant("logprobs/do-not-depend-on-penalties", "logprobs/are-those-before-penalties")
+@mutant("logprobs/independent-of-penalties", "logprobs/values-before-penalties")
 def after_penalties(model: Bundle) -> ASGIApp:
-    """Log-probabilities are those after the penalties of the output."""
+    """Report log-probabilities after the penalties of the output."""
 
-    def remake(values: Logits, asked: Any, output: list[int]) -> TokenLogprobs:
+    def remake(values: Logits, requested: Any, output: list[int]) -> TokenLogprobs:
         counts = np.bincount(output[:-1], minlength=len(values))
-        values = l.frequency_penalty(values, counts, asked.frequency_penalty)
-        values = l.presence_penalty(values, counts, asked.presence_penalty)
-        return of(log_softmax(values), asked, output)
+        values = l.frequency_penalty(values, counts, requested.frequency_penalty)
+        values = l.presence_penalty(values, counts, requested.presence_penalty)
+        return entry(log_softmax(values), requested, output)
 
-    return reporting(model, remake)
+    return with_logprobs(model, remake)
 
 
-@mutant("logprobs/do-not-depend-on-truncation")
+@mutant("logprobs/independent-of-truncation")
 def after_truncation(model: Bundle) -> ASGIApp:
-    """Log-probabilities are those of the tokens that were kept."""
+    """Report log-probabilities after truncation."""
 
-    def remake(values: Logits, asked: Any, output: list[int]) -> TokenLogprobs:
-        kept = l.top_p(l.top_k(l.temperature(values, 1.0), asked.top_k), asked.top_p)
-        return of(log_softmax(kept), asked, output)
+    def remake(values: Logits, requested: Any, output: list[int]) -> TokenLogprobs:
+        kept = l.top_p(l.top_k(l.temperature(values, 1.0), requested.top_k), requested.top_p)
+        return entry(log_softmax(kept), requested, output)
 
-    return reporting(model, remake)
-
-
-@mutant("logprobs/offsets-count-characters")
-def from_the_prompt(model: Bundle) -> ASGIApp:
-    """Offsets count the prompt, which is not in the text."""
-
-    def change(rows: Json) -> None:
-        rows["text_offset"] = [offset + 16 for offset in rows["text_offset"]]
-
-    return answering(whole(model), each_row(change))
+    return with_logprobs(model, remake)
 
 
-@mutant("logprobs/tokens-are-called-by-their-text")
-def vocabulary_names(model: Bundle) -> ASGIApp:
-    """Tokens are called as in the vocabulary: a space is ▁."""
+@mutant("logprobs/character-offsets")
+def offsets_include_prompt(model: Bundle) -> ASGIApp:
+    """Include the prompt in offsets, although it is not in the text."""
 
-    def change(rows: Json) -> None:
-        rows["tokens"] = [name.replace(" ", "▁") for name in rows["tokens"]]
+    def change(columns: Json) -> None:
+        columns["text_offset"] = [offset + 16 for offset in columns["text_offset"]]
 
-    return answering(whole(model), each_row(change))
+    return mutate_json(conforming_app(model), each_entry_list(change))
 
 
-@mutant("logprobs/no-name-takes-anothers-place")
-def overwritten(model: Bundle) -> ASGIApp:
-    """Of two tokens with one text the less likely is lost."""
+@mutant("logprobs/token-text-names")
+def vocabulary_strings(model: Bundle) -> ASGIApp:
+    """Report the strings of the vocabulary, in which a space is ▁."""
 
-    def change(rows: Json) -> None:
-        rows["top_logprobs"] = [
+    def change(columns: Json) -> None:
+        columns["tokens"] = [name.replace(" ", "▁") for name in columns["tokens"]]
+
+    return mutate_json(conforming_app(model), each_entry_list(change))
+
+
+@mutant("logprobs/token-string-collisions")
+def colliding_entry_lost(model: Bundle) -> ASGIApp:
+    """Lose the less probable of two tokens with the same text."""
+
+    def change(columns: Json) -> None:
+        columns["top_logprobs"] = [
             {n: v for n, v in top.items() if not n.startswith("token_id:")}
-            for top in rows["top_logprobs"]
+            for top in columns["top_logprobs"]
         ]
 
-    broken = answering(whole(model), each_row(change))
-    return sometimes(model, lambda body: not body.get("return_tokens_as_token_ids"), broken)
+    broken = mutate_json(conforming_app(model), each_entry_list(change))
+    return broken_when(model, lambda body: not body.get("return_tokens_as_token_ids"), broken)

@@ -1,4 +1,4 @@
-"""min_p, broken."""
+"""Mutants of the checks of min_p."""
 
 from dataclasses import replace
 
@@ -10,57 +10,25 @@ from reference import logits as l
 from reference.bundle import Bundle
 from reference.sampler import final_logits
 from tests.conformance.mutants import mutant
-from tests.conformance.mutations import (
-    clamping,
-    defaulting,
-    forgiving,
-    is_number,
-    replacing,
-    steps,
-    whole,
-    without,
-)
+from tests.conformance.mutations.engine import conforming_app, with_logits_chain
+from tests.conformance.mutations.requests import drop_fields
 
 
-@mutant("min_p/out-of-range-is-refused")
-def clamped(model: Bundle) -> ASGIApp:
-    """A value out of range is moved to the nearest in it."""
-    return clamping(whole(model), "min_p", 0, 1)
+@mutant("min_p/one-keeps-argmax")
+def one_as_zero(model: Bundle) -> ASGIApp:
+    """Keep all tokens with 1."""
+    return with_logits_chain(model, chain(min_p=lambda x, h: l.min_p(x, h.params.min_p % 1)))
 
 
-@mutant("min_p/what-is-no-number-is-refused")
-def no_number_dropped(model: Bundle) -> ASGIApp:
-    """What is no number is dropped."""
-    return forgiving(whole(model), "min_p", is_number)
-
-
-@mutant("min_p/the-ends-of-the-range-are-accepted")
-def one_refused(model: Bundle) -> ASGIApp:
-    """1 is a 422."""
-    return replacing(whole(model), "min_p", lambda p: 2 if p == 1 else p)
-
-
-@mutant("min_p/default-is-zero")
-def another_default(model: Bundle) -> ASGIApp:
-    """The default is 0.05."""
-    return defaulting(whole(model), "min_p", 0.05)
-
-
-@mutant("min_p/one-keeps-the-likeliest")
-def one_is_off(model: Bundle) -> ASGIApp:
-    """1 keeps everything."""
-    return steps(model, chain(min_p=lambda x, h: l.min_p(x, h.params.min_p % 1)))
-
-
-@mutant("min_p/draws-from-what-is-kept", "min_p/one-keeps-the-likeliest")
+@mutant("min_p/draws-from-kept-tokens", "min_p/one-keeps-argmax")
 def ignored(model: Bundle) -> ASGIApp:
-    """It is accepted and dropped."""
-    return without(whole(model), "min_p")
+    """Accept and ignore the parameter."""
+    return drop_fields(conforming_app(model), "min_p")
 
 
-@mutant("min_p/draws-from-what-is-kept")
-def of_logits(model: Bundle) -> ASGIApp:
-    """The threshold is a share of the largest logit."""
+@mutant("min_p/draws-from-kept-tokens")
+def share_of_logit(model: Bundle) -> ASGIApp:
+    """Use a fraction of the largest logit as the threshold."""
 
     def final(x, h):  # type: ignore[no-untyped-def]
         kept = (x >= h.params.min_p * x.max()) | (x == x.max()) | (h.params.min_p == 0)
@@ -68,28 +36,28 @@ def of_logits(model: Bundle) -> ASGIApp:
             x, replace(h, params=replace(h.params, min_p=0.0), allowed=h.allowed & kept)
         )
 
-    return steps(model, final)
+    return with_logits_chain(model, final)
 
 
-@mutant("min_p/is-relative-to-the-likeliest")
-def absolute(model: Bundle) -> ASGIApp:
-    """The threshold is a probability."""
-    return steps(model, chain(min_p=dialects.min_p_absolute))
+@mutant("min_p/relative-to-maximum")
+def absolute_threshold(model: Bundle) -> ASGIApp:
+    """Use min_p itself as the threshold."""
+    return with_logits_chain(model, chain(min_p=dialects.min_p_absolute))
 
 
-@mutant("min_p/comes-after-temperature")
+@mutant("min_p/after-temperature")
 def before_temperature(model: Bundle) -> ASGIApp:
-    """The threshold is that of the distribution at temperature 1."""
-    return steps(model, dialects.temperature_last)
+    """Apply the threshold to the distribution at temperature 1."""
+    return with_logits_chain(model, dialects.temperature_last)
 
 
-@mutant("min_p/a-token-at-the-threshold-stays")
-def strict(model: Bundle) -> ASGIApp:
-    """A token at the threshold is dropped, but for one that is the likeliest."""
-    return steps(model, chain(min_p=dialects.min_p_strict))
+@mutant("min_p/threshold-ties-kept")
+def threshold_ties_dropped(model: Bundle) -> ASGIApp:
+    """Drop a token at the threshold, except for the first argmax."""
+    return with_logits_chain(model, chain(min_p=dialects.min_p_strict))
 
 
-@mutant("min_p/comes-before-top-p")
-def last(model: Bundle) -> ASGIApp:
-    """It acts on what top_k and top_p have left."""
-    return steps(model, after_penalties("temperature", "top_k", "top_p", "min_p"))
+@mutant("min_p/before-top-p")
+def after_top_p(model: Bundle) -> ASGIApp:
+    """Apply min_p to the tokens that top_k and top_p keep."""
+    return with_logits_chain(model, after_penalties("temperature", "top_k", "top_p", "min_p"))

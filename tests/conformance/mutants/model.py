@@ -1,4 +1,4 @@
-"""model, broken."""
+"""Mutants of the checks of model."""
 
 from typing import Any
 
@@ -6,37 +6,39 @@ from starlette.types import ASGIApp
 
 from reference.bundle import Bundle
 from tests.conformance.mutants import mutant
-from tests.conformance.mutations import NAME, Json, answering, asking, whole
+from tests.conformance.mutations.engine import NAME, Json, conforming_app
+from tests.conformance.mutations.requests import mutate_body
+from tests.conformance.mutations.responses import mutate_json
 
 
-@mutant("model/missing-is-refused")
-def default(model: Bundle) -> ASGIApp:
-    """Without a model it is the only one."""
-    return asking(whole(model), lambda body: {"model": NAME} | body)
+@mutant("model/missing-name")
+def single_model_default(model: Bundle) -> ASGIApp:
+    """Use the only model if the request names none."""
+    return mutate_body(conforming_app(model), lambda body: {"model": NAME} | body)
 
 
-@mutant("model/wrong-types-are-refused")
-def first_of_a_list(model: Bundle) -> ASGIApp:
-    """A list of models is its first."""
+@mutant("model/type")
+def first_of_list(model: Bundle) -> ASGIApp:
+    """Use the first of a list of models."""
 
-    def first(body: Json) -> Json:
+    def use_first(body: Json) -> Json:
         name: Any = body.get("model")
         return body | {"model": name[0] if isinstance(name, list) else name}
 
-    return asking(whole(model), first)
+    return mutate_body(conforming_app(model), use_first)
 
 
-@mutant("model/another-name-is-404")
-def any_name(model: Bundle) -> ASGIApp:
-    """Whatever is asked for is the only model that there is."""
+@mutant("model/unknown-name-404")
+def any_name_accepted(model: Bundle) -> ASGIApp:
+    """Use the only served model for any name."""
 
     def rename(body: Json) -> Json:
         return body | ({"model": NAME} if isinstance(body.get("model"), str) else {})
 
-    return asking(whole(model), rename)
+    return mutate_body(conforming_app(model), rename)
 
 
-@mutant("model/the-answer-names-it")
-def another_name(model: Bundle) -> ASGIApp:
-    """The answer names the files."""
-    return answering(whole(model), lambda answer: answer | {"model": "/models/tiny"})
+@mutant("model/name-in-response")
+def path_in_response(model: Bundle) -> ASGIApp:
+    """Report the path of the files as the model."""
+    return mutate_json(conforming_app(model), lambda answer: answer | {"model": "/models/tiny"})

@@ -1,4 +1,4 @@
-"""prompt, broken."""
+"""Mutants of prompt."""
 
 import unicodedata
 from collections.abc import Callable
@@ -9,76 +9,78 @@ from starlette.types import ASGIApp
 
 from reference.bundle import Bundle
 from tests.conformance.mutants import mutant
-from tests.conformance.mutations import Json, answering, asking, telling, whole
+from tests.conformance.mutations.engine import Json, conforming_app, with_engine_requests
+from tests.conformance.mutations.requests import mutate_body
+from tests.conformance.mutations.responses import mutate_json
 
 
-def prompting(model: Bundle, kind: type, change: Callable[[Any], Any]) -> ASGIApp:
-    """The prompts of one kind are changed."""
+def with_prompts(model: Bundle, kind: type, change: Callable[[Any], Any]) -> ASGIApp:
+    """Change the prompts of one type."""
 
     def changed(body: Json) -> Json:
         prompt = body.get("prompt", ...)
         return body | ({"prompt": change(prompt)} if isinstance(prompt, kind) else {})
 
-    return asking(whole(model), changed)
+    return mutate_body(conforming_app(model), changed)
 
 
 def is_ids(prompt: list[Any]) -> bool:
     return bool(prompt) and all(type(token) is int for token in prompt)
 
 
-@mutant("prompt/missing-is-refused")
-def default(model: Bundle) -> ASGIApp:
-    """Without a prompt it is empty."""
-    return asking(whole(model), lambda body: {"prompt": ""} | body)
+@mutant("prompt/missing-prompt-422")
+def missing_prompt_is_empty(model: Bundle) -> ASGIApp:
+    """Use an empty prompt if there is none."""
+    return mutate_body(conforming_app(model), lambda body: {"prompt": ""} | body)
 
 
-@mutant("prompt/wrong-types-are-refused")
-def null(model: Bundle) -> ASGIApp:
-    """null is the beginning of a text."""
-    return prompting(model, type(None), lambda prompt: "")
+@mutant("prompt/malformed-prompt-422")
+def null_prompt_is_empty(model: Bundle) -> ASGIApp:
+    """Use an empty prompt for null."""
+    return with_prompts(model, type(None), lambda prompt: "")
 
 
-@mutant("prompt/unknown-ids-are-refused")
-def modulo(model: Bundle) -> ASGIApp:
-    """Ids are taken modulo the size of the vocabulary."""
+@mutant("prompt/unknown-token-ids")
+def ids_modulo_vocab(model: Bundle) -> ASGIApp:
+    """Take ids modulo the vocabulary size."""
     size = model.vocab_size
-    return prompting(model, list, lambda p: [t % size for t in p] if is_ids(p) else p)
+    return with_prompts(model, list, lambda p: [t % size for t in p] if is_ids(p) else p)
 
 
-@mutant("prompt/too-long-a-text-is-refused")
-def cut(model: Bundle) -> ASGIApp:
-    """Of a long text the end is read."""
-    return prompting(model, str, lambda prompt: prompt[-50:])
+@mutant("prompt/overlong-text-400")
+def long_text_truncated(model: Bundle) -> ASGIApp:
+    """Keep only the end of a long text."""
+    return with_prompts(model, str, lambda prompt: prompt[-50:])
 
 
-@mutant("prompt/a-full-context-is-refused")
-def shifted(model: Bundle) -> ASGIApp:
-    """A prompt that fills the context loses its first token."""
-    return prompting(model, list, lambda p: p[1:] if len(p) == model.context else p)
+@mutant("prompt/full-context-400")
+def full_context_shifted(model: Bundle) -> ASGIApp:
+    """Drop the first token of a prompt that fills the context."""
+    return with_prompts(model, list, lambda p: p[1:] if len(p) == model.context else p)
 
 
-@mutant("prompt/all-of-it-is-read")
-def a_window(model: Bundle) -> ASGIApp:
-    """The model sees the last 32 tokens."""
-    return telling(model, lambda r: replace(r, prompt=r.prompt[-32:]))
+@mutant("prompt/no-truncation")
+def attention_window(model: Bundle) -> ASGIApp:
+    """Keep only the last 32 tokens of the prompt."""
+    return with_engine_requests(model, lambda r: replace(r, prompt=r.prompt[-32:]))
 
 
-@mutant("prompt/a-list-is-answered-one-by-one", "prompt/a-list-of-ids-is-answered-one-by-one")
-def as_they_finish(model: Bundle) -> ASGIApp:
-    """Choices have their texts in another order."""
+@mutant("prompt/text-list-matches-single-prompts", "prompt/id-list-matches-single-prompts")
+def reversed_indices(model: Bundle) -> ASGIApp:
+    """Reverse the indices of the choices."""
 
-    def turned(answer: Json) -> Json:
+    def reverse(answer: Json) -> Json:
         last = len(answer["choices"]) - 1
         for choice in answer["choices"]:
             choice["index"] = last - choice["index"]
         return answer
 
-    return answering(whole(model), turned)
+    return mutate_json(conforming_app(model), reverse)
 
 
-@mutant("prompt/choices-of-a-list-are-in-order")
-def interleaved(model: Bundle) -> ASGIApp:
-    """Of three prompts the first choices come first: the index is i · prompts + p."""
+@mutant("prompt/list-choice-order")
+def interleaved_indices(model: Bundle) -> ASGIApp:
+    """Interleave the choices of three prompts: the index is i · prompts + p."""
 
     def interleave(answer: Json) -> Json:
         choices = answer["choices"]
@@ -88,42 +90,42 @@ def interleaved(model: Bundle) -> ASGIApp:
             choice["index"] = i * (len(choices) // n) + p
         return answer
 
-    return answering(whole(model), interleave)
+    return mutate_json(conforming_app(model), interleave)
 
 
-@mutant("prompt/ids-of-a-text-are-the-text")
-def first_token_never(model: Bundle) -> ASGIApp:
-    """The token that begins a text is taken away from ids."""
-    first = model.tokenizer.bos_id
-    return prompting(model, list, lambda p: p[1:] if is_ids(p) and p[0] == first else p)
+@mutant("prompt/token-ids-equal-text")
+def bos_removed_from_ids(model: Bundle) -> ASGIApp:
+    """Remove the BOS token from a prompt of ids."""
+    bos = model.tokenizer.bos_id
+    return with_prompts(model, list, lambda p: p[1:] if is_ids(p) and p[0] == bos else p)
 
 
-@mutant("prompt/ids-are-taken-as-they-are")
-def first_token_always(model: Bundle) -> ASGIApp:
-    """The token that begins a text is put before ids, too."""
-    first = [model.tokenizer.bos_id]
-    return prompting(model, list, lambda p: first + p if is_ids(p) else p)
+@mutant("prompt/token-ids-verbatim")
+def bos_added_to_ids(model: Bundle) -> ASGIApp:
+    """Add the BOS token to a prompt of ids, too."""
+    bos = [model.tokenizer.bos_id]
+    return with_prompts(model, list, lambda p: bos + p if is_ids(p) else p)
 
 
-@mutant("prompt/no-character-is-lost")
-def composed(model: Bundle) -> ASGIApp:
-    """Marks are joined with their letters."""
-    return prompting(model, str, lambda p: unicodedata.normalize("NFC", p))
+@mutant("prompt/lossless-echo")
+def nfc_normalized(model: Bundle) -> ASGIApp:
+    """Normalize the prompt to NFC, which composes combining marks."""
+    return with_prompts(model, str, lambda p: unicodedata.normalize("NFC", p))
 
 
-@mutant("prompt/is-tokenised-as-it-is")
-def trimmed(model: Bundle) -> ASGIApp:
-    """White space at the end of a prompt is taken away."""
-    return prompting(model, str, str.rstrip)
+@mutant("prompt/exact-token-count")
+def trailing_space_trimmed(model: Bundle) -> ASGIApp:
+    """Strip whitespace at the end of a prompt."""
+    return with_prompts(model, str, str.rstrip)
 
 
-@mutant("prompt/special-tokens-may-be-written-out")
-def escaped(model: Bundle) -> ASGIApp:
-    """The text of a special token stays text."""
-    return prompting(model, str, lambda p: p.replace("<", "<\u200b"))
+@mutant("prompt/special-tokens-in-text")
+def special_tokens_escaped(model: Bundle) -> ASGIApp:
+    """Encode the text of a special token as plain text."""
+    return with_prompts(model, str, lambda p: p.replace("<", "<\u200b"))
 
 
-@mutant("prompt/no-text-is-the-first-token-alone")
-def a_space(model: Bundle) -> ASGIApp:
-    """An empty text is a space."""
-    return prompting(model, str, lambda p: p or " ")
+@mutant("prompt/empty-prompt-is-bos")
+def empty_prompt_is_space(model: Bundle) -> ASGIApp:
+    """Replace an empty text by a space."""
+    return with_prompts(model, str, lambda p: p or " ")

@@ -1,4 +1,4 @@
-"""The shape of an answer, broken."""
+"""Mutants of the response format."""
 
 import itertools
 
@@ -6,87 +6,86 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from reference.bundle import Bundle
 from tests.conformance.mutants import mutant
-from tests.conformance.mutations import (
-    Json,
-    Said,
-    answering,
+from tests.conformance.mutations.engine import Json, conforming_app
+from tests.conformance.mutations.requests import drop_fields
+from tests.conformance.mutations.responses import (
+    RawResponse,
     each_choice,
-    replying,
-    rewriting,
-    whole,
-    without,
+    mutate_json,
+    mutate_response,
+    mutate_text,
 )
 
 
-@mutant("response/says-what-it-is")
-def milliseconds(model: Bundle) -> ASGIApp:
-    """`created` is in milliseconds."""
-    return answering(whole(model), lambda a: a | {"created": a["created"] * 1000})
+@mutant("response/top-level-fields")
+def created_in_milliseconds(model: Bundle) -> ASGIApp:
+    """Report `created` in milliseconds."""
+    return mutate_json(conforming_app(model), lambda a: a | {"created": a["created"] * 1000})
 
 
-@mutant("response/has-a-fingerprint")
-def a_fingerprint_of_each(model: Bundle) -> ASGIApp:
-    """The fingerprint is that of the answer."""
-    return answering(whole(model), lambda a: a | {"system_fingerprint": f"fp_{a['id']}"})
+@mutant("response/system-fingerprint")
+def fingerprint_per_response(model: Bundle) -> ASGIApp:
+    """Report another fingerprint in each response."""
+    return mutate_json(conforming_app(model), lambda a: a | {"system_fingerprint": f"fp_{a['id']}"})
 
 
-@mutant("response/choices-have-their-fields")
-def another_reason(model: Bundle) -> ASGIApp:
-    """The reason of the limit is called `max_tokens`."""
+@mutant("response/choice-fields")
+def renamed_finish_reason(model: Bundle) -> ASGIApp:
+    """Report the finish_reason `length` as `max_tokens`."""
 
     def rename(choice: Json) -> None:
         if choice["finish_reason"] == "length":
             choice["finish_reason"] = "max_tokens"
 
-    return answering(whole(model), each_choice(rename))
+    return mutate_json(conforming_app(model), each_choice(rename))
 
 
-@mutant("response/choices-have-a-stop-reason")
-def no_stop_reason(model: Bundle) -> ASGIApp:
-    """What ended a choice is not said."""
-    return answering(whole(model), each_choice(lambda c: c.pop("stop_reason")))
+@mutant("response/stop-reason-field")
+def missing_stop_reason(model: Bundle) -> ASGIApp:
+    """Leave out `stop_reason`."""
+    return mutate_json(conforming_app(model), each_choice(lambda c: c.pop("stop_reason")))
 
 
-@mutant("response/logprobs-are-null-unless-asked-for")
-def rows_of_nothing(model: Bundle) -> ASGIApp:
-    """Where no log-probabilities are asked for there are rows without any."""
+@mutant("response/logprobs-null-by-default")
+def empty_logprobs_object(model: Bundle) -> ASGIApp:
+    """Report empty lists instead of null if no log-probabilities are requested."""
 
     def fill(choice: Json) -> None:
         names = "tokens", "token_logprobs", "top_logprobs", "text_offset"
         choice["logprobs"] = choice["logprobs"] or {name: [] for name in names}
 
-    return answering(whole(model), each_choice(fill))
+    return mutate_json(conforming_app(model), each_choice(fill))
 
 
-@mutant("response/ids-differ")
-def ids_wrap(model: Bundle) -> ASGIApp:
-    """Ids are those of two slots."""
-    slots = itertools.cycle(("cmpl-0", "cmpl-1"))
-    return answering(whole(model), lambda a: a | {"id": next(slots)})
+@mutant("response/unique-ids")
+def repeated_ids(model: Bundle) -> ASGIApp:
+    """Repeat two ids."""
+    ids = itertools.cycle(("cmpl-0", "cmpl-1"))
+    return mutate_json(conforming_app(model), lambda a: a | {"id": next(ids)})
 
 
-@mutant("response/is-called-json")
-def called_text(model: Bundle) -> ASGIApp:
-    """The content type is that of plain text."""
+@mutant("response/json-content-type")
+def text_content_type(model: Bundle) -> ASGIApp:
+    """Send the content type of plain text."""
 
-    def rename(scope: Scope, said: Said) -> Said:
-        status, headers, text = said
+    def rename(scope: Scope, response: RawResponse) -> RawResponse:
+        status, headers, text = response
         return status, headers | {"content-type": "text/plain; charset=utf-8"}, text
 
-    return replying(whole(model), rename)
+    return mutate_response(conforming_app(model), rename)
 
 
-@mutant("response/has-no-infinite-number")
+@mutant("response/finite-numbers")
 def nan_for_null(model: Bundle) -> ASGIApp:
-    """The log-probability of the first token of an echo is NaN."""
+    """Write NaN for the log-probability of the first echoed token."""
     before, after = '"token_logprobs":[null', '"token_logprobs":[NaN'
-    return rewriting(whole(model), lambda text, kind: text.replace(before, after))
+    return mutate_text(conforming_app(model), lambda text, kind: text.replace(before, after))
 
 
-@mutant("response/both-paths-answer-alike")
-def an_alias_drops(model: Bundle) -> ASGIApp:
-    """One of the two paths drops the temperature."""
-    app, alias = whole(model), without(whole(model), "temperature")
+@mutant("response/both-paths-equal")
+def alias_drops_temperature(model: Bundle) -> ASGIApp:
+    """Drop the temperature at one of the two paths."""
+    app, alias = conforming_app(model), drop_fields(conforming_app(model), "temperature")
 
     async def broken(scope: Scope, receive: Receive, send: Send) -> None:
         openai = scope.get("path", "").startswith("/v1/openai")

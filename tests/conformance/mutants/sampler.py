@@ -1,4 +1,4 @@
-"""Several parameters at once, broken."""
+"""Mutants of the checks of the whole sampler."""
 
 from starlette.types import ASGIApp
 
@@ -6,36 +6,37 @@ from conformance.oracle import dialects
 from conformance.oracle.dialects import DIALECTS
 from reference.bundle import Bundle
 from reference.logits import Logits
-from reference.sampler import SamplingHistory, choose, final_logits
+from reference.sampler import SamplingHistory, final_logits, gumbel_argmax
 from tests.conformance.mutants import mutant
-from tests.conformance.mutations import drawing, steps, whole, without
+from tests.conformance.mutations.engine import conforming_app, with_logits_chain, with_sampler
+from tests.conformance.mutations.requests import drop_fields
 
 FINAL = {dialect.name: dialect.final for dialect in DIALECTS}
 
 
-@mutant("sampler/draws-as-the-reference-does")
+@mutant("sampler/draws-match-reference")
 def penalties_after_temperature(model: Bundle) -> ASGIApp:
-    """The temperature comes first, so that the penalties count for more where it is high."""
-    return steps(model, FINAL["penalties after the temperature"])
+    """Apply the temperature first, so that a high one makes the penalties stronger."""
+    return with_logits_chain(model, FINAL["penalties after the temperature"])
 
 
-@mutant("sampler/draws-as-the-reference-does")
+@mutant("sampler/draws-match-reference")
 def temperature_last(model: Bundle) -> ASGIApp:
-    """The temperature comes last."""
-    return steps(model, dialects.temperature_last)
+    """Apply the temperature last."""
+    return with_logits_chain(model, dialects.temperature_last)
 
 
-@mutant("sampler/draws-as-the-reference-does")
-def bold(model: Bundle) -> ASGIApp:
-    """Half of the noise is missing."""
+@mutant("sampler/draws-match-reference")
+def half_noise(model: Bundle) -> ASGIApp:
+    """Sample with half of the noise."""
 
     def sample(logits: Logits, history: SamplingHistory, noise: Logits) -> int:
-        return choose(final_logits(logits, history), noise / 2)
+        return gumbel_argmax(final_logits(logits, history), noise / 2)
 
-    return drawing(model, sample)
+    return with_sampler(model, sample)
 
 
-@mutant("sampler/draws-as-the-reference-does")
+@mutant("sampler/draws-match-reference")
 def presence_ignored(model: Bundle) -> ASGIApp:
-    """presence_penalty is accepted and dropped."""
-    return without(whole(model), "presence_penalty")
+    """Accept and ignore presence_penalty."""
+    return drop_fields(conforming_app(model), "presence_penalty")

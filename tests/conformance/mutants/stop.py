@@ -1,4 +1,4 @@
-"""stop, broken."""
+"""Mutants of stop."""
 
 import json
 from collections.abc import Callable
@@ -7,36 +7,28 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from reference.bundle import Bundle
-from reference.stopping import beginning
+from reference.stopping import partial_match_length
 from tests.conformance.mutants import mutant
-from tests.conformance.mutations import (
-    Json,
-    answering,
-    asking,
-    by_body,
-    cutting,
-    each_choice,
-    forgiving,
-    sometimes,
-    whole,
-)
+from tests.conformance.mutations.engine import Json, conforming_app
+from tests.conformance.mutations.requests import broken_when, mutate_body, route_by_body
+from tests.conformance.mutations.responses import each_choice, mutate_json, truncate_text
 
 
-def listed(stop: Any) -> list[Any]:
+def as_list(stop: Any) -> list[Any]:
     return stop if isinstance(stop, list) else [] if stop is None else [stop]
 
 
-def told(model: Bundle, change: Callable[[list[Any]], Any]) -> ASGIApp:
-    """Other stop strings are sought."""
+def with_stops(model: Bundle, change: Callable[[list[Any]], Any]) -> ASGIApp:
+    """Change the stop strings of each request."""
 
     def changed(body: Json) -> Json:
-        return body | ({"stop": change(listed(body["stop"]))} if "stop" in body else {})
+        return body | ({"stop": change(as_list(body["stop"]))} if "stop" in body else {})
 
-    return asking(whole(model), changed)
+    return mutate_body(conforming_app(model), changed)
 
 
-def if_stopped(change: Callable[[Json, Json], None]) -> Callable[[Json], Json]:
-    """Of a whole answer: a change of each choice that a string ended, given the usage too."""
+def stopped_choices(change: Callable[[Json, Json], None]) -> Callable[[Json], Json]:
+    """Return a function that changes the choices that a stop string ended, given the usage too."""
 
     def changed(answer: Json) -> Json:
         for choice in answer["choices"]:
@@ -47,166 +39,162 @@ def if_stopped(change: Callable[[Json, Json], None]) -> Callable[[Json], Json]:
     return changed
 
 
-@mutant("stop/more-than-sixteen-are-refused")
-def first_sixteen(model: Bundle) -> ASGIApp:
-    """What is too many is dropped."""
-    return told(model, lambda stops: stops[:16])
+@mutant("stop/too-many-strings-422")
+def extra_strings_dropped(model: Bundle) -> ASGIApp:
+    """Drop all strings after the first 16."""
+    return with_stops(model, lambda stops: stops[:16])
 
 
-@mutant("stop/an-empty-string-is-refused")
-def empty_dropped(model: Bundle) -> ASGIApp:
-    """Empty strings are dropped."""
-    return told(model, lambda stops: [stop for stop in stops if stop != ""])
+@mutant("stop/empty-string-422")
+def empty_strings_dropped(model: Bundle) -> ASGIApp:
+    """Drop empty strings."""
+    return with_stops(model, lambda stops: [stop for stop in stops if stop != ""])
 
 
-@mutant("stop/wrong-type-is-refused")
-def any_type(model: Bundle) -> ASGIApp:
-    """What is no string is dropped."""
-    return forgiving(
-        whole(model), "stop", lambda v: v is None or all(isinstance(s, str) for s in listed(v))
-    )
+@mutant("stop/sixteen-strings-accepted")
+def four_string_limit(model: Bundle) -> ASGIApp:
+    """Refuse more than four strings."""
+    return with_stops(model, lambda stops: stops if len(stops) <= 4 else 4)
 
 
-@mutant("stop/up-to-sixteen-are-accepted")
-def at_most_four(model: Bundle) -> ASGIApp:
-    """More than four are refused."""
-    return told(model, lambda stops: stops if len(stops) <= 4 else 4)
+@mutant("stop/any-list-item-stops")
+def first_four_only(model: Bundle) -> ASGIApp:
+    """Search for the first four strings only."""
+    return with_stops(model, lambda stops: stops[:4])
 
 
-@mutant("stop/any-string-of-the-list-ends")
-def first_four(model: Bundle) -> ASGIApp:
-    """Only the first four are sought."""
-    return told(model, lambda stops: stops[:4])
-
-
-@mutant("stop/one-string-is-a-list-of-one")
-def characters(model: Bundle) -> ASGIApp:
-    """A string is read as the list of its characters."""
-    return asking(
-        whole(model),
+@mutant("stop/string-equals-one-item-list")
+def string_split_into_characters(model: Bundle) -> ASGIApp:
+    """Use each character of a string as a stop string."""
+    return mutate_body(
+        conforming_app(model),
         lambda b: b | ({"stop": list(b["stop"])} if isinstance(b.get("stop"), str) else {}),
     )
 
 
-@mutant("stop/the-text-ends-before-the-match")
-def match_in_the_text(model: Bundle) -> ASGIApp:
-    """The stop string stays in the text."""
+@mutant("stop/text-ends-before-match")
+def match_kept_in_text(model: Bundle) -> ASGIApp:
+    """Keep the stop string in the text."""
 
     def change(choice: Json, _: Json) -> None:
         choice["text"] += choice["stop_reason"]
 
-    return answering(whole(model), if_stopped(change))
+    return mutate_json(conforming_app(model), stopped_choices(change))
 
 
-@mutant("stop/the-reason-is-the-string")
-def no_reason(model: Bundle) -> ASGIApp:
-    """`stop_reason` is always null."""
-    return answering(whole(model), each_choice(lambda choice: choice.update(stop_reason=None)))
+@mutant("stop/stop-reason-is-string")
+def null_stop_reason(model: Bundle) -> ASGIApp:
+    """Report a null `stop_reason` in every choice."""
+    return mutate_json(
+        conforming_app(model), each_choice(lambda choice: choice.update(stop_reason=None))
+    )
 
 
-@mutant("stop/the-match-that-completes-first-wins")
-def first_in_the_list(model: Bundle) -> ASGIApp:
-    """The first of the list that is in the text ends it."""
+@mutant("stop/earliest-completed-match")
+def first_listed_match(model: Bundle) -> ASGIApp:
+    """End the text at the first string of the list that is in it."""
 
     def cut(text: str, stops: list[str]) -> tuple[int, str] | None:
         return next(((text.find(stop), stop) for stop in stops if stop in text), None)
 
-    return cutting(model, cut)
+    return truncate_text(model, cut)
 
 
-@mutant("stop/the-match-that-completes-first-wins", "stop/the-order-of-the-list-decides-a-tie")
-def first_in_the_text(model: Bundle) -> ASGIApp:
-    """The match that begins first ends the text."""
+@mutant("stop/earliest-completed-match", "stop/list-order-breaks-ties")
+def earliest_start_match(model: Bundle) -> ASGIApp:
+    """End the text at the match that begins first."""
 
     def cut(text: str, stops: list[str]) -> tuple[int, str] | None:
         return min(((text.find(stop), stop) for stop in stops if stop in text), default=None)
 
-    return cutting(model, cut)
+    return truncate_text(model, cut)
 
 
-@mutant("stop/what-does-not-match-changes-nothing", "stop/what-was-held-back-arrives")
-def held_back_for_ever(model: Bundle) -> ASGIApp:
-    """What was held back at the end of a text is lost."""
+@mutant("stop/near-miss-unchanged", "stop/withheld-text-flushed")
+def withheld_text_lost(model: Bundle) -> ASGIApp:
+    """Lose the text that is withheld at the end of the output."""
 
-    def losing(body: bytes) -> ASGIApp:
-        stops = listed(asked(body).get("stop"))
+    def lose_withheld(body: bytes) -> ASGIApp:
+        stops = as_list(parse(body).get("stop"))
 
         def change(choice: Json) -> None:
-            text, ended = choice["text"], choice["finish_reason"] == "length"
-            lost = max((beginning(text, s) for s in stops if isinstance(s, str)), default=0)
-            choice["text"] = text[: len(text) - lost] if ended else text
+            text, at_limit = choice["text"], choice["finish_reason"] == "length"
+            withheld = max(
+                (partial_match_length(text, s) for s in stops if isinstance(s, str)), default=0
+            )
+            choice["text"] = text[: len(text) - withheld] if at_limit else text
 
-        return answering(app, each_choice(change), each_choice(change)) if stops else app
+        return mutate_json(app, each_choice(change), each_choice(change)) if stops else app
 
-    app = whole(model)
-    return by_body(losing)
-
-
-def asked(body: bytes) -> Json:
-    found: Json = json.loads(body) if body else {}
-    return found
+    app = conforming_app(model)
+    return route_by_body(lose_withheld)
 
 
-@mutant("stop/on-the-last-token-stop-beats-length")
-def length_first(model: Bundle) -> ASGIApp:
-    """On the last token the reason is length, whatever the text."""
+def parse(body: bytes) -> Json:
+    value: Json = json.loads(body) if body else {}
+    return value
 
-    def short(body: bytes) -> ASGIApp:
-        limit = asked(body).get("max_tokens")
+
+@mutant("stop/stop-beats-length")
+def length_beats_stop(model: Bundle) -> ASGIApp:
+    """Report the finish_reason length on the last token within max_tokens, even after a stop."""
+
+    def report_length(body: bytes) -> ASGIApp:
+        limit = parse(body).get("max_tokens")
 
         def change(choice: Json, usage: Json) -> None:
             if usage["completion_tokens"] == limit:
                 choice["finish_reason"] = "length"
 
-        return answering(app, if_stopped(change))
+        return mutate_json(app, stopped_choices(change))
 
-    app = whole(model)
-    return by_body(short)
+    app = conforming_app(model)
+    return route_by_body(report_length)
 
 
-@mutant("stop/tokens-of-the-match-are-counted")
+@mutant("stop/matched-tokens-counted")
 def last_token_not_counted(model: Bundle) -> ASGIApp:
-    """The token that completes the match is not counted."""
+    """Leave the token that completes the match out of the count."""
 
     def change(_: Json, usage: Json) -> None:
         usage["completion_tokens"] -= 1
 
-    return answering(whole(model), if_stopped(change))
+    return mutate_json(conforming_app(model), stopped_choices(change))
 
 
-@mutant("stop/tokens-of-the-match-have-rows")
-def rows_of_the_text(model: Bundle) -> ASGIApp:
-    """Tokens that are no text have no rows."""
+@mutant("stop/matched-tokens-in-logprobs")
+def matched_entries_missing(model: Bundle) -> ASGIApp:
+    """Leave out the logprobs entries of tokens after the end of the text."""
 
     def change(choice: Json, _: Json) -> None:
-        rows = choice["logprobs"] or {"text_offset": []}
-        kept = sum(offset < len(choice["text"]) for offset in rows["text_offset"])
-        rows.update({name: column[:kept] for name, column in rows.items()})
+        logprobs = choice["logprobs"] or {"text_offset": []}
+        kept = sum(offset < len(choice["text"]) for offset in logprobs["text_offset"])
+        logprobs.update({name: items[:kept] for name, items in logprobs.items()})
 
-    return answering(whole(model), if_stopped(change))
+    return mutate_json(conforming_app(model), stopped_choices(change))
 
 
-@mutant("stop/no-part-of-a-match-is-streamed")
-def leaked(model: Bundle) -> ASGIApp:
-    """The first character of a match has been sent when the rest of it comes."""
+@mutant("stop/match-not-streamed")
+def first_match_character_streamed(model: Bundle) -> ASGIApp:
+    """Stream the first character of a match before the rest of it arrives."""
 
     def change(choice: Json) -> None:
         if isinstance(choice["stop_reason"], str):
             choice["text"] += choice["stop_reason"][0]
 
-    return answering(whole(model), event=each_choice(change))
+    return mutate_json(conforming_app(model), event=each_choice(change))
 
 
-@mutant("stop/only-what-could-match-is-held-back")
-def window(model: Bundle) -> ASGIApp:
-    """As many characters are held back as the longest stop string has."""
-    held: list[str] = []
+@mutant("stop/minimal-hold-back")
+def fixed_hold_back_window(model: Bundle) -> ASGIApp:
+    """Withhold as many characters as the longest stop string has."""
+    withheld: list[str] = []
 
     def change(choice: Json) -> None:
-        held.append(choice["text"])
-        choice["text"] = "".join(held) if choice["finish_reason"] else ""
+        withheld.append(choice["text"])
+        choice["text"] = "".join(withheld) if choice["finish_reason"] else ""
         if choice["finish_reason"]:
-            held.clear()
+            withheld.clear()
 
-    broken = answering(whole(model), event=each_choice(change))
-    return sometimes(model, lambda body: body.get("stop"), broken)
+    broken = mutate_json(conforming_app(model), event=each_choice(change))
+    return broken_when(model, lambda body: body.get("stop"), broken)

@@ -1,4 +1,4 @@
-"""stream, broken."""
+"""Mutants of stream."""
 
 import json
 from collections.abc import Callable
@@ -11,29 +11,25 @@ from api.app import create_app
 from reference.bundle import Bundle
 from reference.tokenizer.protocol import Tokenizer
 from tests.conformance.mutants import mutant
-from tests.conformance.mutations import (
-    Json,
-    Said,
-    answering,
-    asking,
-    by_body,
+from tests.conformance.mutations.engine import Json, conforming_app, served_model
+from tests.conformance.mutations.requests import drop_fields, mutate_body, route_by_body
+from tests.conformance.mutations.responses import (
+    RawResponse,
     each_choice,
-    replying,
-    rewriting,
-    served,
-    whole,
-    without,
+    mutate_json,
+    mutate_response,
+    mutate_text,
 )
 
 
 def for_streams(model: Bundle, broken: ASGIApp) -> ASGIApp:
-    """Streams are answered by another app."""
-    app = whole(model)
-    return by_body(lambda body: broken if b'"stream": true' in body else app)
+    """Answer streaming requests with another app."""
+    app = conforming_app(model)
+    return route_by_body(lambda body: broken if b'"stream": true' in body else app)
 
 
-def of_events(model: Bundle, change: Callable[[list[Json]], list[Json]]) -> ASGIApp:
-    """The events of a stream, changed."""
+def with_events(model: Bundle, change: Callable[[list[Json]], list[Json]]) -> ASGIApp:
+    """Change the events of each stream."""
 
     def changed(text: str, kind: str) -> str:
         if "event-stream" not in kind:
@@ -42,145 +38,141 @@ def of_events(model: Bundle, change: Callable[[list[Json]], list[Json]]) -> ASGI
         events = change([json.loads(frame.removeprefix("data: ")) for frame in frames])
         return "".join(f"data: {json.dumps(e)}\n\n" for e in events) + "data: [DONE]\n\n"
 
-    return rewriting(whole(model), changed)
+    return mutate_text(conforming_app(model), changed)
 
 
-@mutant("stream/wrong-types-are-refused")
-def truthy(model: Bundle) -> ASGIApp:
-    """Whatever is not empty is true."""
-
-    def flag(body: Json) -> Json:
-        return body | ({"stream": bool(body["stream"])} if "stream" in body else {})
-
-    return asking(whole(model), flag)
+@mutant("stream/false-is-single-json")
+def stream_by_default(model: Bundle) -> ASGIApp:
+    """Stream if the field is omitted."""
+    return mutate_body(conforming_app(model), lambda body: {"stream": True} | body)
 
 
-@mutant("stream/false-is-a-whole-answer")
-def by_default(model: Bundle) -> ASGIApp:
-    """Without the field the answer is a stream."""
-    return asking(whole(model), lambda body: {"stream": True} | body)
+@mutant("stream/sse-framing")
+def done_marker_missing(model: Bundle) -> ASGIApp:
+    """Leave out `[DONE]`."""
+    return mutate_text(
+        conforming_app(model), lambda text, kind: text.replace("data: [DONE]\n\n", "")
+    )
 
 
-@mutant("stream/is-framed")
-def no_end(model: Bundle) -> ASGIApp:
-    """There is no [DONE]."""
-    return rewriting(whole(model), lambda text, kind: text.replace("data: [DONE]\n\n", ""))
+@mutant("stream/one-choice-per-event", "stream/usage-on-last-event")
+def separate_usage_event(model: Bundle) -> ASGIApp:
+    """Send usage in a separate last event without choices."""
 
-
-@mutant("stream/an-event-has-one-choice", "stream/usage-comes-with-the-last-reason")
-def usage_of_its_own(model: Bundle) -> ASGIApp:
-    """Usage comes in an event without choices, after the last."""
-
-    def apart(events: list[Json]) -> list[Json]:
+    def split(events: list[Json]) -> list[Json]:
         last = events[-1]
         usage = last.pop("usage", None)
         return [*events, last | {"choices": [], "usage": usage}] if usage else events
 
-    return of_events(model, apart)
+    return with_events(model, split)
 
 
-@mutant("stream/usage-comes-with-the-last-reason")
-def usage_with_each_reason(model: Bundle) -> ASGIApp:
-    """Usage comes with the reason of each choice."""
+@mutant("stream/usage-on-last-event")
+def usage_per_choice(model: Bundle) -> ASGIApp:
+    """Send usage with the finish_reason of every choice."""
 
-    def copied(events: list[Json]) -> list[Json]:
+    def copy_usage(events: list[Json]) -> list[Json]:
         usage = {k: events[-1][k] for k in ("usage",) if k in events[-1]}
         return [e | (usage if e["choices"][0]["finish_reason"] else {}) for e in events]
 
-    return of_events(model, copied)
+    return with_events(model, copy_usage)
 
 
-@mutant("stream/events-are-of-one-answer")
-def an_id_for_each(model: Bundle) -> ASGIApp:
-    """Each event has an id of its own."""
+@mutant("stream/consistent-event-metadata")
+def id_per_event(model: Bundle) -> ASGIApp:
+    """Give each event another id."""
 
-    def numbered(events: list[Json]) -> list[Json]:
+    def number(events: list[Json]) -> list[Json]:
         return [event | {"id": f"cmpl-{i}"} for i, event in enumerate(events)]
 
-    return of_events(model, numbered)
+    return with_events(model, number)
 
 
-@mutant("stream/the-reason-comes-once")
-def reasons_repeated(model: Bundle) -> ASGIApp:
-    """The first event has a reason, too: it is not known yet."""
+@mutant("stream/single-finish-reason")
+def early_finish_reason(model: Bundle) -> ASGIApp:
+    """Send a finish_reason with the first event, too."""
 
-    def repeated(events: list[Json]) -> list[Json]:
+    def add_reason(events: list[Json]) -> list[Json]:
         events[0]["choices"][0]["finish_reason"] = "length"
         return events
 
-    return of_events(model, repeated)
+    return with_events(model, add_reason)
 
 
-@mutant("stream/comes-in-parts")
-def all_at_once(model: Bundle) -> ASGIApp:
-    """The text is sent with the last event."""
+@mutant("stream/incremental-text")
+def single_text_event(model: Bundle) -> ASGIApp:
+    """Send the whole text with the last event."""
 
-    def joined(events: list[Json]) -> list[Json]:
+    def join(events: list[Json]) -> list[Json]:
         text = "".join(event["choices"][0]["text"] for event in events)
         events[-1]["choices"][0]["text"] = text
         return events[-1:]
 
-    return of_events(model, joined)
+    return with_events(model, join)
 
 
-@mutant("stream/an-error-has-its-status")
+@mutant("stream/error-status")
 def errors_as_events(model: Bundle) -> ASGIApp:
-    """A stream begins before its request is looked at."""
+    """Start a stream before the request is validated."""
 
-    def event(scope: Scope, said: Said) -> Said:
-        kind = {"content-type": "text/event-stream"}
-        return said if said[0] == 200 else (200, kind, f"data: {said[2]}\n\ndata: [DONE]\n\n")
+    def as_event(scope: Scope, response: RawResponse) -> RawResponse:
+        headers = {"content-type": "text/event-stream"}
+        return (
+            response
+            if response[0] == 200
+            else (200, headers, f"data: {response[2]}\n\ndata: [DONE]\n\n")
+        )
 
-    return for_streams(model, replying(whole(model), event))
+    return for_streams(model, mutate_response(conforming_app(model), as_event))
 
 
-@mutant("stream/says-what-the-whole-says")
-def spaces_stripped(model: Bundle) -> ASGIApp:
-    """Each event is detokenised by itself, so that its leading space is lost."""
+@mutant("stream/equals-non-streamed")
+def leading_spaces_stripped(model: Bundle) -> ASGIApp:
+    """Detokenize each event separately, which strips its leading space."""
 
     def strip(choice: Json) -> None:
         choice["text"] = choice["text"].removeprefix(" ")
 
-    return answering(whole(model), event=each_choice(strip))
+    return mutate_json(conforming_app(model), event=each_choice(strip))
 
 
-@mutant("stream/says-what-the-whole-says-before-a-stop")
-def stop_leaks(model: Bundle) -> ASGIApp:
-    """The beginning of a stop string has been sent when its end comes."""
+@mutant("stream/equals-non-streamed-with-stop")
+def stop_string_leaks(model: Bundle) -> ASGIApp:
+    """Send the first character of a stop string before the rest of it arrives."""
 
     def leak(choice: Json) -> None:
         if isinstance(stop := choice["stop_reason"], str):
             choice["text"] += stop[:1]
 
-    return answering(whole(model), event=each_choice(leak))
+    return mutate_json(conforming_app(model), event=each_choice(leak))
 
 
-@mutant("stream/says-what-the-whole-says-of-several")
-def one_index(model: Bundle) -> ASGIApp:
-    """Every event is of the first choice."""
-    return answering(whole(model), event=each_choice(lambda c: c.update(index=0)))
+@mutant("stream/equals-non-streamed-n")
+def all_indices_zero(model: Bundle) -> ASGIApp:
+    """Send every event with the index 0."""
+    return mutate_json(conforming_app(model), event=each_choice(lambda c: c.update(index=0)))
 
 
-@mutant("stream/says-what-the-whole-says-of-a-list")
-def the_first_prompt(model: Bundle) -> ASGIApp:
-    """Of a list of prompts the first is streamed."""
+@mutant("stream/equals-non-streamed-list")
+def first_prompt_only(model: Bundle) -> ASGIApp:
+    """Stream only the first prompt of a list."""
 
     def first(body: Json) -> Json:
         prompt: Any = body.get("prompt")
-        several = isinstance(prompt, list) and isinstance(prompt[0], str)
-        return body | ({"prompt": prompt[0]} if several else {})
+        is_text_list = isinstance(prompt, list) and isinstance(prompt[0], str)
+        return body | ({"prompt": prompt[0]} if is_text_list else {})
 
-    return for_streams(model, asking(whole(model), first))
-
-
-@mutant("stream/says-what-the-whole-says-with-an-echo")
-def no_echo(model: Bundle) -> ASGIApp:
-    """A stream has no echo."""
-    return for_streams(model, without(whole(model), "echo"))
+    return for_streams(model, mutate_body(conforming_app(model), first))
 
 
-class TokenByToken:
-    """A tokenizer that makes text of each token by itself."""
+@mutant("stream/equals-non-streamed-echo")
+def echo_dropped(model: Bundle) -> ASGIApp:
+    """Drop `echo` of streaming requests."""
+    return for_streams(model, drop_fields(conforming_app(model), "echo"))
+
+
+class TokenByTokenTokenizer:
+    """A tokenizer that decodes each token separately."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
@@ -188,13 +180,13 @@ class TokenByToken:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.tokenizer, name)
 
-    def piece(self, token: int) -> bytes:
-        return self.tokenizer.piece(token).decode(errors="replace").encode()
+    def token_bytes(self, token: int) -> bytes:
+        return self.tokenizer.token_bytes(token).decode(errors="replace").encode()
 
 
-@mutant("stream/sends-no-half-character")
-def half_characters(model: Bundle) -> ASGIApp:
-    """Each token of a stream is made text by itself."""
-    tokenizer: Any = TokenByToken(model.tokenizer)
-    broken = replace(served(model), tokenizer=tokenizer)
+@mutant("stream/whole-characters")
+def token_by_token_decoding(model: Bundle) -> ASGIApp:
+    """Decode each token of a stream separately."""
+    tokenizer: Any = TokenByTokenTokenizer(model.tokenizer)
+    broken = replace(served_model(model), tokenizer=tokenizer)
     return for_streams(model, create_app([broken]))

@@ -1,45 +1,47 @@
-"""stream_options, broken."""
-
-from typing import Any
+"""Mutants of the checks of stream_options."""
 
 from starlette.types import ASGIApp
 
 from reference.bundle import Bundle
 from tests.conformance.mutants import mutant
-from tests.conformance.mutations import Json, answering, asking, whole, without
+from tests.conformance.mutations.engine import Json, conforming_app
+from tests.conformance.mutations.requests import drop_fields, mutate_body
+from tests.conformance.mutations.responses import mutate_json
 
 
-@mutant("stream_options/wrong-types-are-refused")
-def no_object_is_none(model: Bundle) -> ASGIApp:
-    """What is no object is taken for null."""
+@mutant("stream_options/option-types")
+def wrong_options_dropped(model: Bundle) -> ASGIApp:
+    """Drop an option that is not a boolean."""
 
-    def null(body: Json) -> Json:
+    def drop(body: Json) -> Json:
         options: Any = body.get("stream_options")
-        return body | {"stream_options": options if isinstance(options, dict) else None}
+        if not isinstance(options, dict):
+            return body
+        return body | {"stream_options": {k: v for k, v in options.items() if v in (True, False)}}
 
-    return asking(whole(model), null)
+    return mutate_body(conforming_app(model), drop)
 
 
-@mutant("stream_options/usage-is-there-by-default")
-def off_by_default(model: Bundle) -> ASGIApp:
-    """include_usage is false unless it is true."""
+@mutant("stream_options/usage-by-default")
+def usage_off_by_default(model: Bundle) -> ASGIApp:
+    """Treat include_usage as false by default."""
 
-    def off(body: Json) -> Json:
+    def turn_off(body: Json) -> Json:
         options = {"include_usage": False} | (body.get("stream_options") or {})
         return body | {"stream_options": options}
 
-    return asking(whole(model), off)
+    return mutate_body(conforming_app(model), turn_off)
 
 
-@mutant("stream_options/include-usage-may-be-false")
+@mutant("stream_options/include-usage-false")
 def ignored(model: Bundle) -> ASGIApp:
-    """They are accepted and dropped."""
-    return without(whole(model), "stream_options")
+    """Accept and ignore the options."""
+    return drop_fields(conforming_app(model), "stream_options")
 
 
-@mutant("stream_options/usage-may-run-along")
-def total_of_the_prompt(model: Bundle) -> ASGIApp:
-    """The running total is that of the prompt until the end."""
+@mutant("stream_options/continuous-usage")
+def total_of_prompt(model: Bundle) -> ASGIApp:
+    """Report the tokens of the prompt as the total until the end."""
 
     def change(event: Json) -> Json:
         usage = event.get("usage")
@@ -47,12 +49,12 @@ def total_of_the_prompt(model: Bundle) -> ASGIApp:
             usage["total_tokens"] = usage["prompt_tokens"]
         return event
 
-    return answering(whole(model), event=change)
+    return mutate_json(conforming_app(model), event=change)
 
 
-@mutant("stream_options/usage-may-run-along")
-def of_the_whole(model: Bundle) -> ASGIApp:
-    """Every event has the usage of the whole answer: it was generated before it was sent."""
+@mutant("stream_options/continuous-usage")
+def final_usage_throughout(model: Bundle) -> ASGIApp:
+    """Report the final usage on every event, as if the whole text were generated first."""
     known: Json = {}
 
     def remember(body: Json) -> Json:
@@ -65,4 +67,4 @@ def of_the_whole(model: Bundle) -> ASGIApp:
             usage["total_tokens"] = usage["prompt_tokens"] + known["tokens"]
         return event
 
-    return asking(answering(whole(model), event=change), remember)
+    return mutate_body(mutate_json(conforming_app(model), event=change), remember)

@@ -1,28 +1,29 @@
-"""Text, broken."""
+"""Mutants of text: detokenization and the end of the sequence."""
 
 from collections.abc import Callable
 
 from starlette.types import ASGIApp
 
-from conformance.oracle.dialects import NAMES, chain
+from conformance.oracle.dialects import STEP_NAMES, chain
 from reference.bundle import Bundle
 from tests.conformance.mutants import mutant
-from tests.conformance.mutations import Json, answering, each_choice, steps, whole
+from tests.conformance.mutations.engine import Json, conforming_app, with_logits_chain
+from tests.conformance.mutations.responses import each_choice, mutate_json
 
-UNREADABLE = "\ufffd"
+REPLACEMENT = "\ufffd"
 
 
-def written(model: Bundle, change: Callable[[str], str]) -> ASGIApp:
-    """The texts of whole answers are changed."""
+def with_text(model: Bundle, change: Callable[[str], str]) -> ASGIApp:
+    """Change the texts of non-streamed responses."""
 
     def changed(choice: Json) -> None:
         choice["text"] = change(choice["text"])
 
-    return answering(whole(model), each_choice(changed))
+    return mutate_json(conforming_app(model), each_choice(changed))
 
 
-def if_ended(model: Bundle, change: Callable[[Json, Json], None]) -> ASGIApp:
-    """Whole answers are changed whose text came to its end by itself."""
+def with_eos_choices(model: Bundle, change: Callable[[Json, Json], None]) -> ASGIApp:
+    """Change the choices that an end-of-sequence token ended, given the usage too."""
 
     def changed(answer: Json) -> Json:
         for choice in answer["choices"]:
@@ -30,73 +31,73 @@ def if_ended(model: Bundle, change: Callable[[Json, Json], None]) -> ASGIApp:
                 change(choice, answer["usage"])
         return answer
 
-    return answering(whole(model), changed)
+    return mutate_json(conforming_app(model), changed)
 
 
-@mutant("text/is-what-its-tokens-spell", "text/what-is-no-character-is-replaced")
-def left_out(model: Bundle) -> ASGIApp:
-    """Bytes that are no character are left out."""
-    return written(model, lambda text: text.replace(UNREADABLE, ""))
+@mutant("text/detokenization", "text/invalid-bytes-replaced")
+def invalid_bytes_dropped(model: Bundle) -> ASGIApp:
+    """Drop invalid bytes."""
+    return with_text(model, lambda text: text.replace(REPLACEMENT, ""))
 
 
-@mutant("text/what-is-no-character-is-replaced")
-def twice(model: Bundle) -> ASGIApp:
-    """Bytes that are no character are replaced by two of U+FFFD."""
-    return written(model, lambda text: text.replace(UNREADABLE, 2 * UNREADABLE))
+@mutant("text/invalid-bytes-replaced")
+def replacement_doubled(model: Bundle) -> ASGIApp:
+    """Replace each invalid sequence by two of U+FFFD."""
+    return with_text(model, lambda text: text.replace(REPLACEMENT, 2 * REPLACEMENT))
 
 
-@mutant("text/a-stream-keeps-characters-whole")
-def token_by_token(model: Bundle) -> ASGIApp:
-    """A stream spells each token by itself: each byte of a character is U+FFFD."""
+@mutant("text/multibyte-characters-streamed")
+def token_by_token_stream(model: Bundle) -> ASGIApp:
+    """Decode each token of a stream separately: each byte of a character becomes U+FFFD."""
 
     def change(choice: Json) -> None:
-        spelled = [c if c.isascii() else UNREADABLE * len(c.encode()) for c in choice["text"]]
-        choice["text"] = "".join(spelled)
+        decoded = [c if c.isascii() else REPLACEMENT * len(c.encode()) for c in choice["text"]]
+        choice["text"] = "".join(decoded)
 
-    return answering(whole(model), event=each_choice(change))
-
-
-@mutant("text/has-no-half-characters")
-def surrogates(model: Bundle) -> ASGIApp:
-    """Bytes that are no character are written as lone surrogates."""
-    return written(model, lambda text: text.replace(UNREADABLE, "\udcff"))
+    return mutate_json(conforming_app(model), event=each_choice(change))
 
 
-@mutant("text/the-space-before-the-output-is-kept")
-def stripped(model: Bundle) -> ASGIApp:
-    """The output is spelled by itself, so that it loses its leading space."""
-    return written(model, lambda text: text.removeprefix(" "))
+@mutant("text/no-lone-surrogates")
+def lone_surrogates(model: Bundle) -> ASGIApp:
+    """Write invalid bytes as lone surrogates."""
+    return with_text(model, lambda text: text.replace(REPLACEMENT, "\udcff"))
 
 
-@mutant("text/an-unfinished-character-ends-a-text")
-def held_back_for_ever(model: Bundle) -> ASGIApp:
-    """A character that is not whole at the end is lost."""
-    return written(model, lambda text: text.rstrip(UNREADABLE))
+@mutant("text/leading-space-kept")
+def leading_space_stripped(model: Bundle) -> ASGIApp:
+    """Decode the output without the prompt, which strips its leading space."""
+    return with_text(model, lambda text: text.removeprefix(" "))
 
 
-@mutant("text/special-tokens-are-never-drawn")
-def all_allowed(model: Bundle) -> ASGIApp:
-    """Any token may be drawn."""
-    return steps(model, chain(NAMES[1:]))
+@mutant("text/incomplete-character-replaced")
+def incomplete_character_lost(model: Bundle) -> ASGIApp:
+    """Drop an incomplete character at the end."""
+    return with_text(model, lambda text: text.rstrip(REPLACEMENT))
 
 
-@mutant("text/end-of-sequence-is-no-text")
-def end_written(model: Bundle) -> ASGIApp:
-    """The end of a text is written."""
-    return if_ended(model, lambda choice, _: choice.update(text=choice["text"] + "</s>"))
+@mutant("text/special-tokens-not-sampled")
+def all_tokens_allowed(model: Bundle) -> ASGIApp:
+    """Sample without the token mask."""
+    return with_logits_chain(model, chain(STEP_NAMES[1:]))
 
 
-@mutant("text/end-of-sequence-is-no-text")
-def end_not_counted(model: Bundle) -> ASGIApp:
-    """The end of a text is not counted."""
+@mutant("text/eos-not-in-text")
+def eos_written(model: Bundle) -> ASGIApp:
+    """Write the end-of-sequence token into the text."""
+    return with_eos_choices(model, lambda choice, _: choice.update(text=choice["text"] + "</s>"))
+
+
+@mutant("text/eos-not-in-text")
+def eos_not_counted(model: Bundle) -> ASGIApp:
+    """Leave the end-of-sequence token out of the count."""
 
     def change(_: Json, usage: Json) -> None:
         usage["completion_tokens"] -= 1
 
-    return if_ended(model, change)
+    return with_eos_choices(model, change)
 
 
-@mutant("text/end-of-sequence-is-no-text")
-def end_is_the_reason(model: Bundle) -> ASGIApp:
-    """`stop_reason` is the id of end-of-sequence."""
-    return if_ended(model, lambda choice, _: choice.update(stop_reason=2))
+@mutant("text/eos-not-in-text")
+def eos_stop_reason(model: Bundle) -> ASGIApp:
+    """Report the id of the end-of-sequence token as `stop_reason`."""
+    return with_eos_choices(model, lambda choice, _: choice.update(stop_reason=2))

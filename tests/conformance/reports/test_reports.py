@@ -1,4 +1,4 @@
-"""Pages and files made of runs. What a server sent may be anything, and stays text."""
+"""Reports of runs. A server may send any characters, which must stay text."""
 
 import re
 from html.parser import HTMLParser
@@ -10,16 +10,16 @@ from rich.console import Console
 
 from conformance.harness.result import Report
 from conformance.reports import html, junit, markdown, table
-from conformance.reports.shown import line, visible
+from conformance.reports.printable import one_line, printable
 from conformance.verdicts import Verdict
-from tests.conformance.factories import exchange, one_of_each, report, result
+from tests.conformance.factories import exchange, report, result, result_of_each_verdict
 
 EVIL = "</pre><script>alert(1)</script>\" ' & | `x` *b* \0\x1b[31m\u202e\uffff"
 HOSTILE = result(
     "top_p/evil",
     Verdict.FAIL,
     clause=EVIL,
-    rests_on=EVIL,
+    spec=EVIL,
     note=EVIL,
     expected=EVIL,
     seen=EVIL,
@@ -31,7 +31,7 @@ EMPTY = {"meta", "input"}
 
 
 class Page(HTMLParser):
-    """The tags of a page, which must be balanced, its text, and attributes that fetch."""
+    """A parsed page: its tags, which must be balanced, its attributes and its text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -60,23 +60,23 @@ class Page(HTMLParser):
         return " ".join("".join(self.texts).split())
 
 
-def test_a_page_shows_all_there_is_to_say() -> None:
-    asked = exchange(body='{"top_p": 2}', response="no such thing", status=418)
+def test_page_shows_all_results() -> None:
+    request = exchange(body='{"top_p": 2}', response="no such thing", status=418)
     failed = result(
-        "top_p/two", Verdict.FAIL, note="a note", expected="this", seen="that", at=asked
+        "top_p/two", Verdict.FAIL, note="a note", expected="this", seen="that", at=request
     )
     known = result("seed/three", Verdict.ERROR, reason="we know", requests=3)
     page = Page(html.page([report([failed, known], seed=7, complaints=["stale"], requests=9)]))
-    for told in (
+    for text in (
         *("one", "tiny", "seed 7", "9 requests", "0.0001", "stale", "top_p", "seed", "FAIL"),
-        *("top_p/two", "What must hold.", "MUST", "exact", "protocol", "logits.top_p", "a note"),
-        *("this", "that", asked.curl, "418", "no such thing", "we know", "3 requests"),
+        *("top_p/two", "The requirement.", "MUST", "exact", "protocol", "logits.top_p", "a note"),
+        *("this", "that", request.curl, "418", "no such thing", "we know", "3 requests"),
     ):
-        assert told in page.text, told
+        assert text in page.text, text
 
 
-@pytest.mark.parametrize("runs", [[EVERYWHERE], [EVERYWHERE, report(one_of_each())]])
-def test_a_page_needs_nothing_and_runs_nothing(runs: list[Report]) -> None:
+@pytest.mark.parametrize("runs", [[EVERYWHERE], [EVERYWHERE, report(result_of_each_verdict())]])
+def test_page_is_self_contained_and_inert(runs: list[Report]) -> None:
     text = html.page(runs)
     page = Page(text)
     assert not {"script", "link", "img", "iframe", "object", "base", "form", "a"} & {*page.tags}
@@ -87,13 +87,13 @@ def test_a_page_needs_nothing_and_runs_nothing(runs: list[Report]) -> None:
     assert not set("\0\x1b\u202e\uffff") & set(text)
 
 
-def test_what_is_between_backticks_is_code() -> None:
+def test_backticks_become_code() -> None:
     text = html.page([report([result(clause="`<a>` comes before <b>.")])])
     assert "<code>&lt;a&gt;</code> comes before &lt;b&gt;." in text
 
 
-def test_a_verdict_is_a_word_and_a_mark_and_a_colour() -> None:
-    text = html.page([report(one_of_each())])
+def test_verdict_has_word_mark_and_color() -> None:
+    text = html.page([report(result_of_each_verdict())])
     for verdict in Verdict:
         kind = html.kind(verdict)
         mark = re.escape(html.MARKS[verdict])
@@ -104,16 +104,16 @@ def test_a_verdict_is_a_word_and_a_mark_and_a_colour() -> None:
 
 
 def cells(text: str, identity: str) -> list[str]:
-    """What the row of a check says of each server."""
+    """Return the cells in the row of a check, one for each server."""
     row = text[text.index(f">{identity}</code>") :]
-    found = re.findall(
+    spans = re.findall(
         r'<span class="cell">(.*?)</span>\s*(?=<span class="cell">|</summary>)', row, re.S
     )
-    summary = row[: row.index("</summary>")].count('class="cell"')
-    return [re.sub(r"<[^>]*>|\s", "", cell) for cell in found[:summary]]
+    count = row[: row.index("</summary>")].count('class="cell"')
+    return [re.sub(r"<[^>]*>|\s", "", cell) for cell in spans[:count]]
 
 
-def test_runs_stand_side_by_side() -> None:
+def test_runs_are_shown_side_by_side() -> None:
     one = report([result("top_p/a"), result("top_p/b", Verdict.FAIL)])
     two = report([result("top_p/c", Verdict.ERROR), result("top_p/a", Verdict.UNSUPPORTED)], "two")
     text = html.page([one, two])
@@ -122,9 +122,9 @@ def test_runs_stand_side_by_side() -> None:
     assert cells(text, "top_p/c") == ["", "!ERROR"]
 
 
-def test_a_case_of_junit_for_each_verdict() -> None:
+def test_junit_case_for_each_verdict() -> None:
     known = result("seed/known", Verdict.FAIL, reason="we know")
-    text = junit.document(report([*one_of_each(), known], complaints=["stale"]))
+    text = junit.document(report([*result_of_each_verdict(), known], complaints=["stale"]))
     suites = {suite.name: suite for suite in JUnitXml.fromstring(text)}
     ends = {c.name: [type(r).__name__ for r in c.result] for s in suites.values() for c in s}
     assert ends == {
@@ -144,7 +144,7 @@ def test_a_case_of_junit_for_each_verdict() -> None:
     assert "we know" in reason.message
 
 
-def test_junit_takes_what_is_no_xml() -> None:
+def test_junit_escapes_invalid_xml() -> None:
     failed = HOSTILE.model_copy(update={"reason": None})
     root = ElementTree.fromstring(
         junit.document(report([failed, HOSTILE], EVIL, complaints=[EVIL]))
@@ -164,14 +164,14 @@ def test_markdown_is_a_table_with_notes() -> None:
 
 
 def test_markdown_keeps_its_shape() -> None:
-    text = markdown.page([EVERYWHERE, report(one_of_each())])
+    text = markdown.page([EVERYWHERE, report(result_of_each_verdict())])
     assert "<script" not in text.replace("\\<script", "")
     for block in re.findall(r"(?:^\|.*\n)+", text, re.M):
         columns = [len(re.findall(r"(?<!\\)\|", row)) for row in block.splitlines()]
         assert len(set(columns)) == 1
 
 
-def test_a_line_is_one_line_that_no_server_can_colour() -> None:
+def test_line_is_not_styled_by_server_text() -> None:
     console = Console(highlight=False, emoji=False, force_terminal=True, width=1000)
     evil = result("top_p/evil", Verdict.FAIL, note="[red]\n\x1b[2J :x: ", seen="b", expected="a")
     with console.capture() as captured:
@@ -181,14 +181,14 @@ def test_a_line_is_one_line_that_no_server_can_colour() -> None:
     assert "[red]\\n\\x1b[2J :x: " in text and "expected a; saw b" in text
 
 
-def test_what_has_no_shape_is_escaped() -> None:
-    assert visible("a\n\0\x1b\u202e\ud800é\U0001f600") == "a\n\\x00\\x1b\\u202e\\ud800é\U0001f600"
-    assert line("a\nb" + "x" * 300, 5) == "a\\nbx…"
+def test_unprintable_characters_are_escaped() -> None:
+    assert printable("a\n\0\x1b\u202e\ud800é\U0001f600") == "a\n\\x00\\x1b\\u202e\\ud800é\U0001f600"
+    assert one_line("a\nb" + "x" * 300, 5) == "a\\nbx…"
 
 
-def test_a_report_is_the_same_after_json() -> None:
+def test_report_survives_json() -> None:
     known = result("seed/known", Verdict.FAIL, reason="we know", at=exchange(response=EVIL))
-    whole = report([*one_of_each(), HOSTILE, known], complaints=["stale"])
-    again = Report.model_validate_json(whole.model_dump_json(indent=1))
-    assert again == whole and again.ok is whole.ok is False
-    assert html.page([again]) == html.page([whole])
+    original = report([*result_of_each_verdict(), HOSTILE, known], complaints=["stale"])
+    restored = Report.model_validate_json(original.model_dump_json(indent=1))
+    assert restored == original and restored.ok is original.ok is False
+    assert html.page([restored]) == html.page([original])

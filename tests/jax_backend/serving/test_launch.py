@@ -1,4 +1,4 @@
-"""The engine behind the endpoint, when it fails, and when it is told to stop."""
+"""The engine behind the endpoint: failures, and sequences that the endpoint aborts."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,16 +7,16 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.engine import Served
+from api.engine import ServedModel
 from jax_backend.model.checkpoint import load
 from jax_backend.serving.engine import JaxEngine
-from jax_backend.serving.executor import Settings
+from jax_backend.serving.settings import Settings
 from reference.bundle import EMBEDDED, Bundle
-from tests.api.conftest import until
-from tests.api.sending import PATH
+from tests.api.conftest import wait_until
+from tests.api.http_client import PATH
 
-SETTINGS = Settings(widths=(2,), pages=16, page_size=32, chunks=(16,))
-ASKED = {"model": "tiny", "prompt": "Once upon a time", "temperature": 0, "max_tokens": 60}
+SETTINGS = Settings(batch_sizes=(2,), num_pages=16, page_size=32, chunk_sizes=(16,))
+BODY = {"model": "tiny", "prompt": "Once upon a time", "temperature": 0, "max_tokens": 60}
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def engine(model: Bundle) -> Iterator[JaxEngine]:
 
 @pytest.fixture
 def client(model: Bundle, engine: JaxEngine) -> Iterator[TestClient]:
-    served = Served(
+    served = ServedModel(
         name="tiny",
         engine=engine,
         tokenizer=model.tokenizer,
@@ -40,48 +40,49 @@ def client(model: Bundle, engine: JaxEngine) -> Iterator[TestClient]:
 
 
 def fail_after(engine: JaxEngine, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The device breaks after so many steps."""
-    start = engine.device.start
-    left = [steps]
+    """Make the executor raise after `steps` steps."""
+    start = engine.executor.start
+    steps_left = [steps]
 
-    def breaking(plan: Any) -> Any:
-        left[0] -= 1
-        if left[0] < 0:
+    def failing(plan: Any) -> Any:
+        steps_left[0] -= 1
+        if steps_left[0] < 0:
             raise RuntimeError("a secret of the device")
         return start(plan)
 
-    monkeypatch.setattr(engine.device, "start", breaking)
+    monkeypatch.setattr(engine.executor, "start", failing)
 
 
-def test_an_engine_that_fails_ends_a_stream_with_an_error(
+def test_engine_failure_ends_a_stream_with_an_error(
     client: TestClient, engine: JaxEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert client.get("/health").status_code == 200
     fail_after(engine, 10, monkeypatch)
-    *events, error, done, rest = client.post(PATH, json=ASKED | {"stream": True}).text.split("\n\n")
+    *events, error, done, rest = client.post(PATH, json=BODY | {"stream": True}).text.split("\n\n")
     assert len(events) >= 5 and "finish_reason" in events[0]
     assert '"error"' in error and "secret" not in error
     assert (done, rest) == ("data: [DONE]", "")
     health = client.get("/health")
     assert (health.status_code, health.json()["status"]) == (503, "down")
-    refused = client.post(PATH, json=ASKED)
+    refused = client.post(PATH, json=BODY)
     assert refused.status_code == 503 and "retry-after" in refused.headers
 
 
-def test_an_engine_that_fails_ends_a_whole_answer_with_an_error(
+def test_engine_failure_is_an_error_response(
     client: TestClient, engine: JaxEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_after(engine, 10, monkeypatch)
-    response = client.post(PATH, json=ASKED)
+    response = client.post(PATH, json=BODY)
     assert response.status_code >= 500 and "secret" not in response.text
     assert set(response.json()["error"]) == {"message", "type", "param", "code"}
     assert client.get("/health").status_code == 503
 
 
-def test_a_text_that_has_ended_frees_its_pages(client: TestClient, engine: JaxEngine) -> None:
-    """Ended by a stop string, which the engine knows nothing of."""
-    answer = client.post(PATH, json=ASKED | {"stop": ["boy"], "max_tokens": 400}).json()
+def test_stop_string_releases_the_pages(client: TestClient, engine: JaxEngine) -> None:
+    """The endpoint aborts the request: the engine does not see stop strings."""
+    answer = client.post(PATH, json=BODY | {"stop": ["boy"], "max_tokens": 400}).json()
     assert answer["choices"][0]["stop_reason"] == "boy"
-    assert client.post(PATH, json=ASKED).status_code == 200
+    assert client.post(PATH, json=BODY).status_code == 200
     pool = engine.scheduler.pool
-    until(lambda: pool.available == pool.count)  # the engine lets go after it has told
+    # the last event is emitted before the pages are released
+    wait_until(lambda: pool.num_available == pool.num_pages)

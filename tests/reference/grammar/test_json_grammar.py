@@ -1,4 +1,4 @@
-"""JSON as it is written, against `json`."""
+"""The JSON grammar, compared with the `json` module."""
 
 import json
 import re
@@ -9,12 +9,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from conformance.fixtures import format_corpus
-from conformance.parity.format_strategies import chance, schema, schemas
+from conformance.parity.format_strategies import randoms, schemas
+from conformance.parity.format_strategies import schema as random_schema
 from reference.grammar.language.derivatives import Derivatives
-from reference.grammar.language.expressions import NOTHING, Language
-from reference.grammar.language.json_grammar import JSON_OBJECT, MOST_SPACE, canonical
+from reference.grammar.language.expressions import EMPTY_SET, Language
+from reference.grammar.language.json_grammar import JSON_OBJECT, MAX_WHITESPACE, canonical_value
 from reference.grammar.response_format import UnsupportedFormat, compile_format
-from tests.support.hypothesis_budget import share
+from tests.support.hypothesis_budget import example_budget
 from tests.support.jsonschema_oracle import is_instance, loads
 
 INDENT = 4
@@ -32,12 +33,12 @@ VALUES = st.recursive(
 
 
 def accepting(schema: Any) -> Derivatives:
-    language = compile_format(format_corpus.of_schema(schema))
+    language = compile_format(format_corpus.json_schema_format(schema))
     assert language is not None
     return Derivatives(language)
 
 
-ANYTHING = accepting(True)
+ANY_JSON = accepting(True)
 
 
 def depth(value: Any) -> int:
@@ -46,35 +47,40 @@ def depth(value: Any) -> int:
 
 
 def accepted(text: str, value: Any) -> bool:
-    found = ANYTHING.accepts(text.encode())
-    assert OBJECTS.accepts(text.encode()) == (found and isinstance(value, dict))
-    return found
+    is_accepted = ANY_JSON.accepts(text.encode())
+    assert OBJECTS.accepts(text.encode()) == (is_accepted and isinstance(value, dict))
+    return is_accepted
 
 
-@share(60)
+@example_budget(60)
 @given(
     VALUES,
     st.sampled_from([(",", ":"), (", ", ": "), (" ,\t", " :\r\n")]),
     st.one_of(st.none(), st.integers(0, INDENT)),
     st.booleans(),
 )
-def test_any_value(
+def test_json_dumps_output(
     value: Any, separators: tuple[str, str], indent: int | None, ascii_only: bool
 ) -> None:
-    """As deep as white space may go: a line break and the spaces of every level."""
+    """Indentation fits if a line break and the spaces of the deepest level do."""
     if indent is not None:
         separators = separators[0].rstrip(" \t"), separators[1]
     text = json.dumps(value, separators=separators, indent=indent, ensure_ascii=ascii_only)
-    fits = indent is None or 1 + indent * depth(value) <= MOST_SPACE
+    fits = indent is None or 1 + indent * depth(value) <= MAX_WHITESPACE
     assert accepted(text, value) == fits
-    assert not ANYTHING.accepts(text.encode() + b" ")
+    assert not ANY_JSON.accepts(text.encode() + b" ")
 
 
 def test_white_space() -> None:
-    for before, inside in [(0, 0), (MOST_SPACE, MOST_SPACE), (MOST_SPACE + 1, 0), (0, 9)]:
+    for before, inside in [
+        (0, 0),
+        (MAX_WHITESPACE, MAX_WHITESPACE),
+        (MAX_WHITESPACE + 1, 0),
+        (0, 9),
+    ]:
         text = " " * before + "{" + "\n" * inside + '"a"' + "\t" * inside + ":" + "\r" * inside
         text += "[" + " " * inside + "1" + " " * inside + "," + " " * inside + "2]}"
-        assert OBJECTS.accepts(text.encode()) == (max(before, inside) <= MOST_SPACE)
+        assert OBJECTS.accepts(text.encode()) == (max(before, inside) <= MAX_WHITESPACE)
     assert not OBJECTS.accepts("\u00a0{}".encode())
     assert not OBJECTS.accepts("\ufeff{}".encode())
 
@@ -87,99 +93,104 @@ SIMPLE = st.recursive(
     ),
     max_leaves=6,
 )
-STROKES = st.tuples(
+EDITS = st.tuples(
     st.integers(0, 60), st.integers(0, 1), st.sampled_from([*'{}[]:,"\\-+.0eE1tn /\x01u', ""])
 )
 
 
-@share(300)
-@given(SIMPLE, STROKES)
+@example_budget(300)
+@given(SIMPLE, EDITS)
 @example(0, (0, 0, "-"))
-def test_what_is_json_after_one_stroke(value: Any, stroke: tuple[int, int, str]) -> None:
-    """Put in somewhere, or in the place of something."""
-    place, length, instead = stroke
+def test_single_edit_is_accepted_iff_valid(value: Any, edit: tuple[int, int, str]) -> None:
+    """One character is inserted, replaced or deleted."""
+    position, length, inserted = edit
     text = json.dumps(value, ensure_ascii=False)
-    text = text[:place] + instead + text[place + length :]
+    text = text[:position] + inserted + text[position + length :]
     try:
         correct = bool(json.dumps(loads(text), ensure_ascii=False).encode())
     except ValueError:
         correct = False
-    assert ANYTHING.accepts(text.encode()) == (correct and text == text.rstrip(" "))
+    assert ANY_JSON.accepts(text.encode()) == (correct and text == text.rstrip(" "))
 
 
-SURROGATES = st.sampled_from(["\\ud800", "\\uDC00", "\\udfff", "\\uDBFF", "\\u0041", "x", "\\\\"])
+ESCAPES = st.sampled_from(["\\ud800", "\\uDC00", "\\udfff", "\\uDBFF", "\\u0041", "x", "\\\\"])
 
 
-@given(st.lists(SURROGATES, max_size=5).map("".join))
-def test_no_half_of_a_pair(content: str) -> None:
+@given(st.lists(ESCAPES, max_size=5).map("".join))
+def test_lone_surrogates_are_rejected(content: str) -> None:
     text = f'"{content}"'
     try:
         correct = bool(loads(text).encode()) or not content
     except UnicodeEncodeError:
         correct = False
-    assert ANYTHING.accepts(text.encode()) == correct
+    assert ANY_JSON.accepts(text.encode()) == correct
 
 
-@share(80)
+@example_budget(80)
 @given(VALUES, VALUES)
 def test_canonical(value: Any, another: Any) -> None:
-    """A constant is read back as itself, and as nothing else."""
-    found = accepting({"const": value})
-    assert Derivatives(Language(canonical(value))).language.start is not NOTHING
+    """A constant accepts only texts of that value."""
+    constant = accepting({"const": value})
+    assert Derivatives(Language(canonical_value(value))).language.start is not EMPTY_SET
     plain = re.compile(r"^-?\d+(\.\d+)?$")
-    for other in value, another:
-        text = json.dumps(other, ensure_ascii=False)
-        if found.accepts(text.encode()):
+    for candidate in value, another:
+        text = json.dumps(candidate, ensure_ascii=False)
+        is_plain_integer = isinstance(candidate, int) and plain.match(text)
+        if constant.accepts(text.encode()):
             assert is_instance({"const": value}, text)
-        elif isinstance(other, str | bool | None) or (isinstance(other, int) and plain.match(text)):
+        elif isinstance(candidate, str | bool | None) or is_plain_integer:
             assert not is_instance({"const": value}, text)
 
 
-@share(60)
+@example_budget(60)
 @given(st.text(max_size=4), st.integers(0, 4), st.integers(0, 3), st.booleans())
 @example("😀\n", 2, 0, True)
-def test_length(content: str, least: int, more: int, ascii_only: bool) -> None:
-    """In characters, however each is written."""
-    asked = {"type": "string", "minLength": least, "maxLength": least + more}
+def test_length_counts_characters(
+    content: str, min_length: int, span: int, ascii_only: bool
+) -> None:
+    """An escaped character counts once."""
+    schema = {"type": "string", "minLength": min_length, "maxLength": min_length + span}
     text = json.dumps(content, ensure_ascii=ascii_only)
-    assert accepting(asked).accepts(text.encode()) == is_instance(asked, text)
+    assert accepting(schema).accepts(text.encode()) == is_instance(schema, text)
 
 
 def spelled(rng: Random, character: str) -> str:
-    """One of the ways to write a character."""
-    ways = [json.dumps(character)[1:-1], json.dumps(character, ensure_ascii=False)[1:-1]]
+    """Spell a character in one of the possible ways."""
+    spellings = [json.dumps(character)[1:-1], json.dumps(character, ensure_ascii=False)[1:-1]]
     if ord(character) < 0x10000:
-        ways.append(f"\\u{ord(character):04X}")
-    return rng.choice([*ways, "\\/"] if character == "/" else ways)
+        spellings.append(f"\\u{ord(character):04X}")
+    return rng.choice([*spellings, "\\/"] if character == "/" else spellings)
 
 
-@share(80)
+@example_budget(80)
 @given(
     st.lists(st.text('aé/"\\\n😀', max_size=2), min_size=1, max_size=3),
     st.text('aé/"\\\n😀', max_size=2),
-    chance(),
+    randoms(),
 )
-def test_other_names_are_none_of_those_listed(names: list[str], name: str, rng: Random) -> None:
-    """However they are written."""
-    asked = {"properties": dict.fromkeys(names, False), "additionalProperties": {"type": "null"}}
+def test_additional_names_exclude_listed_names(names: list[str], name: str, rng: Random) -> None:
+    """Names are compared by value, in any spelling."""
+    fields = {"properties": dict.fromkeys(names, False), "additionalProperties": {"type": "null"}}
     text = "{" + '"' + "".join(spelled(rng, c) for c in name) + '"' + ":null}"
     assert loads(text) == {name: None}
-    found = accepting({"type": "object", **asked})
-    assert found.accepts(text.encode()) == (name not in names)
+    derivatives = accepting({"type": "object", **fields})
+    assert derivatives.accepts(text.encode()) == (name not in names)
 
 
-@share(60)
+@example_budget(60)
 @given(schemas(), VALUES)
-def test_what_is_accepted_is_an_instance(asked: Any, value: Any) -> None:
-    """Of any value, which seldom is one."""
+def test_accepted_texts_are_instances(schema: Any, value: Any) -> None:
+    """Most random values are not instances."""
     try:
-        found = accepting(asked)
+        derivatives = accepting(schema)
     except UnsupportedFormat:
         return
     for text in json.dumps(value), json.dumps(value, ensure_ascii=False):
-        if found.accepts(text.encode()):
-            assert is_instance(asked, text)
+        if derivatives.accepts(text.encode()):
+            assert is_instance(schema, text)
 
 
-def test_a_schema_by_chance_is_the_same_each_time() -> None:
-    assert [schema(Random(i)) for i in range(9)] == [schema(Random(i)) for i in range(9)]
+def test_random_schemas_are_reproducible() -> None:
+    assert [random_schema(Random(i)) for i in range(9)] == [
+        random_schema(Random(i)) for i in range(9)
+    ]

@@ -1,6 +1,4 @@
-"""Numbers between bounds, against comparisons of decimals, and of floats as `jsonschema` compares
-them.
-"""
+"""Bounded numbers, compared with exact decimals and with the floats that `jsonschema` compares."""
 
 import re
 from collections.abc import Callable
@@ -12,9 +10,9 @@ from hypothesis import strategies as st
 
 from reference.grammar.language.derivatives import Derivatives
 from reference.grammar.language.errors import UnsupportedFormat
-from reference.grammar.language.json_grammar import MOST_DIGITS
+from reference.grammar.language.json_grammar import MAX_DIGITS
 from reference.grammar.response_format import compile_format
-from tests.support.hypothesis_budget import share
+from tests.support.hypothesis_budget import example_budget
 from tests.support.jsonschema_oracle import is_instance
 
 Bounds = dict[str, Any]
@@ -31,7 +29,7 @@ ONE = st.one_of(
 
 @st.composite
 def bounds(draw: st.DrawFn) -> Bounds:
-    """One bound, or one on each side; now and then two on one side."""
+    """One bound, one on each side, or sometimes two on one side."""
     low, high = sorted([draw(ONE), draw(ONE)])
     lows = {draw(st.sampled_from(["minimum", "exclusiveMinimum"])): low}
     highs = {draw(st.sampled_from(["maximum", "exclusiveMaximum"])): high}
@@ -40,78 +38,78 @@ def bounds(draw: st.DrawFn) -> Bounds:
 
 
 @st.composite
-def near(draw: st.DrawFn, asked: Bounds, least: int, most: int) -> str:
-    """A number at a bound or just beside it, or 0 or just beside it, with so many digits after the
-    point.
-    """
-    start = Decimal(repr(draw(st.sampled_from([*asked.values(), 0]))))
-    places = draw(st.integers(least, most))
-    step = Decimal(1).scaleb(-draw(st.integers(max(0, places - 3), places)))
-    found = start + draw(st.sampled_from([-1, 1, *range(-12, 13)])) * step
-    text = f"{found:.{places}f}"
-    return text.replace("-", "") if found == 0 and draw(st.booleans()) else text
+def near(draw: st.DrawFn, limits: Bounds, min_digits: int, max_digits: int) -> str:
+    """A number at or near a bound or 0, with min_digits to max_digits digits after the point."""
+    start = Decimal(repr(draw(st.sampled_from([*limits.values(), 0]))))
+    digits = draw(st.integers(min_digits, max_digits))
+    step = Decimal(1).scaleb(-draw(st.integers(max(0, digits - 3), digits)))
+    value = start + draw(st.sampled_from([-1, 1, *range(-12, 13)])) * step
+    text = f"{value:.{digits}f}"
+    return text.replace("-", "") if value == 0 and draw(st.booleans()) else text
 
 
 @st.composite
-def almost(draw: st.DrawFn, asked: Bounds) -> str:
-    """A number beside a bound, of about as many digits as a float keeps apart."""
-    start = Decimal(repr(draw(st.sampled_from(list(asked.values())))))
-    places = max(0, draw(st.integers(15, 18)) - len(str(abs(int(start)))))
-    return f"{start + draw(st.integers(-3, 3)) * Decimal(1).scaleb(-places):.{places}f}"
+def nearest(draw: st.DrawFn, limits: Bounds) -> str:
+    """A number next to a bound, at about the precision of a float."""
+    start = Decimal(repr(draw(st.sampled_from(list(limits.values())))))
+    digits = max(0, draw(st.integers(15, 18)) - len(str(abs(int(start)))))
+    return f"{start + draw(st.integers(-3, 3)) * Decimal(1).scaleb(-digits):.{digits}f}"
 
 
-def between(asked: Bounds, value: Decimal) -> bool:
-    holds = {
+def between(limits: Bounds, value: Decimal) -> bool:
+    is_within = {
         "minimum": lambda limit: value >= limit,
         "exclusiveMinimum": lambda limit: value > limit,
         "maximum": lambda limit: value <= limit,
         "exclusiveMaximum": lambda limit: value < limit,
     }
-    return all(holds[keyword](Decimal(repr(limit))) for keyword, limit in asked.items())
+    return all(is_within[keyword](Decimal(repr(limit))) for keyword, limit in limits.items())
 
 
 def accepting(schema: dict[str, Any]) -> Callable[[str], bool]:
-    """Nothing, if it is refused because nothing is an instance."""
+    """Return a predicate of the accepted texts. It is always false for a schema that is refused
+    because it has no instance.
+    """
     try:
         language = compile_format({"type": "json_schema", "json_schema": {"schema": schema}})
     except UnsupportedFormat as error:
         assert "no text is an instance" in str(error)
         return lambda text: False
     assert language is not None
-    found = Derivatives(language)
-    return lambda text: found.accepts(text.encode())
+    derivatives = Derivatives(language)
+    return lambda text: derivatives.accepts(text.encode())
 
 
-def texts(asked: Bounds, least: int, most: int) -> st.SearchStrategy[list[str]]:
-    return st.lists(near(asked, least, most), min_size=6, max_size=6)
+def texts(limits: Bounds, min_digits: int, max_digits: int) -> st.SearchStrategy[list[str]]:
+    return st.lists(near(limits, min_digits, max_digits), min_size=6, max_size=6)
 
 
-@share(20)
+@example_budget(20)
 @given(bounds(), st.data())
-def test_integers(asked: Bounds, data: st.DataObject) -> None:
-    accepted = accepting({"type": "integer", **asked})
-    for text in data.draw(texts(asked, 0, 0)):
-        assert accepted(text) == between(asked, Decimal(text))
+def test_integers(limits: Bounds, data: st.DataObject) -> None:
+    accepted = accepting({"type": "integer", **limits})
+    for text in data.draw(texts(limits, 0, 0)):
+        assert accepted(text) == between(limits, Decimal(text))
 
 
-@share(20)
+@example_budget(20)
 @given(bounds(), st.data())
-def test_numbers(asked: Bounds, data: st.DataObject) -> None:
-    """Of at most 15 digits: so many a float keeps apart."""
-    accepted = accepting({"type": "number", **asked})
-    for text in data.draw(texts(asked, 0, 14)):
+def test_numbers(limits: Bounds, data: st.DataObject) -> None:
+    """Numbers of at most 15 digits, which floats tell apart."""
+    accepted = accepting({"type": "number", **limits})
+    for text in data.draw(texts(limits, 0, 14)):
         if len(re.sub(r"^[-0.]*|\.", "", text)) <= 15:
-            assert accepted(text) == between(asked, Decimal(text))
+            assert accepted(text) == between(limits, Decimal(text))
 
 
-@share(20)
+@example_budget(20)
 @given(bounds(), st.data())
-def test_numbers_as_floats(asked: Bounds, data: st.DataObject) -> None:
-    schema = {"type": "number", **asked}
+def test_numbers_as_floats(limits: Bounds, data: st.DataObject) -> None:
+    schema = {"type": "number", **limits}
     accepted = accepting(schema)
-    for text in filter(accepted, data.draw(st.lists(almost(asked), min_size=8, max_size=8))):
+    for text in filter(accepted, data.draw(st.lists(nearest(limits), min_size=8, max_size=8))):
         assert is_instance(schema, text)
-        assert between(asked, Decimal(text))
+        assert between(limits, Decimal(text))
 
 
 CLOSE: list[tuple[Bounds, str]] = [
@@ -121,31 +119,32 @@ CLOSE: list[tuple[Bounds, str]] = [
 ]
 
 
-def test_numbers_that_a_float_cannot_tell_from_a_bound() -> None:
-    """What is right on paper and wrong as a float is not accepted."""
-    for asked, text in CLOSE:
-        assert between(asked, Decimal(text))
-        assert not is_instance({"type": "number", **asked}, text)
-        assert not accepting({"type": "number", **asked})(text), (asked, text)
+def test_numbers_that_round_to_an_excluded_bound_are_rejected() -> None:
+    """They are valid as decimals and invalid as floats."""
+    for limits, text in CLOSE:
+        assert between(limits, Decimal(text))
+        assert not is_instance({"type": "number", **limits}, text)
+        assert not accepting({"type": "number", **limits})(text), (limits, text)
 
 
 ANY_NUMBER, ANY_INTEGER = accepting({"type": "number"}), accepting({"type": "integer"})
-WHOLE = st.integers(-(10**MOST_DIGITS) + 1, 10**MOST_DIGITS - 1)
+INTEGERS = st.integers(-(10**MAX_DIGITS) + 1, 10**MAX_DIGITS - 1)
 
 
-@share(60)
-@given(WHOLE, st.text("0123456789", max_size=30), st.text("0123456789", max_size=2))
-@example(10**MOST_DIGITS - 1, "0" * MOST_DIGITS, "99")
-def test_any_number(whole: int, after: str, exponent: str) -> None:
-    text = f"{whole}" + (f".{after}" if after else "") + (f"e-{exponent}" if exponent else "")
+@example_budget(60)
+@given(INTEGERS, st.text("0123456789", max_size=30), st.text("0123456789", max_size=2))
+@example(10**MAX_DIGITS - 1, "0" * MAX_DIGITS, "99")
+def test_unbounded_numbers(integer: int, fraction: str, exponent: str) -> None:
+    text = f"{integer}" + (f".{fraction}" if fraction else "")
+    text += f"e-{exponent}" if exponent else ""
     assert ANY_NUMBER(text)
-    assert ANY_INTEGER(text) == (text == str(whole))
+    assert ANY_INTEGER(text) == (text == str(integer))
 
 
-@share(60)
+@example_budget(60)
 @given(st.text("0123456789+-.eE", max_size=7))
-def test_what_is_a_number(text: str) -> None:
+def test_number_syntax(text: str) -> None:
     assume(not text.lower().partition("e")[2].lstrip("+-")[2:])
     assert ANY_NUMBER(text) == is_instance({"type": "number"}, text)
-    assert not ANY_NUMBER("1" * (MOST_DIGITS + 1))
-    assert not ANY_NUMBER("1." + "1" * (MOST_DIGITS + 1))
+    assert not ANY_NUMBER("1" * (MAX_DIGITS + 1))
+    assert not ANY_NUMBER("1." + "1" * (MAX_DIGITS + 1))

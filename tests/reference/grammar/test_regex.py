@@ -1,4 +1,4 @@
-"""Regular expressions against `re`, formats against the standard library."""
+"""Regular expressions compared with `re`, and formats with the standard library."""
 
 import ipaddress
 import itertools
@@ -12,19 +12,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from conformance.parity.format_strategies import anchored, chance, pattern, patterns
+from conformance.parity.format_strategies import anchored, pattern, patterns, randoms
 from reference.grammar.language.derivatives import Derivatives
 from reference.grammar.language.errors import RegexError, UnsupportedFormat
-from reference.grammar.language.expressions import NOTHING, Language
-from reference.grammar.language.formats import of_format
-from reference.grammar.language.json_grammar import string_of
-from reference.grammar.language.regex import LONGEST, compile_regex
+from reference.grammar.language.expressions import EMPTY_SET, Language
+from reference.grammar.language.formats import format_expression
+from reference.grammar.language.json_grammar import canonical_string
+from reference.grammar.language.regex import MAX_PATTERN_LENGTH, compile_regex
 from reference.grammar.response_format import compile_format
-from tests.support.hypothesis_budget import share
+from tests.support.hypothesis_budget import example_budget
 from tests.support.jsonschema_oracle import is_date_time, is_time
 
 DIALECTS = (re.ASCII, re.UNICODE)
-ALIKE = 'ab0 \n-€😀"\\'  # characters that every dialect puts into the same categories
+UNDISPUTED = 'ab0 \n-€😀"\\'  # characters whose categories are the same in every dialect
 AB = ["a", "b", "[ab]"]
 
 
@@ -32,55 +32,57 @@ def derivatives(pattern: str, *, anywhere: bool = False) -> Derivatives:
     return Derivatives(Language(compile_regex(pattern, anywhere=anywhere)))
 
 
-def everywhere(found: Callable[[re.RegexFlag], object]) -> bool:
-    """Whether something holds in both dialects; they must agree on it."""
-    ascii_only, unicode = (bool(found(flag)) for flag in DIALECTS)
+def in_every_dialect(match: Callable[[re.RegexFlag], object]) -> bool:
+    """Return whether a text matches; both dialects must agree."""
+    ascii_only, unicode = (bool(match(flag)) for flag in DIALECTS)
     assert ascii_only == unicode
     return unicode
 
 
-@given(patterns(), st.lists(st.text(ALIKE, max_size=5), min_size=5, max_size=5))
-def test_a_pattern_of_the_whole(pattern: str, texts: list[str]) -> None:
-    found = derivatives(pattern)
+@given(patterns(), st.lists(st.text(UNDISPUTED, max_size=5), min_size=5, max_size=5))
+def test_pattern_of_whole_text(pattern: str, texts: list[str]) -> None:
+    matcher = derivatives(pattern)
     for text in texts:
-        matched = everywhere(lambda flag, text=text: re.fullmatch(pattern, text, flag))
-        assert found.accepts(text.encode()) == matched
+        matched = in_every_dialect(lambda flag, text=text: re.fullmatch(pattern, text, flag))
+        assert matcher.accepts(text.encode()) == matched
 
 
-@given(chance(), st.lists(st.text(ALIKE, max_size=5), min_size=5, max_size=5))
-def test_a_pattern_anywhere(rng: Random, texts: list[str]) -> None:
-    """`$` is the end here, and never before a last line break."""
+@given(randoms(), st.lists(st.text(UNDISPUTED, max_size=5), min_size=5, max_size=5))
+def test_pattern_anywhere(rng: Random, texts: list[str]) -> None:
+    """In a schema, `$` is the very end, not also before a final line break."""
     pattern = anchored(rng)
-    found, literal = derivatives(pattern, anywhere=True), pattern.replace("$", r"\Z")
+    matcher, end_only = derivatives(pattern, anywhere=True), pattern.replace("$", r"\Z")
     for text in texts:
-        matched = everywhere(lambda flag, text=text: re.search(literal, text, flag))
-        assert found.accepts(text.encode()) == matched
+        matched = in_every_dialect(lambda flag, text=text: re.search(end_only, text, flag))
+        assert matcher.accepts(text.encode()) == matched
 
 
-@given(chance(), st.booleans())
-def test_patterns_of_few_letters_match_what_they_match(rng: Random, anywhere: bool) -> None:
-    """Every text of up to 4 letters, and every beginning of one."""
+@given(randoms(), st.booleans())
+def test_short_texts_and_their_prefixes(rng: Random, anywhere: bool) -> None:
+    """Exhaustive over the texts of up to 4 letters."""
     pattern = anchored(rng, AB)
-    found = derivatives(pattern, anywhere=anywhere)
+    matcher = derivatives(pattern, anywhere=anywhere)
     match = re.search if anywhere else re.fullmatch
     for length in range(5):
         for text in map("".join, itertools.product("ab", repeat=length)):
             matched = match(pattern, text) is not None
-            assert found.accepts(text.encode()) == matched
+            assert matcher.accepts(text.encode()) == matched
             if matched:
-                states = [found.after(found.language.start, text[:i].encode()) for i in range(5)]
-                assert NOTHING not in states
+                states = [
+                    matcher.advance(matcher.language.start, text[:i].encode()) for i in range(5)
+                ]
+                assert EMPTY_SET not in states
 
 
 ODD = ["é", "٣", "\u00a0", "\ufeff", "\x1c", "\u2028", "ª", "𝟘", "_", "\x85", "ß", "a", "0", " "]
 
 
-@share(60)
+@example_budget(60)
 @given(patterns(), st.lists(st.text(st.sampled_from(ODD), max_size=4), min_size=6, max_size=6))
 @example(r"[\w\D]\S", ["٣é", "a\ufeff"])
-def test_what_is_accepted_matches_in_every_dialect(pattern: str, texts: list[str]) -> None:
-    found = derivatives(pattern)
-    for text in filter(lambda text: found.accepts(text.encode()), texts):
+def test_accepted_texts_match_in_every_dialect(pattern: str, texts: list[str]) -> None:
+    matcher = derivatives(pattern)
+    for text in filter(lambda text: matcher.accepts(text.encode()), texts):
         for flag in DIALECTS:
             assert re.fullmatch(pattern, text, flag)
 
@@ -94,23 +96,23 @@ EDGES += ["\U00010000", "\U0010ffff"]
 
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_categories(category: str) -> None:
-    """Of single characters: what every dialect has in it. In that of ECMAScript the byte order mark
-    is white space.
+    """A category contains the characters that it has in every dialect. In ECMAScript the byte order
+    mark is white space.
     """
-    found = derivatives(category)
-    white = category in (r"\S", r"[^\s]", r"[^\w\s]")
+    matcher = derivatives(category)
+    excludes_space = category in (r"\S", r"[^\s]", r"[^\w\s]")
 
-    def holds(character: str) -> None:
+    def check(character: str) -> None:
         matched = all(re.fullmatch(category, character, flag) for flag in DIALECTS)
-        expected = matched and not (white and character == "\ufeff")
-        assert found.accepts(character.encode()) == expected
+        expected = matched and not (excludes_space and character == "\ufeff")
+        assert matcher.accepts(character.encode()) == expected
 
     for character in EDGES:
-        holds(character)
-    share(60)(given(st.characters(codec="utf-8"))(holds))()
+        check(character)
+    example_budget(60)(given(st.characters(codec="utf-8"))(check))()
 
 
-@share(200)
+@example_budget(200)
 @given(st.binary(min_size=1, max_size=5))
 @example(b"\xc0\x80")
 @example(b"\xe0\x9f\xbf")
@@ -119,76 +121,76 @@ def test_categories(category: str) -> None:
 @example(b"\xf4\x90\x80\x80")
 @example(b"\xf4\x8f\xbf\xbf")
 @example(b"\xf5\x80\x80\x80")
-def test_any_text_is_utf_8(text: bytes) -> None:
-    found = derivatives("(?s).*")
+def test_only_valid_utf_8_is_accepted(text: bytes) -> None:
+    matcher = derivatives("(?s).*")
     try:
         text.decode()
         correct = True
     except UnicodeDecodeError as error:
         correct = False
-        begun = error.reason == "unexpected end of data"
-        assert (found.after(found.language.start, text) is not NOTHING) == begun
-    assert found.accepts(text) == correct
+        is_prefix = error.reason == "unexpected end of data"
+        assert (matcher.advance(matcher.language.start, text) is not EMPTY_SET) == is_prefix
+    assert matcher.accepts(text) == correct
 
 
-@share(40)
-@given(chance(), st.integers(0, 4), st.integers(0, 4))
-def test_a_pattern_and_a_length(rng: Random, least: int, more: int) -> None:
-    """Which beginnings there are is told by looking at every text."""
+@example_budget(40)
+@given(randoms(), st.integers(0, 4), st.integers(0, 4))
+def test_pattern_with_length(rng: Random, min_length: int, span: int) -> None:
+    """Exhaustive over the texts of these lengths and their prefixes."""
     pattern = f"^(?:{pattern_of(rng)})$"
     texts = [
         text
-        for length in range(least, least + more + 1)
+        for length in range(min_length, min_length + span + 1)
         for text in map("".join, itertools.product("ab", repeat=length))
         if re.search(pattern, text)
     ]
     schema = {
         "type": "string",
         "pattern": pattern,
-        "minLength": least,
-        "maxLength": least + more,
+        "minLength": min_length,
+        "maxLength": min_length + span,
     }
-    asked = {"type": "json_schema", "json_schema": {"schema": schema}}
+    format = {"type": "json_schema", "json_schema": {"schema": schema}}
     if not texts:
         with pytest.raises(UnsupportedFormat, match="no text is an instance"):
-            compile_format(asked)
+            compile_format(format)
         return
-    language = compile_format(asked)
+    language = compile_format(format)
     assert language is not None
-    found = Derivatives(language)
-    for length in range(least + more + 2):
+    matcher = Derivatives(language)
+    for length in range(min_length + span + 2):
         for text in map("".join, itertools.product("ab", repeat=length)):
-            state = found.after(language.start, f'"{text}'.encode())
-            assert (state is not NOTHING) == any(t.startswith(text) for t in texts)
-            assert found.after(state, b'"').nullable == (text in texts)
+            state = matcher.advance(language.start, f'"{text}'.encode())
+            assert (state is not EMPTY_SET) == any(t.startswith(text) for t in texts)
+            assert matcher.advance(state, b'"').nullable == (text in texts)
 
 
 def pattern_of(rng: Random) -> str:
     return pattern(rng, 2, AB)
 
 
-def test_patterns_that_are_too_much() -> None:
-    with pytest.raises(RegexError, match=f"{LONGEST + 1} characters are more than {LONGEST}"):
-        compile_regex("a" * (LONGEST + 1))
+def test_oversized_patterns_are_refused() -> None:
+    with pytest.raises(RegexError, match=f"{MAX_PATTERN_LENGTH + 1} characters, at most"):
+        compile_regex("a" * (MAX_PATTERN_LENGTH + 1))
     with pytest.raises(RegexError, match="nested too deeply"):
         compile_regex("(" * 3000 + "a" + ")" * 3000)
-    assert derivatives("a" * LONGEST).accepts(b"a" * LONGEST)
+    assert derivatives("a" * MAX_PATTERN_LENGTH).accepts(b"a" * MAX_PATTERN_LENGTH)
 
 
-def test_a_pattern_of_many_states_takes_no_longer() -> None:
-    """What a matcher that goes back would take for ever for."""
+def test_matching_time_is_linear() -> None:
+    """A backtracking matcher would take exponential time."""
     assert not derivatives("(a+)+$").accepts(b"a" * 2000 + b"b")
     assert derivatives("(a|a)*b").accepts(b"a" * 2000 + b"b")
 
 
 def agrees(name: str, text: str, correct: bool) -> None:
-    found = Derivatives(Language(of_format(name)))
-    assert found.accepts(text.encode()) == correct, text
-    quoted = Derivatives(Language(string_of(of_format(name))))
+    matcher = Derivatives(Language(format_expression(name)))
+    assert matcher.accepts(text.encode()) == correct, text
+    quoted = Derivatives(Language(canonical_string(format_expression(name))))
     assert quoted.accepts(f'"{text}"'.encode()) == correct
 
 
-def holds(check: Callable[[str], object], text: str) -> bool:
+def is_valid(check: Callable[[str], object], text: str) -> bool:
     try:
         return check(text) is not False
     except ValueError:
@@ -199,11 +201,11 @@ YEARS = st.one_of(st.integers(0, 9999), st.sampled_from([0, 4, 100, 1900, 2000, 
 DATES = st.tuples(YEARS, st.integers(0, 13), st.sampled_from([0, 1, 9, 10, 28, 29, 30, 31, 32]))
 
 
-@share(60)
+@example_budget(60)
 @given(DATES)
 def test_dates(day: tuple[int, int, int]) -> None:
     text = "{:04}-{:02}-{:02}".format(*day)
-    correct = holds(date.fromisoformat, text)
+    correct = is_valid(date.fromisoformat, text)
     agrees("date", text, correct)
     agrees("date-time", f"{text}T00:00:00Z", correct)
     agrees("date", text.replace("-", ""), False)
@@ -215,14 +217,14 @@ ZONES = st.one_of(
 CLOCKS = st.from_regex(r"[0-2][0-9]:[0-6][0-9]:[0-5][0-9](\.[0-9]{0,9})?", fullmatch=True)
 
 
-@share(60)
+@example_budget(60)
 @given(CLOCKS.map(lambda text: text.replace("\n", "")), ZONES)
 @example("23:59:60", "Z")
 @example("23:59:59.0000000001", "Z")
 def test_times(clock: str, zone: str) -> None:
-    """Of leap seconds and of more than 9 digits not every reader knows."""
+    """Leap seconds and more than 9 digits are rejected, as by some validators."""
     text = clock + zone
-    correct = holds(is_time, text) and ":60" not in clock and len(clock) < 19
+    correct = is_valid(is_time, text) and ":60" not in clock and len(clock) < 19
     agrees("time", text, correct)
     agrees("date-time", f"2024-02-29T{text}", correct)
     assert not correct or is_date_time(f"2024-02-29T{text}")
@@ -233,28 +235,28 @@ def test_times(clock: str, zone: str) -> None:
 )
 def test_ipv4(numbers: list[int], form: str) -> None:
     text = ".".join(form.format(n) for n in numbers)
-    agrees("ipv4", text, holds(ipaddress.IPv4Address, text))
+    agrees("ipv4", text, is_valid(ipaddress.IPv4Address, text))
 
 
 GROUPS = st.lists(st.sampled_from(["", "0", "1", "ab", "FFFF", "0000", "12345"]), max_size=9)
 
 
-@share(70)
+@example_budget(70)
 @given(st.one_of(GROUPS.map(":".join), st.ip_addresses(v=6).map(str)), st.integers(0, 20))
 @example("::", 0)
 @example("1:2:3:4:5:6:7::", 0)
 @example("::2:3:4:5:6:7:8", 0)
 @example("1:2:3:4::5:6:7:8", 0)
 def test_ipv6(text: str, colon: int) -> None:
-    for spelled in text, text[:colon] + ":" + text[colon:]:
-        agrees("ipv6", spelled, holds(ipaddress.IPv6Address, spelled))
+    for address in text, text[:colon] + ":" + text[colon:]:
+        agrees("ipv6", address, is_valid(ipaddress.IPv6Address, address))
 
 
 @given(st.uuids(), st.integers(0, 35), st.sampled_from(["", "-", "g", "0", "A"]))
-def test_uuids(value: uuid.UUID, place: int, instead: str) -> None:
+def test_uuids(value: uuid.UUID, position: int, inserted: str) -> None:
     text = str(value)
     agrees("uuid", text, True)
-    changed = text[:place] + instead + text[place + 1 :]
+    changed = text[:position] + inserted + text[position + 1 :]
     correct = [len(part) for part in changed.split("-")] == [8, 4, 4, 4, 12] and "g" not in changed
     agrees("uuid", changed, correct)
 
@@ -262,13 +264,13 @@ def test_uuids(value: uuid.UUID, place: int, instead: str) -> None:
 ADDRESSES = st.text(st.sampled_from("aZ0.-@+_' é"), max_size=12)
 
 
-@share(60)
+@example_budget(60)
 @given(st.one_of(ADDRESSES, st.tuples(ADDRESSES, ADDRESSES).map("@".join)))
 @example("a.b+c@d-e.f0")
 @example("a@" + "b" * 63)
 @example("a@" + "b" * 64)
 def test_email(text: str) -> None:
-    """An address of RFC 5321 with atoms and names, and neither quotes nor numbers."""
+    """Addresses of RFC 5321 with atoms and domain names, without quotes or address literals."""
     local, _, domain = text.rpartition("@")
     atoms, labels = local.split("."), domain.split(".")
     correct = all(atoms) and not set(local) & set("@ é")

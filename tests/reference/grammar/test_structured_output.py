@@ -1,44 +1,45 @@
-"""A short run of the answers by chance, and of one that must fail."""
+"""A short run of the structured-output fuzzer, and a run that must fail."""
 
 from random import Random
 
 from reference.grammar.response_format import compile_format
 from reference.grammar.schema.keywords import KEYWORDS
 from tests.support.structured_output_fuzz import (
-    Answer,
-    Question,
+    Case,
+    Output,
     by_reference,
     run,
-    what_is_wrong,
+    violation,
 )
 
 
-def test_every_answer_is_what_was_asked_for() -> None:
-    with by_reference() as answers:
-        counts = run(answers, 25, seed=3)
+def test_constrained_outputs_are_valid() -> None:
+    with by_reference() as generate:
+        counts = run(generate, 25, seed=3)
     assert counts.invalid == []
     assert counts.ended + counts.cut_off + counts.refused == 25
     assert counts.ended > 15
     assert len(counts.keywords.keys() & KEYWORDS.keys()) > 15
 
 
-def anything(questions: list[Question]) -> list[Answer]:
-    """Answers of a model that nothing is forbidden to."""
-    return [Answer(Random(q.number).randbytes(9), ended=True) for q in questions]
+def random_bytes(cases: list[Case]) -> list[Output]:
+    """Unconstrained outputs."""
+    return [Output(Random(c.number).randbytes(9), ended=True) for c in cases]
 
 
-def test_answers_that_nothing_forbids_are_wrong() -> None:
+def test_unconstrained_outputs_are_reported_as_invalid() -> None:
     reported: list[str] = []
-    counts = run(anything, 10, seed=3, report=reported.append)
+    counts = run(random_bytes, 10, seed=3, report=reported.append)
     assert len(counts.invalid) > 5
     assert reported == counts.invalid
 
 
-def test_what_is_wrong() -> None:
-    asked = {"type": "regex", "regex": "(ab)+"}
-    language = compile_format(asked)
+def test_violation() -> None:
+    format = {"type": "regex", "regex": "(ab)+"}
+    language = compile_format(format)
     assert language is not None
-    for text, ended, fine in [(b"ab", True, True), (b"aba", True, False), (b"aba", False, True)]:
-        assert (what_is_wrong(asked, language, Answer(text, ended)) is None) == fine
-    assert what_is_wrong(asked, language, Answer(b"ba", ended=False)) == "no beginning of a text"
-    assert what_is_wrong(asked, language, Answer(b"\xff", ended=True)) == "no UTF-8"
+    for text, ended, valid in [(b"ab", True, True), (b"aba", True, False), (b"aba", False, True)]:
+        assert (violation(format, language, Output(text, ended)) is None) == valid
+    not_a_prefix = violation(format, language, Output(b"ba", ended=False))
+    assert not_a_prefix == "not a prefix of a valid text"
+    assert violation(format, language, Output(b"\xff", ended=True)) == "not UTF-8"

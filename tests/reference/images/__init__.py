@@ -1,0 +1,8 @@
+"""Tests of `reference/images`.
+
+Reading order:
+
+    test_decoding       `data:` URIs and image files
+    test_preprocessor   pixels, compared with transformers
+    test_placement      expansion of placeholders
+"""

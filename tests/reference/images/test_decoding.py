@@ -1,11 +1,8 @@
-"""Pictures as a request brings them: what is taken, what is refused, and what breaks nothing."""
+"""Decoding of request images: accepted formats, refusals, and resistance to malicious files."""
 
-import base64
 import io
-import struct
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,88 +13,46 @@ from PIL import Image
 
 from reference.images import decoding
 from reference.images.decoding import ImageError, ImageLimits
+from tests.support.image_files import IMAGE_FILES, INVALID_IMAGE_URIS, data_uri, png
 
-FOLDER = Path(__file__).parents[2] / "goldens" / "pictures"
-FILES = sorted(path for path in FOLDER.iterdir() if path.suffix != ".json")
-FEW = ImageLimits(pixels=10_000)
-
-
-def uri(data: bytes, kind: str = "image/png") -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+SMALL = ImageLimits(pixels=10_000)
 
 
-def png(width: int, height: int, rows: bytes = b"\0\0\0\0", *more: tuple[bytes, bytes]) -> bytes:
-    """A PNG of 8-bit RGB that says it is of such a size, whatever its rows are."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    parts = [(b"IHDR", header), *more, (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+def test_small_image_is_decoded() -> None:
+    image = decoding.decode_image(data_uri(png(1, 1, b"\0\x01\x02\x03")), SMALL)
+    assert np.asarray(image).tolist() == [[[1, 2, 3]]]
 
 
-def test_a_small_picture_is_read() -> None:
-    found = decoding.decode_image(uri(png(1, 1, b"\0\x01\x02\x03")), FEW)
-    assert np.asarray(found).tolist() == [[[1, 2, 3]]]
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_every_format_is_read_under_any_of_their_names(path: Path) -> None:
+@pytest.mark.parametrize("path", IMAGE_FILES, ids=lambda path: path.name)
+def test_declared_type_does_not_matter(path: Path) -> None:
     for kind in "image/png", "IMAGE/JPEG", "image/jpg", "image/webp;x=y", "image/gif":
-        assert decoding.decode_image(uri(path.read_bytes(), kind), ImageLimits()).mode == "RGB"
+        assert decoding.decode_image(data_uri(path.read_bytes(), kind), ImageLimits()).mode == "RGB"
 
 
-NO_PICTURES = {
-    "a URL": "https://example.com/a.png",
-    "a file": "file:///etc/passwd",
-    "nothing": "",
-    "no comma": "data:image/png;base64",
-    "another type": uri(b"<svg/>", "image/svg+xml"),
-    "no type": uri(png(1, 1), ""),
-    "no base64": "data:image/png,abc",
-    "percent signs": "data:image/png;base64,%41%42",
-    "half a quantum": "data:image/png;base64,abc",
-    "white space": "data:image/png;base64,AA AA",
-    "letters beyond ASCII": "data:image/png;base64,ÄÖÜß",
-    "empty": uri(b""),
-    "text": uri(b"this is no picture"),
-    "a header alone": uri(png(4, 4)[:40]),
-    "rows that are missing": uri(png(9, 9)),
-    "a BMP": uri(b"BM" + bytes(60), "image/png"),
-    "no pixels": uri(png(0, 0)),
-    "a JPEG of many scans": uri(b"\xff\xd8" + b"\xff\xda\0\0" * 101, "image/jpeg"),
-    "a JPEG of many pieces of EXIF": uri(b"\xff\xd8" + b"\xff\xe1\0\0" * 101, "image/jpeg"),
-    "a long header": f"data:image/png;{'a=b;' * 100}base64,AAAA",
-}
-
-
-@pytest.mark.parametrize("name", NO_PICTURES)
-def test_what_is_no_picture_is_refused(name: str) -> None:
+@pytest.mark.parametrize("name", INVALID_IMAGE_URIS)
+def test_invalid_images_are_refused(name: str) -> None:
     with pytest.raises(ImageError) as error:
-        decoding.decode_image(NO_PICTURES[name], ImageLimits())
+        decoding.decode_image(INVALID_IMAGE_URIS[name], ImageLimits())
     assert 0 < len(str(error.value)) < 200 and "0x" not in str(error.value)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_a_picture_that_is_cut_off_is_refused_or_whole(path: Path) -> None:
-    """Some formats end with bytes that nobody needs."""
+@pytest.mark.parametrize("path", IMAGE_FILES, ids=lambda path: path.name)
+def test_truncated_image_is_refused_or_complete(path: Path) -> None:
+    """Some formats end with bytes that are not needed."""
     data = path.read_bytes()
-    whole = np.asarray(decoding.decoded(data, ImageLimits()))
+    whole = np.asarray(decoding.decode_bytes(data, ImageLimits()))
     with pytest.raises(ImageError):
-        decoding.decoded(data[: len(data) // 2], ImageLimits())
+        decoding.decode_bytes(data[: len(data) // 2], ImageLimits())
     for missing in 1, 2, 5, 12, 13:
         try:
-            found = np.asarray(decoding.decoded(data[:-missing], ImageLimits()))
+            pixels = np.asarray(decoding.decode_bytes(data[:-missing], ImageLimits()))
         except ImageError:
             continue
-        np.testing.assert_array_equal(found, whole)
+        np.testing.assert_array_equal(pixels, whole)
 
 
-@given(st.sampled_from(FILES), st.data())
-def test_damage_is_refused_or_shown_and_nothing_else(path: Path, data: st.DataObject) -> None:
+@given(st.sampled_from(IMAGE_FILES), st.data())
+def test_damaged_image_is_refused_or_decoded(path: Path, data: st.DataObject) -> None:
     damaged = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 6))):
         at = data.draw(st.integers(0, len(damaged) - 1))
@@ -113,40 +68,42 @@ def test_damage_is_refused_or_shown_and_nothing_else(path: Path, data: st.DataOb
         if not damaged:
             break
     try:
-        found = decoding.decoded(bytes(damaged), FEW)
+        image = decoding.decode_bytes(bytes(damaged), SMALL)
     except ImageError as error:
         assert str(error)
     else:
-        assert found.mode == "RGB" and found.width * found.height <= FEW.pixels
+        assert image.mode == "RGB" and image.width * image.height <= SMALL.pixels
 
 
-@given(st.text(max_size=60) | st.binary(max_size=60).map(uri))
-def test_any_text_is_refused(text: str) -> None:
+@given(st.text(max_size=60) | st.binary(max_size=60).map(data_uri))
+def test_arbitrary_text_is_refused(text: str) -> None:
     with pytest.raises(ImageError):
-        decoding.decode_image(text, FEW)
+        decoding.decode_image(text, SMALL)
 
 
-def test_the_limit_of_pixels_is_the_last_that_is_taken() -> None:
+def test_pixel_limit_is_inclusive() -> None:
     rows = (b"\0" + bytes(300)) * 100
-    assert decoding.decoded(png(100, 100, rows), FEW).size == (100, 100)
-    with pytest.raises(ImageError, match="100 × 101 pixels are more than the 10000"):
-        decoding.decoded(png(100, 101, rows), FEW)
+    assert decoding.decode_bytes(png(100, 100, rows), SMALL).size == (100, 100)
+    with pytest.raises(ImageError, match="100 × 101 pixels are more than the maximum of 10000"):
+        decoding.decode_bytes(png(100, 101, rows), SMALL)
 
 
-def test_one_transparent_colour_is_white_and_an_alpha_channel_is_dropped() -> None:
-    clear = png(2, 1, b"\0\x05\x06\x07\x08\x09\x0a", (b"tRNS", b"\0\x05\0\x06\0\x07"))
-    assert np.asarray(decoding.decoded(clear, FEW)).tolist() == [[[255, 255, 255], [8, 9, 10]]]
+def test_transparent_color_is_white_and_alpha_is_dropped() -> None:
+    transparent = png(2, 1, b"\0\x05\x06\x07\x08\x09\x0a", (b"tRNS", b"\0\x05\0\x06\0\x07"))
+    assert np.asarray(decoding.decode_bytes(transparent, SMALL)).tolist() == [
+        [[255, 255, 255], [8, 9, 10]]
+    ]
     file = io.BytesIO()
     Image.new("RGBA", (1, 1), (5, 6, 7, 0)).save(file, "PNG")
-    assert np.asarray(decoding.decoded(file.getvalue(), FEW)).tolist() == [[[5, 6, 7]]]
+    assert np.asarray(decoding.decode_bytes(file.getvalue(), SMALL)).tolist() == [[[5, 6, 7]]]
 
 
-# How much memory a process may need for a few bytes that claim to be a huge picture.
+# Prints the peak memory of decoding small files that declare or contain huge data.
 BOMBS = """
 import base64, io, resource, struct, sys, zlib
 from PIL import Image
-from reference import pictures
-from tests.reference.test_pictures import png
+from reference.images import decoding
+from tests.support.image_files import png
 
 def webp(side):
     bits = (side - 1) | (side - 1) << 14
@@ -156,8 +113,8 @@ def webp(side):
 
 def overlapping(entries, size):
     at = 14 + 12 * entries
-    found = [struct.pack("<HHLL", 0x1000 + i, 7, size, at) for i in range(entries)]
-    return b"II*\\0\\x08\\0\\0\\0" + struct.pack("<H", entries) + b"".join(found) + bytes(4 + size)
+    table = [struct.pack("<HHLL", 0x1000 + i, 7, size, at) for i in range(entries)]
+    return b"II*\\0\\x08\\0\\0\\0" + struct.pack("<H", entries) + b"".join(table) + bytes(4 + size)
 
 gif = io.BytesIO()
 Image.new("P", (60000, 2)).save(gif, "GIF")
@@ -176,32 +133,34 @@ bombs = [
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for bomb in bombs:
     try:
-        pictures.decoded(bomb, pictures.Limits())
-    except pictures.ImageError:
+        decoding.decode_bytes(bomb, decoding.ImageLimits())
+    except decoding.ImageError:
         pass
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
-def test_a_few_bytes_do_not_fill_the_memory() -> None:
+def test_decompression_bombs_do_not_exhaust_memory() -> None:
     run = subprocess.run(
         [sys.executable, "-c", BOMBS], capture_output=True, text=True, check=True, timeout=100
     )
-    assert int(run.stdout) < 300_000  # kilobytes; unpacked, the least of them has 400 MB
+    assert int(run.stdout) < 300_000  # kilobytes; decompressed, the smallest has 400 MB
 
 
-def test_more_pixels_than_pillow_takes_cannot_be_asked_for() -> None:
-    with pytest.raises(ValueError, match="pixels of an image: 1000000000 are more than"):
+def test_pixel_limit_above_pillows_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match="pixels: must be at most [0-9]+ per image, got 1000000000"
+    ):
         ImageLimits(pixels=10**9)
 
 
-def test_what_pillow_itself_will_not_open_has_too_many_pixels() -> None:
-    with pytest.raises(ImageError, match="more pixels than the 10000"):
-        decoding.decoded(png(60_000, 60_000), FEW)
+def test_decompression_bomb_error_names_the_pixel_limit() -> None:
+    with pytest.raises(ImageError, match="more pixels than the maximum of 10000"):
+        decoding.decode_bytes(png(60_000, 60_000), SMALL)
 
 
 def scans(count: int, side: int = 16) -> bytes:
-    """A progressive JPEG whose last scan is there so many times."""
+    """A progressive JPEG whose last scan is repeated."""
     file = io.BytesIO()
     Image.new("L", (side, side), 77).save(file, "JPEG", progressive=True)
     data = file.getvalue()
@@ -209,22 +168,22 @@ def scans(count: int, side: int = 16) -> bytes:
     return data[:last] + data[last:end] * count + data[end:]
 
 
-def test_scans_are_counted_up_to_the_end_of_a_jpeg() -> None:
-    """Some phones put a film behind it, in which any bytes may stand."""
-    assert decoding.decoded(scans(20), FEW).size == (16, 16)
-    with pytest.raises(ImageError, match="scans: 100 are taken"):
-        decoding.decoded(scans(120), FEW)
-    film = b"\xff\xda\x00\x04" * 5000 + np.random.default_rng(0).bytes(2 * 10**6)
-    assert decoding.decoded(scans(1) + film, FEW).size == (16, 16)
+def test_jpeg_scans_are_counted_up_to_the_end_marker() -> None:
+    """Some phones append a video, which may contain any bytes."""
+    assert decoding.decode_bytes(scans(20), SMALL).size == (16, 16)
+    with pytest.raises(ImageError, match="scans: at most 100 are allowed"):
+        decoding.decode_bytes(scans(120), SMALL)
+    video = b"\xff\xda\x00\x04" * 5000 + np.random.default_rng(0).bytes(2 * 10**6)
+    assert decoding.decode_bytes(scans(1) + video, SMALL).size == (16, 16)
 
 
-def test_a_jpeg_of_thousands_of_segments_is_refused() -> None:
+def test_jpeg_with_thousands_of_segments_is_refused() -> None:
     data = scans(1)
     with pytest.raises(ImageError, match="more than 5000 segments"):
-        decoding.decoded(data[:2] + b"\xff\xfe\x00\x02" * 5000 + data[2:], FEW)
+        decoding.decode_bytes(data[:2] + b"\xff\xfe\x00\x02" * 5000 + data[2:], SMALL)
 
 
-def test_a_mark_within_a_segment_is_none() -> None:
+def test_jpeg_markers_inside_a_segment_are_ignored() -> None:
     data = scans(1)
     comment = b"\xff\xfe" + (2 + 4 * 500).to_bytes(2, "big") + b"\xff\xda\x00\x02" * 500
-    assert decoding.decoded(data[:2] + comment + data[2:], FEW).size == (16, 16)
+    assert decoding.decode_bytes(data[:2] + comment + data[2:], SMALL).size == (16, 16)

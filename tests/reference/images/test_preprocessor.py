@@ -1,4 +1,4 @@
-"""Pictures as the tower reads them, against transformers' CLIPImageProcessorPil."""
+"""Preprocessed pixels, compared with transformers' CLIPImageProcessorPil."""
 
 import base64
 import json
@@ -24,15 +24,16 @@ TYPES = {".jpg": "jpeg", ".png": "png", ".webp": "webp", ".gif": "gif"}
 
 
 def uri(path: Path) -> str:
+    """Encode an image file as a `data:` URI."""
     content = base64.b64encode(path.read_bytes()).decode()
     return f"data:image/{TYPES[path.suffix]};base64,{content}"
 
 
 @pytest.mark.parametrize("name", GOLDENS)
-def test_pixels_are_those_of_transformers(name: str) -> None:
-    config, picture = name.split("/")
-    found = decoding.decode_image(uri(FOLDER / picture), ImageLimits())
-    pixels = Preprocessor.from_json(CONFIGS[config]).pixels(found)
+def test_pixels_equal_transformers(name: str) -> None:
+    config, file = name.split("/")
+    image = decoding.decode_image(uri(FOLDER / file), ImageLimits())
+    pixels = Preprocessor.from_json(CONFIGS[config]).pixels(image)
     assert pixels.shape == GOLDENS[name].shape
     np.testing.assert_allclose(pixels, GOLDENS[name], rtol=0, atol=1e-6)
 
@@ -41,20 +42,20 @@ SIDES = st.integers(1, 60)
 
 
 @given(SIDES, SIDES, SIDES, SIDES)
-def test_a_crop_has_the_size_it_should_have(width: int, height: int, edge: int, crop: int) -> None:
-    prepare = Preprocessor.from_json({"size": edge, "crop_size": crop})
-    pixels = prepare.pixels(Image.new("RGB", (width, height)))
+def test_crop_size(width: int, height: int, edge: int, crop: int) -> None:
+    preprocessor = Preprocessor.from_json({"size": edge, "crop_size": crop})
+    pixels = preprocessor.pixels(Image.new("RGB", (width, height)))
     assert pixels.shape == (3, crop, crop) and pixels.dtype == np.float32
-    assert prepare.output == (crop, crop)
+    assert preprocessor.output == (crop, crop)
 
 
 @given(SIDES, SIDES, SIDES)
-def test_the_shorter_side_becomes_what_was_asked_for(width: int, height: int, edge: int) -> None:
-    prepare = Preprocessor.from_json({"size": edge, "do_center_crop": False})
-    _, *sides = prepare.pixels(Image.new("RGB", (width, height))).shape
+def test_shorter_side_is_resized_to_the_edge(width: int, height: int, edge: int) -> None:
+    preprocessor = Preprocessor.from_json({"size": edge, "do_center_crop": False})
+    _, *sides = preprocessor.pixels(Image.new("RGB", (width, height))).shape
     assert min(sides) == edge
     assert (sides[0] <= sides[1]) == (height <= width) or sides[0] == sides[1]
-    assert prepare.output is None
+    assert preprocessor.output is None
 
 
 REFUSED: dict[str, dict[str, Any]] = {
@@ -78,17 +79,17 @@ REFUSED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("field", REFUSED)
-def test_what_is_not_clips_is_refused_by_name(field: str) -> None:
+def test_unsupported_fields_are_refused_by_name(field: str) -> None:
     with pytest.raises(ConfigError, match=f"^{field}"):
         Preprocessor.from_json(REFUSED[field])
 
 
-def test_a_directory_without_the_file_is_refused(tmp_path: Path) -> None:
+def test_directory_without_config_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no preprocessor_config.json"):
         Preprocessor.load(tmp_path)
 
 
-def test_the_newer_file_comes_first(tmp_path: Path) -> None:
+def test_processor_config_takes_precedence(tmp_path: Path) -> None:
     config = {"image_processor": {"size": 5, "crop_size": 4}}
     (tmp_path / "processor_config.json").write_text(json.dumps(config))
     assert Preprocessor.load(tmp_path).output == (4, 4)
@@ -99,7 +100,7 @@ def test_the_newer_file_comes_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"image_processor": 3}', '{"crop_size": 0}'])
-def test_a_broken_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
+def test_invalid_config_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
     name = "processor_config.json" if "image_processor" in text else "preprocessor_config.json"
     (tmp_path / name).write_text(text)
     with pytest.raises(ConfigError, match=f"/{name}: "):

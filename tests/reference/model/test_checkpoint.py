@@ -1,4 +1,4 @@
-"""Checkpoint directories: what loads, and what is refused by name."""
+"""Checkpoint directories: valid ones load, errors name the file and the tensor."""
 
 import json
 import struct
@@ -42,7 +42,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def arrays(dtype: Any = np.float32, **fields: Any) -> dict[str, np.ndarray]:
-    """Random tensors of the small model, whose values every dtype can hold."""
+    """Return random tensors of the small model, exact in every dtype."""
     rng = np.random.default_rng(0)
     shapes = dict(expected_tensors(LlamaConfig.from_json(CONFIG | fields)))
     return {name: rng.integers(-8, 8, shape).astype(dtype) for name, shape in shapes.items()}
@@ -55,7 +55,7 @@ def write(path: Path, values: dict[str, np.ndarray], **fields: Any) -> Path:
 
 
 def write_shards(path: Path, *shards: dict[str, np.ndarray], **changes: Any) -> Path:
-    """Files 0.safetensors, 1.safetensors …, and an index, changed as told."""
+    """Write files 0.safetensors, 1.safetensors …, and an index with changed entries."""
     write_json(path / "config.json", CONFIG)
     for i, shard in enumerate(shards):
         save_file(shard, path / f"{i}.safetensors")
@@ -69,7 +69,7 @@ def halves(values: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[s
     return dict(items[:5]), dict(items[5:])
 
 
-def refused(path: Path, *mentioned: str, error: type[ValueError] = CheckpointError) -> None:
+def assert_refused(path: Path, *mentioned: str, error: type[ValueError] = CheckpointError) -> None:
     with pytest.raises(error) as caught:
         load(path)
     for text in mentioned:
@@ -91,13 +91,13 @@ def test_load(tmp_path: Path, stored: Any, dtype: Any) -> None:
     assert checkpoint.eos_token_ids == (2,)
 
 
-def test_tensors_come_in_the_dtype_of_their_file(tmp_path: Path) -> None:
+def test_tensors_keep_their_stored_dtype(tmp_path: Path) -> None:
     values = arrays() | {Q: arrays()[Q].astype(ml_dtypes.bfloat16)}
-    read = dict(tensors(write(tmp_path, values)))
-    assert read.keys() == values.keys()
+    loaded = dict(tensors(write(tmp_path, values)))
+    assert loaded.keys() == values.keys()
     for name, value in values.items():
-        assert read[name].dtype == value.dtype
-        assert np.array_equal(read[name], value)
+        assert loaded[name].dtype == value.dtype
+        assert np.array_equal(loaded[name], value)
 
 
 def test_biases(tmp_path: Path) -> None:
@@ -130,9 +130,9 @@ def test_tied_embeddings_stored_twice(tmp_path: Path, dtype: Any) -> None:
     weights = load(write(tmp_path, values, **fields)).weights
     assert weights.lm_head is weights.embedding
     values[LM_HEAD][-1, -1] += dtype(1)
-    refused(write(tmp_path, values, **fields), LM_HEAD, EMBEDDING)
+    assert_refused(write(tmp_path, values, **fields), LM_HEAD, EMBEDDING)
     values[LM_HEAD] = values[LM_HEAD][:-1]
-    refused(write(tmp_path, values, **fields), LM_HEAD, "shape")
+    assert_refused(write(tmp_path, values, **fields), LM_HEAD, "shape")
 
 
 def test_old_rotary_buffers_are_ignored(tmp_path: Path) -> None:
@@ -155,24 +155,26 @@ def test_eos_token_ids(tmp_path: Path, generation: Any, ids: tuple[int, ...]) ->
 def test_bad_generation_config(tmp_path: Path) -> None:
     write(tmp_path, arrays())
     write_json(tmp_path / "generation_config.json", {"eos_token_id": "</s>"})
-    refused(tmp_path, "generation_config.json", "eos_token_id", error=ConfigError)
+    assert_refused(tmp_path, "generation_config.json", "eos_token_id", error=ConfigError)
     (tmp_path / "generation_config.json").write_text("{")
     with pytest.raises(CheckpointError, match="generation_config.json"):
         read_eos_token_ids(tmp_path, LlamaConfig.from_json(CONFIG))
 
 
-def test_an_end_that_the_model_cannot_draw_is_refused(tmp_path: Path) -> None:
-    """What generation_config.json does not say comes from config.json, and what it says wins."""
+def test_eos_outside_the_vocabulary_is_refused(tmp_path: Path) -> None:
+    """generation_config.json takes precedence over config.json."""
     write(tmp_path, arrays(), eos_token_id=[2, 6])
-    refused(tmp_path, "config.json", "eos_token_id: 6", error=ConfigError)
+    assert_refused(tmp_path, "config.json", "eos_token_id: must be 0 … 5, got 6", error=ConfigError)
     write_json(tmp_path / "generation_config.json", {"eos_token_id": 5})
     assert load(tmp_path).eos_token_ids == (5,)
     write_json(tmp_path / "generation_config.json", {"eos_token_id": [5, 6]})
-    refused(tmp_path, "generation_config.json", "eos_token_id: 6", error=ConfigError)
+    assert_refused(
+        tmp_path, "generation_config.json", "eos_token_id: must be 0 … 5, got 6", error=ConfigError
+    )
 
 
-def test_only_float32_and_float64(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="dtype: float16"):
+def test_dtypes_to_load(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="dtype: .* got float16"):
         load(write(tmp_path, arrays()), np.float16)
 
 
@@ -182,64 +184,66 @@ def test_only_float32_and_float64(tmp_path: Path) -> None:
 def test_config_that_is_not_a_json_object(tmp_path: Path, text: str) -> None:
     write(tmp_path, arrays())
     (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
-    refused(tmp_path, "config.json")
+    assert_refused(tmp_path, "config.json")
 
 
 def test_missing_directory_or_config(tmp_path: Path) -> None:
-    refused(tmp_path / "nowhere", "config.json")
+    assert_refused(tmp_path / "nowhere", "config.json")
     save_file(arrays(), tmp_path / SINGLE)
-    refused(tmp_path, "config.json")
-    refused(tmp_path / SINGLE, "config.json")
+    assert_refused(tmp_path, "config.json")
+    assert_refused(tmp_path / SINGLE, "config.json")
 
 
 def test_unsupported_config(tmp_path: Path) -> None:
     path = write(tmp_path, arrays(), hidden_act="gelu")
-    refused(path, "config.json", "hidden_act", error=ConfigError)
+    assert_refused(path, "config.json", "hidden_act", error=ConfigError)
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "consolidated.00.pth", "model.ckpt"])
 def test_pickles_are_never_loaded(tmp_path: Path, name: str) -> None:
     write_json(tmp_path / "config.json", CONFIG)
-    refused(tmp_path, SINGLE)
+    assert_refused(tmp_path, SINGLE)
     (tmp_path / name).write_bytes(b"\x80")
-    refused(tmp_path, name, "pickle")
+    assert_refused(tmp_path, name, "pickle")
 
 
 @pytest.mark.parametrize("name", list(arrays(attention_bias=True, mlp_bias=True)))
-def test_missing_extra_and_misshapen_tensors(tmp_path: Path, name: str) -> None:
+def test_missing_extra_and_wrongly_shaped_tensors(tmp_path: Path, name: str) -> None:
     flags = {"attention_bias": True, "mlp_bias": True}
     values = arrays(**flags)
     tensor = values.pop(name)
-    refused(write(tmp_path, values, **flags), name, "missing")
+    assert_refused(write(tmp_path, values, **flags), name, "missing")
     for shape in ((*tensor.shape, 1), (tensor.shape[0] + 1, *tensor.shape[1:])):
         values[name] = np.zeros(shape, np.float32)
-        refused(write(tmp_path, values, **flags), SINGLE, name, "shape")
+        assert_refused(write(tmp_path, values, **flags), SINGLE, name, "shape")
     values[name], values["model.more"] = tensor, tensor
-    refused(write(tmp_path, values, **flags), SINGLE, "model.more")
+    assert_refused(write(tmp_path, values, **flags), SINGLE, "model.more")
 
 
-def test_a_bias_that_the_config_does_not_ask_for(tmp_path: Path) -> None:
-    refused(write(tmp_path, arrays(attention_bias=True)), "bias")
+def test_bias_without_its_flag_is_refused(tmp_path: Path) -> None:
+    assert_refused(write(tmp_path, arrays(attention_bias=True)), "bias")
 
 
-def test_layers_without_end(tmp_path: Path) -> None:
-    refused(write(tmp_path, arrays(), num_hidden_layers=10**15), "model.layers.1.", "missing")
+def test_huge_layer_count_is_refused(tmp_path: Path) -> None:
+    assert_refused(
+        write(tmp_path, arrays(), num_hidden_layers=10**15), "model.layers.1.", "missing"
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.int8, np.bool_, ml_dtypes.float8_e4m3fn])
-def test_dtypes(tmp_path: Path, dtype: Any) -> None:
+def test_unsupported_stored_dtypes(tmp_path: Path, dtype: Any) -> None:
     values = arrays()
     values[NORM] = values[NORM].astype(dtype)
-    refused(write(tmp_path, values), SINGLE, NORM, "dtype")
+    assert_refused(write(tmp_path, values), SINGLE, NORM, "dtype")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", [NORM, Q, EMBEDDING])
-def test_values_that_are_not_finite(tmp_path: Path, dtype: Any, value: float, name: str) -> None:
+def test_non_finite_values_are_refused(tmp_path: Path, dtype: Any, value: float, name: str) -> None:
     values = arrays(dtype)
     values[name].flat[2] = value
-    refused(write(tmp_path, values), SINGLE, name, "NaN or infinite")
+    assert_refused(write(tmp_path, values), SINGLE, name, "NaN or infinite")
 
 
 def test_headers_are_checked_before_any_data(tmp_path: Path) -> None:
@@ -263,43 +267,45 @@ def test_headers_are_checked_before_any_data(tmp_path: Path) -> None:
         ("1.safetensors", NORM),
     ],
 )
-def test_an_index_that_points_nowhere(tmp_path: Path, file: Any, mentioned: str) -> None:
+def test_index_with_invalid_file_names(tmp_path: Path, file: Any, mentioned: str) -> None:
     path = tmp_path / "model"
     path.mkdir()
     first, second = halves(arrays())
     save_file(first, tmp_path / "0.safetensors")
     assert NORM in first
-    refused(write_shards(path, first, second, **{NORM: file}), INDEX, mentioned)
+    assert_refused(write_shards(path, first, second, **{NORM: file}), INDEX, mentioned)
 
 
-def test_an_index_that_lies(tmp_path: Path) -> None:
+def test_index_that_contradicts_its_files(tmp_path: Path) -> None:
     first, second = halves(arrays())
-    refused(write_shards(tmp_path, first, second, more="0.safetensors"), INDEX, "more")
-    refused(write_shards(tmp_path, first, second | {NORM: first[NORM]}), NORM, "0.safetensors")
+    assert_refused(write_shards(tmp_path, first, second, more="0.safetensors"), INDEX, "more")
+    assert_refused(
+        write_shards(tmp_path, first, second | {NORM: first[NORM]}), NORM, "0.safetensors"
+    )
     path = write_shards(tmp_path, {name: first[name] for name in first if name != NORM}, second)
     save_file(first, path / "0.safetensors")
-    refused(path, "0.safetensors", NORM, f"not in {INDEX}")
+    assert_refused(path, "0.safetensors", NORM, f"not in {INDEX}")
 
 
 @pytest.mark.parametrize("index", ["{}", '{"weight_map": {}}', '{"weight_map": []}', "[]", "{"])
-def test_an_index_that_is_none(tmp_path: Path, index: str) -> None:
+def test_invalid_index(tmp_path: Path, index: str) -> None:
     write_shards(tmp_path, *halves(arrays()))
     (tmp_path / INDEX).write_text(index)
-    refused(tmp_path, INDEX)
+    assert_refused(tmp_path, INDEX)
 
 
-def test_an_index_beside_a_file_that_it_does_not_mention(tmp_path: Path) -> None:
+def test_index_that_omits_a_file(tmp_path: Path) -> None:
     write_shards(tmp_path, *halves(arrays()))
-    refused(write(tmp_path, arrays()), INDEX, SINGLE)
+    assert_refused(write(tmp_path, arrays()), INDEX, SINGLE)
 
 
-def test_an_index_of_a_single_file(tmp_path: Path) -> None:
+def test_index_of_a_single_file(tmp_path: Path) -> None:
     write(tmp_path, arrays())
     write_json(tmp_path / INDEX, {"weight_map": dict.fromkeys(arrays(), SINGLE)})
     load(tmp_path)
 
 
-def header(fields: dict[str, Any]) -> bytes:
+def encode_header(fields: dict[str, Any]) -> bytes:
     text = json.dumps(fields).encode()
     return struct.pack("<Q", len(text)) + text
 
@@ -311,25 +317,25 @@ def header(fields: dict[str, Any]) -> bytes:
         b"\x08",
         b"\xff" * 8,
         struct.pack("<Q", 2**40) + b"{}",
-        header({NORM: {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}),
-        header({NORM: {"dtype": "F32", "shape": [2**40] * 2, "data_offsets": [0, 0]}}),
-        header({NORM: {"dtype": "F32", "shape": [-4], "data_offsets": [0, 16]}}) + bytes(16),
-        header({NORM: {"dtype": "F32", "shape": [4], "data_offsets": [16, 0]}}) + bytes(16),
-        header({NORM: {"dtype": "F99", "shape": [4], "data_offsets": [0, 16]}}) + bytes(16),
-        header({NORM: {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}) + bytes(17),
+        encode_header({NORM: {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}),
+        encode_header({NORM: {"dtype": "F32", "shape": [2**40] * 2, "data_offsets": [0, 0]}}),
+        encode_header({NORM: {"dtype": "F32", "shape": [-4], "data_offsets": [0, 16]}}) + bytes(16),
+        encode_header({NORM: {"dtype": "F32", "shape": [4], "data_offsets": [16, 0]}}) + bytes(16),
+        encode_header({NORM: {"dtype": "F99", "shape": [4], "data_offsets": [0, 16]}}) + bytes(16),
+        encode_header({NORM: {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}) + bytes(17),
         struct.pack("<Q", 10**5) + b"[" * 10**5,
     ],
     ids=range(11),
 )
-def test_headers_that_lie(tmp_path: Path, content: bytes) -> None:
+def test_invalid_headers(tmp_path: Path, content: bytes) -> None:
     write(tmp_path, arrays())
     (tmp_path / SINGLE).write_bytes(content)
-    refused(tmp_path, SINGLE)
+    assert_refused(tmp_path, SINGLE)
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("sound"), arrays(np.float16))
+def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("valid"), arrays(np.float16))
 
 
 @pytest.fixture(scope="module")
@@ -337,29 +343,29 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("damaged"), {})
 
 
-def loads_equal_or_is_refused(sound: Path, damaged: Path, content: bytes) -> None:
+def assert_equal_or_refused(valid: Path, damaged: Path, content: bytes) -> None:
     (damaged / SINGLE).write_bytes(content)
     try:
-        found = dict(tensors(damaged))
+        loaded = dict(tensors(damaged))
     except CheckpointError as error:
         assert str(damaged) in str(error) or "missing" in str(error)
     else:
-        expected = dict(tensors(sound))
-        assert all(np.array_equal(found[name], expected[name]) for name in expected)
+        expected = dict(tensors(valid))
+        assert all(np.array_equal(loaded[name], expected[name]) for name in expected)
 
 
 @given(length=st.integers(0, 10**4))
-def test_truncated_files(sound: Path, damaged: Path, length: int) -> None:
-    content = (sound / SINGLE).read_bytes()
-    loads_equal_or_is_refused(sound, damaged, content[: length % len(content)])
+def test_truncated_files(valid: Path, damaged: Path, length: int) -> None:
+    content = (valid / SINGLE).read_bytes()
+    assert_equal_or_refused(valid, damaged, content[: length % len(content)])
 
 
 @given(flips=st.lists(st.tuples(st.integers(0, 10**4), st.integers(0, 7)), min_size=1, max_size=3))
 def test_flipped_bits_in_the_header(
-    sound: Path, damaged: Path, flips: list[tuple[int, int]]
+    valid: Path, damaged: Path, flips: list[tuple[int, int]]
 ) -> None:
-    content = bytearray((sound / SINGLE).read_bytes())
+    content = bytearray((valid / SINGLE).read_bytes())
     end = 8 + struct.unpack("<Q", content[:8])[0]
-    for place, bit in flips:
-        content[place % end] ^= 1 << bit
-    loads_equal_or_is_refused(sound, damaged, bytes(content))
+    for position, bit in flips:
+        content[position % end] ^= 1 << bit
+    assert_equal_or_refused(valid, damaged, bytes(content))

@@ -1,4 +1,4 @@
-"""config.json: what is read, and what is refused by name."""
+"""config.json: supported fields are read, errors name the field."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reference.model.config import LlamaConfig
 from reference.model.config_fields import ConfigError
-from reference.model.rope_config import Rope
+from reference.model.rope_config import RopeConfig
 
 LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
 MISTRAL = {"architectures": ["MistralForCausalLM"], "model_type": "mistral"}
@@ -23,10 +23,10 @@ def read(base: dict[str, Any] = LLAMA, **fields: Any) -> LlamaConfig:
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral"])
-def test_absent_fields_mean_what_they_mean_in_transformers(family: str) -> None:
+def test_defaults_are_those_of_transformers(family: str) -> None:
     path = Path(__file__).parents[2] / "goldens" / "config_defaults.json"
-    written = json.loads(path.read_text())[family]
-    assert LlamaConfig.from_json({"model_type": family}) == LlamaConfig.from_json(written)
+    explicit = json.loads(path.read_text())[family]
+    assert LlamaConfig.from_json({"model_type": family}) == LlamaConfig.from_json(explicit)
 
 
 def test_llama_3_1_8b() -> None:
@@ -57,7 +57,9 @@ def test_llama_3_1_8b() -> None:
         head_dim=128,
         max_position_embeddings=131072,
         rms_norm_eps=1e-5,
-        rope=Rope(kind="llama3", theta=500000.0, original_max_position_embeddings=8192, **STRETCH),
+        rope=RopeConfig(
+            kind="llama3", theta=500000.0, original_max_position_embeddings=8192, **STRETCH
+        ),
         bos_token_id=128000,
         eos_token_ids=(128001, 128008, 128009),
     )
@@ -75,11 +77,11 @@ def test_llama_3_1_8b() -> None:
         ({"rope_theta": 5e5, "rope_scaling": LLAMA3}, {"rope_theta": 5e5, **LLAMA3}),
     ],
 )
-def test_both_spellings_of_rope(old: dict[str, Any], new: dict[str, Any]) -> None:
+def test_rope_parameters_equal_rope_scaling(old: dict[str, Any], new: dict[str, Any]) -> None:
     assert read(**old) == read(rope_parameters=new) == read(rope_parameters=new, **old)
 
 
-def test_linear_scaling_leaves_the_context_as_it_is_stored() -> None:
+def test_linear_scaling_keeps_the_stored_context() -> None:
     config = read(rope_scaling={"type": "linear", "factor": 4.0}, max_position_embeddings=2048)
     assert config.max_position_embeddings == 2048
 
@@ -87,7 +89,7 @@ def test_linear_scaling_leaves_the_context_as_it_is_stored() -> None:
 @pytest.mark.parametrize(
     ("fields", "window"), [({}, 4096), ({"sliding_window": None}, None), ({"sliding_window": 7}, 7)]
 )
-def test_the_window_of_mistral(fields: dict[str, Any], window: int | None) -> None:
+def test_mistral_sliding_window(fields: dict[str, Any], window: int | None) -> None:
     assert read(MISTRAL, **fields).sliding_window == window
 
 
@@ -107,7 +109,7 @@ def test_key_value_heads(base: dict[str, Any], absent: int) -> None:
         ({"eos_token_id": [5, 3]}, (5, 3)),
     ],
 )
-def test_ids_that_end_a_text(fields: dict[str, Any], ids: tuple[int, ...]) -> None:
+def test_eos_token_ids(fields: dict[str, Any], ids: tuple[int, ...]) -> None:
     assert read(**fields).eos_token_ids == ids
 
 
@@ -133,7 +135,7 @@ def test_ids_that_end_a_text(fields: dict[str, Any], ids: tuple[int, ...]) -> No
         {"something_of_a_tool": [1, 2]},
     ],
 )
-def test_what_is_accepted(fields: dict[str, Any]) -> None:
+def test_accepted_fields(fields: dict[str, Any]) -> None:
     read(**fields)
 
 
@@ -214,7 +216,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("fields", "name"), REFUSED, ids=lambda value: str(value)[:60])
-def test_what_is_refused_by_name(fields: dict[str, Any], name: str) -> None:
+def test_refused_fields_are_named(fields: dict[str, Any], name: str) -> None:
     with pytest.raises(ConfigError, match=name):
         read(**fields)
 
@@ -245,7 +247,7 @@ NAMES = st.sampled_from(
 
 
 @given(base=st.sampled_from([LLAMA, MISTRAL]), fields=st.dictionaries(NAMES, VALUES, max_size=3))
-def test_any_json_is_read_or_refused(base: dict[str, Any], fields: dict[str, Any]) -> None:
+def test_arbitrary_json_loads_or_is_refused(base: dict[str, Any], fields: dict[str, Any]) -> None:
     try:
         read(base, **fields)
     except ConfigError:

@@ -1,4 +1,4 @@
-"""The model against transformers, against a literal attention, and against itself."""
+"""The decoder against transformers and a literal attention, and invariances of the decoder."""
 
 import math
 from itertools import pairwise
@@ -13,38 +13,38 @@ from hypothesis import strategies as st
 from reference.model import llama
 from reference.model.checkpoint import load
 from reference.model.config import LlamaConfig
-from reference.model.llama import Cache
-from reference.model.rope_config import Rope
+from reference.model.llama import KVCache
+from reference.model.rope_config import RopeConfig
 from reference.model.weights import Layer, Weights, expected_tensors
-from tests.goldens import TEXT_ONLY
+from tests.goldens import TEXT_MODELS
 
-VOCABULARY = 11
-A_THIRD = settings(max_examples=settings().max_examples // 3)  # of the examples of the profile
+VOCAB_SIZE = 11
+FEWER_EXAMPLES = settings(max_examples=settings().max_examples // 3)
 
 
-@pytest.mark.parametrize("directory", TEXT_ONLY, ids=lambda path: path.name)
-def test_logits_are_those_of_transformers(directory: Path) -> None:
+@pytest.mark.parametrize("directory", TEXT_MODELS, ids=lambda path: path.name)
+def test_logits_match_transformers(directory: Path) -> None:
     golden, checkpoint = np.load(directory / "golden.npz"), load(directory)
     weights, expected = checkpoint.weights, golden["logits"]
     x_TD = llama.hidden_states(weights, checkpoint.config, golden["tokens"])
-    found = llama.logits(weights, x_TD[golden["rows"]])
-    assert found.dtype == np.float32
-    assert np.abs(found - expected).max() <= 1e-5 * np.ptp(expected)
+    logits = llama.logits(weights, x_TD[golden["rows"]])
+    assert logits.dtype == np.float32
+    assert np.abs(logits - expected).max() <= 1e-5 * np.ptp(expected)
 
 
-@pytest.mark.parametrize("directory", TEXT_ONLY, ids=lambda path: path.name)
-def test_frequencies_are_those_of_transformers(directory: Path) -> None:
+@pytest.mark.parametrize("directory", TEXT_MODELS, ids=lambda path: path.name)
+def test_rope_frequencies_match_transformers(directory: Path) -> None:
     frequencies = llama.rope_frequencies(load(directory).config)
     np.testing.assert_array_max_ulp(frequencies, np.load(directory / "golden.npz")["frequencies"])
 
 
-def test_there_are_goldens() -> None:
-    assert len(TEXT_ONLY) >= 8
+def test_goldens_exist() -> None:
+    assert len(TEXT_MODELS) >= 8
 
 
 def small(**fields: Any) -> LlamaConfig:
     sizes = {
-        "vocab_size": VOCABULARY,
+        "vocab_size": VOCAB_SIZE,
         "hidden_size": 8,
         "intermediate_size": 12,
         "num_hidden_layers": 2,
@@ -73,7 +73,7 @@ FIELDS = st.fixed_dictionaries(
         "tie_word_embeddings": st.booleans(),
     }
 )
-TOKENS = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=12).map(np.array)
+TOKENS = st.lists(st.integers(0, VOCAB_SIZE - 1), min_size=1, max_size=12).map(np.array)
 
 
 def run(weights: Weights, config: LlamaConfig, tokens_T: np.ndarray) -> np.ndarray:
@@ -82,29 +82,27 @@ def run(weights: Weights, config: LlamaConfig, tokens_T: np.ndarray) -> np.ndarr
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 2e-6), (np.float64, 1e-14)])
 @given(data=st.data(), fields=FIELDS, tokens_T=TOKENS)
-@A_THIRD
-def test_any_split_into_blocks_gives_the_same(
+@FEWER_EXAMPLES
+def test_split_into_blocks_does_not_matter(
     dtype: Any, tolerance: float, data: st.DataObject, fields: dict[str, Any], tokens_T: np.ndarray
 ) -> None:
     config = small(**fields)
     weights = random_weights(config, dtype)
     cuts = data.draw(st.sets(st.integers(1, len(tokens_T))))
-    cache = Cache.empty(config, dtype, capacity=data.draw(st.integers(0, 4)))
+    cache = KVCache.empty(config, dtype, capacity=data.draw(st.integers(0, 4)))
     blocks = [
         llama.hidden_states(weights, config, tokens_T[start:stop], cache)
         for start, stop in pairwise(sorted({0, *cuts, len(tokens_T)}))
     ]
-    found, whole = np.concatenate(blocks), llama.hidden_states(weights, config, tokens_T)
-    assert found.dtype == whole.dtype == cache.dtype == dtype
+    split, whole = np.concatenate(blocks), llama.hidden_states(weights, config, tokens_T)
+    assert split.dtype == whole.dtype == cache.dtype == dtype
     assert cache.length == len(tokens_T)
-    assert np.abs(found - whole).max() <= tolerance * np.abs(whole).max()
+    assert np.abs(split - whole).max() <= tolerance * np.abs(whole).max()
 
 
-@given(fields=FIELDS, tokens_T=TOKENS, later=st.integers(0, VOCABULARY - 1))
-@A_THIRD
-def test_a_later_token_changes_no_earlier_row(
-    fields: dict[str, Any], tokens_T: np.ndarray, later: int
-) -> None:
+@given(fields=FIELDS, tokens_T=TOKENS, later=st.integers(0, VOCAB_SIZE - 1))
+@FEWER_EXAMPLES
+def test_attention_is_causal(fields: dict[str, Any], tokens_T: np.ndarray, later: int) -> None:
     config = small(**fields)
     weights, changed = random_weights(config, np.float32), tokens_T.copy()
     changed[-1] = later
@@ -112,8 +110,8 @@ def test_a_later_token_changes_no_earlier_row(
     assert np.array_equal(before[:-1], after[:-1])
 
 
-def test_a_window_forgets() -> None:
-    """With one layer, W = 3 and no other path, position 5 sees 3, 4 and 5 alone."""
+def test_sliding_window() -> None:
+    """With one layer and W = 3, position 5 depends only on the positions 3, 4 and 5."""
     config = small(num_hidden_layers=1, sliding_window=3)
     weights = random_weights(config)
     for position in range(6):
@@ -126,18 +124,18 @@ def test_a_window_forgets() -> None:
 def literal_attention(
     q: np.ndarray, k: np.ndarray, v: np.ndarray, window: int | None
 ) -> np.ndarray:
-    """One query, one head, one position at a time."""
+    """Compute attention for one query, one head, one position at a time."""
     (T, N, H), (S, K, _) = q.shape, k.shape
     out = np.zeros((T, N, H))
     for t in range(T):
         i = S - T + t
-        seen = [j for j in range(S) if j <= i and (window is None or i - j < window)]
+        visible = [j for j in range(S) if j <= i and (window is None or i - j < window)]
         for n in range(N):
             head = n // (N // K)
-            scores = [sum(q[t, n] * k[j, head]) / math.sqrt(H) for j in seen]
-            shares = [math.exp(score) for score in scores]
-            for j, share in zip(seen, shares, strict=True):
-                out[t, n] += share / sum(shares) * v[j, head]
+            scores = [sum(q[t, n] * k[j, head]) / math.sqrt(H) for j in visible]
+            weights = [math.exp(score) for score in scores]
+            for j, weight in zip(visible, weights, strict=True):
+                out[t, n] += weight / sum(weights) * v[j, head]
     return out
 
 
@@ -149,45 +147,45 @@ def literal_attention(
     window=st.one_of(st.none(), st.integers(1, 6)),
     seed=st.integers(0, 2**32),
 )
-def test_attention_is_what_it_says(
+def test_attention_matches_its_definition(
     T: int, earlier: int, K: int, group: int, window: int | None, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     q = rng.standard_normal((T, K * group, 4))
     k, v = rng.standard_normal((2, earlier + T, K, 4))
-    found = llama.attention(q, k, v, window)
-    np.testing.assert_allclose(found, literal_attention(q, k, v, window), rtol=0, atol=1e-13)
-    # Grouped-query attention is multi-head attention whose heads share their keys and values.
+    result = llama.attention(q, k, v, window)
+    np.testing.assert_allclose(result, literal_attention(q, k, v, window), rtol=0, atol=1e-13)
+    # Grouped-query attention equals multi-head attention with repeated keys and values.
     repeated = (np.repeat(x, group, axis=1) for x in (k, v))
-    np.testing.assert_allclose(found, llama.attention(q, *repeated, window), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(result, llama.attention(q, *repeated, window), rtol=0, atol=1e-13)
 
 
 @given(m=st.integers(0, 500), n=st.integers(0, 500), s=st.integers(0, 500), seed=st.integers(0, 99))
-def test_rope_depends_on_the_distance_alone(m: int, n: int, s: int, seed: int) -> None:
+def test_rope_depends_only_on_the_distance(m: int, n: int, s: int, seed: int) -> None:
     """⟨R(m) q, R(n) k⟩ = ⟨R(m + s) q, R(n + s) k⟩, for frequencies whose angles are exact."""
     frequencies = np.float32(2.0) ** -np.arange(3, dtype=np.float32)
     q, k = np.random.default_rng(seed).standard_normal((2, 1, 1, 6))
 
-    def turned(x: np.ndarray, position: int) -> np.ndarray:
+    def rotated(x: np.ndarray, position: int) -> np.ndarray:
         return llama.rotate(x, *llama.rotation(frequencies, position, 1, np.float64)).ravel()
 
-    here, there = turned(q, m) @ turned(k, n), turned(q, m + s) @ turned(k, n + s)
-    assert abs(here - there) < 1e-12
-    assert abs(np.linalg.norm(turned(q, m)) - np.linalg.norm(q)) < 1e-12
+    before, after = rotated(q, m) @ rotated(k, n), rotated(q, m + s) @ rotated(k, n + s)
+    assert abs(before - after) < 1e-12
+    assert abs(np.linalg.norm(rotated(q, m)) - np.linalg.norm(q)) < 1e-12
 
 
-def test_rope_turns_a_pair_by_position_times_frequency() -> None:
+def test_rope_rotates_by_position_times_frequency() -> None:
     """Halves are paired: (1, 0) at index r and r + H/2 becomes (cos, sin)."""
-    config = small(head_dim=4, rope=Rope(theta=100.0))
+    config = small(head_dim=4, rope=RopeConfig(theta=100.0))
     frequencies = llama.rope_frequencies(config)
     np.testing.assert_allclose(frequencies, [1, 0.1], rtol=1e-7)
     x = np.array([[[1.0, 1.0, 0.0, 0.0]]])
-    turned = llama.rotate(x, *llama.rotation(frequencies, 7, 1, np.float64))[0, 0]
+    rotated = llama.rotate(x, *llama.rotation(frequencies, 7, 1, np.float64))[0, 0]
     expected = [math.cos(7), math.cos(0.7), math.sin(7), math.sin(0.7)]
-    np.testing.assert_allclose(turned, expected, atol=1e-6)
+    np.testing.assert_allclose(rotated, expected, atol=1e-6)
 
 
-def test_angles_are_float32_in_either_precision() -> None:
+def test_angles_are_float32_for_float64_too() -> None:
     frequency, position = np.float32([0.1]), 100_003
     cos, sin = llama.rotation(frequency, position, 1, np.float64)
     angle = np.float64(np.float32(position) * frequency[0])
@@ -197,8 +195,8 @@ def test_angles_are_float32_in_either_precision() -> None:
 
 def test_llama3_keeps_high_frequencies_and_divides_low_ones() -> None:
     parameters = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
-    rope = Rope(kind="llama3", theta=1e4, original_max_position_embeddings=100, **parameters)
-    plain = llama.rope_frequencies(small(head_dim=64, rope=Rope(theta=1e4)))
+    rope = RopeConfig(kind="llama3", theta=1e4, original_max_position_embeddings=100, **parameters)
+    plain = llama.rope_frequencies(small(head_dim=64, rope=RopeConfig(theta=1e4)))
     scaled = llama.rope_frequencies(small(head_dim=64, rope=rope))
     turns = 100 * plain / (2 * np.pi)
     np.testing.assert_array_equal(scaled[turns > 4], plain[turns > 4])
@@ -223,7 +221,7 @@ def test_rms_norm_and_silu() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_every_step_keeps_the_dtype(dtype: Any) -> None:
+def test_functions_keep_the_dtype(dtype: Any) -> None:
     config = small(attention_bias=True, mlp_bias=True, sliding_window=2)
     weights = random_weights(config, dtype)
     layer: Layer = weights.layers[0]
@@ -242,16 +240,16 @@ def test_every_step_keeps_the_dtype(dtype: Any) -> None:
 
 
 @given(tokens_T=TOKENS, capacity=st.integers(0, 9), earlier=TOKENS)
-@A_THIRD
-def test_the_same_call_gives_the_same_bits(
+@FEWER_EXAMPLES
+def test_repeated_calls_are_bitwise_identical(
     tokens_T: np.ndarray, capacity: int, earlier: np.ndarray
 ) -> None:
-    """Whatever the capacity of the cache, and however it was filled."""
+    """The capacity of the cache and the order of its writes do not matter."""
     config = small()
     weights = random_weights(config, np.float32)
-    cache = Cache.empty(config)
+    cache = KVCache.empty(config)
     llama.hidden_states(weights, config, earlier, cache)
-    rebuilt = Cache.empty(config, capacity=capacity)
+    rebuilt = KVCache.empty(config, capacity=capacity)
     for i in range(len(earlier)):
         rebuilt.append(*cache.block(i, i + 1))
     caches = cache.copy(), rebuilt, cache
@@ -261,10 +259,10 @@ def test_the_same_call_gives_the_same_bits(
     assert all(np.array_equal(ends[0], end) for end in ends)
 
 
-def test_a_copy_of_a_cache_goes_its_own_way() -> None:
+def test_copy_of_a_cache_is_independent() -> None:
     config = small()
     weights = random_weights(config, np.float32)
-    cache = Cache.empty(config, capacity=8)
+    cache = KVCache.empty(config, capacity=8)
     llama.hidden_states(weights, config, np.arange(3), cache)
     copy, keys = cache.copy(), cache.block(0, 3)[0]
     llama.hidden_states(weights, config, np.arange(4), copy)
@@ -274,9 +272,9 @@ def test_a_copy_of_a_cache_goes_its_own_way() -> None:
     assert cache.block(0, 3)[0].any()
 
 
-def test_a_cache_says_what_it_cannot_do() -> None:
+def test_cache_errors() -> None:
     config = small()
-    cache = Cache.empty(config)
+    cache = KVCache.empty(config)
     llama.hidden_states(random_weights(config, np.float32), config, np.arange(3), cache)
     for start, stop in [(-1, 2), (2, 1), (0, 4)]:
         with pytest.raises(ValueError, match="block"):
@@ -286,14 +284,14 @@ def test_a_cache_says_what_it_cannot_do() -> None:
     assert cache.length == 3
 
 
-@pytest.mark.parametrize("tokens", [[-1], [0, VOCABULARY], [10**9]])
-def test_ids_outside_of_the_vocabulary(tokens: list[int]) -> None:
+@pytest.mark.parametrize("tokens", [[-1], [0, VOCAB_SIZE], [10**9]])
+def test_ids_outside_the_vocabulary(tokens: list[int]) -> None:
     config = small()
     with pytest.raises(ValueError, match=str(tokens[-1])):
         llama.hidden_states(random_weights(config), config, np.array(tokens))
 
 
-def test_no_tokens() -> None:
+def test_empty_input() -> None:
     config = small()
     with pytest.raises(ValueError, match="none"):
         llama.hidden_states(random_weights(config), config, np.array([], np.int64))

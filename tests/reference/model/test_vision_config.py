@@ -1,4 +1,4 @@
-"""LLaVA's config.json and the names of its tensors: what is read, and what is refused by name."""
+"""LLaVA's config.json and tensor names: supported ones are read, errors name the field."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from reference.model.config import LlamaConfig
 from reference.model.config_fields import ConfigError
 from reference.model.tensor_names import canonical
 from reference.model.vision_config import VisionConfig
-from tests.goldens import GOLDENS, THAT_SEE
+from tests.goldens import GOLDENS, VISION_MODELS
 
 LLAVA = {"architectures": ["LlavaForConditionalGeneration"], "model_type": "llava"}
 TEXT = {"vocab_size": 32064}
@@ -27,10 +27,10 @@ def read(**fields: Any) -> VisionConfig:
 
 
 @pytest.mark.parametrize("case", ["llava", "llava_empty"])
-def test_absent_fields_mean_what_they_mean_in_transformers(case: str) -> None:
-    written = json.loads((GOLDENS / "llava_defaults.json").read_text())[case]
-    short = {"vision_config": {}} if case == "llava_empty" else {}
-    assert VisionConfig.from_json(short) == VisionConfig.from_json(written)
+def test_defaults_are_those_of_transformers(case: str) -> None:
+    explicit = json.loads((GOLDENS / "llava_defaults.json").read_text())[case]
+    minimal = {"vision_config": {}} if case == "llava_empty" else {}
+    assert VisionConfig.from_json(minimal) == VisionConfig.from_json(explicit)
 
 
 def test_llava_1_5() -> None:
@@ -52,8 +52,12 @@ def test_llava_1_5() -> None:
         },
     )
     assert vision == read()
-    assert (vision.patches, vision.rows, vision.layers) == (576, 576, 23)
-    assert read(vision_feature_select_strategy="full").rows == 577
+    assert (vision.num_patches, vision.tokens_per_image, vision.num_computed_layers) == (
+        576,
+        576,
+        23,
+    )
+    assert read(vision_feature_select_strategy="full").tokens_per_image == 577
 
 
 @pytest.mark.parametrize(
@@ -75,14 +79,14 @@ REFUSED: dict[str, dict[str, Any]] = {
     "vision_config.image_size": {"vision_config": {"image_size": 0}},
     "vision_config.layer_norm_eps": {"vision_config": {"layer_norm_eps": -1}},
     "vision_feature_layer": {"vision_feature_layer": 25},
-    "vision_feature_layer: none": {"vision_feature_layer": []},
-    "vision_feature_layer: True": {"vision_feature_layer": True},
+    "vision_feature_layer: .* got none": {"vision_feature_layer": []},
+    "vision_feature_layer: .* got True": {"vision_feature_layer": True},
     "vision_feature_select_strategy": {"vision_feature_select_strategy": "cls"},
     "projector_hidden_act": {"projector_hidden_act": "silu"},
     "multimodal_projector_bias": {"multimodal_projector_bias": 1},
     "image_token_index": {"image_token_index": -1},
     "image_token_index: differs": {"image_token_index": 5, "image_token_id": 6},
-    "image_token_index: 32064": {"image_token_index": 32064},
+    "image_token_index: .* got 32064": {"image_token_index": 32064},
     "text_config.hidden_size": {"text_config": {"hidden_size": 0}},
     "quantization_config": {"quantization_config": {"bits": 4}},
     "tie_word_embeddings": {"tie_word_embeddings": "yes"},
@@ -90,30 +94,30 @@ REFUSED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("field", REFUSED)
-def test_what_is_not_supported_is_refused_by_name(field: str) -> None:
+def test_refused_fields_are_named(field: str) -> None:
     with pytest.raises(ConfigError, match=f"^{field}"):
         read(**REFUSED[field])
 
 
-def test_a_text_ends_as_it_is_said_beside_the_language_model() -> None:
+def test_top_level_eos_and_bos_take_precedence() -> None:
     inner = {"text_config": TEXT | {"eos_token_id": 5, "bos_token_id": 6}}
     assert LlamaConfig.from_json(LLAVA | inner).eos_token_ids == (5,)
     config = LlamaConfig.from_json(LLAVA | inner | {"eos_token_id": [7, 8], "bos_token_id": 9})
     assert (config.eos_token_ids, config.bos_token_id) == ((7, 8), 9)
 
 
-@pytest.mark.parametrize("place", ["beside it", "in it", "in both"])
-def test_embeddings_are_tied_wherever_it_is_said(place: str) -> None:
-    said = {"tie_word_embeddings": True}
-    inner = TEXT | (said if place != "beside it" else {})
+@pytest.mark.parametrize("level", ["top level", "text_config", "both"])
+def test_embeddings_are_tied_by_either_level(level: str) -> None:
+    tied = {"tie_word_embeddings": True}
+    inner = TEXT | (tied if level != "top level" else {})
     config = LlamaConfig.from_json(
-        LLAVA | {"text_config": inner} | ({} if place == "in it" else said)
+        LLAVA | {"text_config": inner} | ({} if level == "text_config" else tied)
     )
     assert config.tie_word_embeddings
 
 
 @pytest.mark.parametrize(
-    ("name", "one"),
+    ("name", "expected"),
     [
         ("language_model.model.layers.3.mlp.up_proj.weight", "model.layers.3.mlp.up_proj.weight"),
         ("model.language_model.layers.3.mlp.up_proj.weight", "model.layers.3.mlp.up_proj.weight"),
@@ -125,45 +129,45 @@ def test_embeddings_are_tied_wherever_it_is_said(place: str) -> None:
         ("model.image_newline", "model.image_newline"),
     ],
 )
-def test_every_generation_of_names(name: str, one: str) -> None:
-    assert canonical(name) == one == canonical(one)
+def test_canonical_tensor_names(name: str, expected: str) -> None:
+    assert canonical(name) == expected == canonical(expected)
 
 
-def changed(directory: Path, out: Path, change: Any) -> Path:
-    """A copy of a golden directory whose tensors are changed."""
+def copy_with_changed_tensors(directory: Path, out: Path, change: Any) -> Path:
+    """Copy a golden directory, and change its tensors."""
     (out / "config.json").write_text((directory / "config.json").read_text())
     save_file(change(load_file(directory / "model.safetensors")), out / "model.safetensors")
     return out
 
 
-@pytest.mark.parametrize("directory", THAT_SEE, ids=lambda path: path.name)
-def test_a_missing_tensor_is_refused_by_name(directory: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("directory", VISION_MODELS, ids=lambda path: path.name)
+def test_missing_tensor_is_named(directory: Path, tmp_path: Path) -> None:
     names = load_file(directory / "model.safetensors")
     for missing in "linear_2.weight", "class_embedding", "layers.0.self_attn.out_proj.bias":
         name = next(n for n in names if n.endswith(missing) and "language" not in n)
-        path = changed(
+        path = copy_with_changed_tensors(
             directory, tmp_path, lambda t, n=name: {k: v for k, v in t.items() if k != n}
         )
         with pytest.raises(CheckpointError, match=f"{missing}: missing"):
             checkpoint.load(path)
 
 
-def test_a_tensor_under_two_names_is_refused(tmp_path: Path) -> None:
-    def twice(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def test_tensor_under_two_names_is_refused(tmp_path: Path) -> None:
+    def duplicate(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         name = next(n for n in tensors if n.endswith("multi_modal_projector.linear_1.weight"))
-        other = f"model.{name}" if not name.startswith("model.") else name.removeprefix("model.")
-        return tensors | {other: tensors[name]}
+        alias = f"model.{name}" if not name.startswith("model.") else name.removeprefix("model.")
+        return tensors | {alias: tensors[name]}
 
     with pytest.raises(CheckpointError, match="the same tensor as"):
-        checkpoint.load(changed(THAT_SEE[0], tmp_path, twice))
+        checkpoint.load(copy_with_changed_tensors(VISION_MODELS[0], tmp_path, duplicate))
 
 
-def test_a_tensor_of_another_model_is_refused(tmp_path: Path) -> None:
-    def more(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def test_unknown_tensor_is_refused(tmp_path: Path) -> None:
+    def add_tensor(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return tensors | {"model.image_newline": np.zeros(3, np.float32)}
 
     with pytest.raises(CheckpointError, match="image_newline: not a tensor of this model"):
-        checkpoint.load(changed(THAT_SEE[0], tmp_path, more))
+        checkpoint.load(copy_with_changed_tensors(VISION_MODELS[0], tmp_path, add_tensor))
 
 
 @pytest.mark.parametrize(
@@ -176,23 +180,25 @@ def test_a_tensor_of_another_model_is_refused(tmp_path: Path) -> None:
         "post_layernorm.scale",
     ],
 )
-def test_a_tensor_that_would_change_the_features_is_refused(name: str, tmp_path: Path) -> None:
-    def more(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def test_unknown_encoder_tensor_is_refused(name: str, tmp_path: Path) -> None:
+    def add_tensor(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return tensors | {f"vision_tower.{name}": np.zeros(3, np.float32)}
 
     with pytest.raises(CheckpointError, match=f"{name}: not a tensor of this model"):
-        checkpoint.load(changed(THAT_SEE[0], tmp_path, more))
+        checkpoint.load(copy_with_changed_tensors(VISION_MODELS[0], tmp_path, add_tensor))
 
 
-def test_what_is_not_computed_need_not_be_there(tmp_path: Path) -> None:
-    """The layers above those whose features are read, and CLIP's last norm."""
+def test_unused_encoder_tensors_may_be_absent(tmp_path: Path) -> None:
+    """They are the layers above the last feature layer, and CLIP's output norm."""
     directory = GOLDENS / "llava_plain"
-    kept = checkpoint.load(directory).config.vision
-    assert kept is not None
+    config = checkpoint.load(directory).config.vision
+    assert config is not None
 
-    def fewer(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        last = f"encoder.layers.{kept.layers}."
-        return {n: t for n, t in tensors.items() if last not in n and "post_layernorm" not in n}
+    def remove_unused(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        unused = f"encoder.layers.{config.num_computed_layers}."
+        return {n: t for n, t in tensors.items() if unused not in n and "post_layernorm" not in n}
 
-    weights = checkpoint.load(changed(directory, tmp_path, fewer)).weights.vision
-    assert weights is not None and len(weights.layers) == kept.layers
+    weights = checkpoint.load(
+        copy_with_changed_tensors(directory, tmp_path, remove_unused)
+    ).weights.vision
+    assert weights is not None and len(weights.layers) == config.num_computed_layers

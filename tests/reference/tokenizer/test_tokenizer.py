@@ -1,4 +1,4 @@
-"""Text ↔ ids without loss, for both kinds of tokenizer file; arbitrary ids decode as bytes do."""
+"""Lossless encoding for both kinds of tokenizer file, and decoding of arbitrary ids."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ from tokenizers import (
 
 from reference.bundle import EMBEDDED, Bundle
 from reference.tokenizer.detokenizer import Detokenizer, decode, without_bos
-from reference.tokenizer.files import TokenizerError, longest
+from reference.tokenizer.files import TokenizerError, max_text_bytes
 from reference.tokenizer.hf_json import JsonTokenizer
 from reference.tokenizer.loader import load_tokenizer
 from reference.tokenizer.protocol import HasMaxTokenBytes, Tokenizer
@@ -32,7 +32,7 @@ WORDS = ["the cat sat on the mat", "once upon a time there was a cat", "naïve c
 
 
 def byte_level_file() -> str:
-    """A tokenizer.json of Llama 3's kind."""
+    """A tokenizer.json like Llama 3's."""
     t = tokenizers.Tokenizer(models.BPE())
     t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     t.decoder = decoders.ByteLevel()
@@ -53,7 +53,7 @@ def byte_level() -> JsonTokenizer:
 
 
 def metaspace_file() -> str:
-    """A tokenizer.json of Llama 2's kind: spaces as ▁, byte fallback."""
+    """A tokenizer.json like Llama 2's: spaces as ▁, byte fallback."""
     pieces = [
         "<unk>",
         "<s>",
@@ -110,31 +110,31 @@ def test_hard_texts(tokenizer: Tokenizer, text: str) -> None:
 
 
 @given(data=st.data(), at_start=st.booleans())
-def test_any_ids_decode_as_their_bytes_do(
+def test_incremental_decoding_equals_decoding_all_bytes(
     tokenizer: Tokenizer, data: st.DataObject, at_start: bool
 ) -> None:
-    """Token by token is the whole at once: each maximal invalid part is one U+FFFD."""
+    """Each maximal invalid part becomes one U+FFFD."""
     ids = data.draw(st.lists(st.integers(0, tokenizer.vocab_size - 1), max_size=20))
     text = Detokenizer(tokenizer, at_start=at_start)
     parts = [text.push(i) for i in ids] + [text.flush()]
-    whole = b"".join(tokenizer.piece(i) for i in ids)
+    whole = b"".join(tokenizer.token_bytes(i) for i in ids)
     if at_start and tokenizer.leading_space and ids and ids[0] not in tokenizer.special_ids:
         whole = whole.removeprefix(b" ")
     assert "".join(parts) == whole.decode(errors="replace")
     assert text.length == len("".join(parts))
 
 
-def test_a_character_is_withheld_until_it_is_whole(tokenizer: Tokenizer) -> None:
+def test_incomplete_character_is_withheld(tokenizer: Tokenizer) -> None:
     text = Detokenizer(tokenizer, at_start=False)
     ids = [i for i in tokenizer.encode("🜁") if i != tokenizer.bos_id]
     parts = [text.push(i) for i in ids]
     assert len(ids) >= 4 and "".join(parts).strip() == "🜁" and parts[-1] == "🜁"
 
 
-def test_the_text_of_a_special_token_becomes_that_token() -> None:
+def test_special_token_names_encode_to_special_tokens() -> None:
     t = load_tokenizer(EMBEDDED / "text")
     end, begin = t.encode("</s>")[1], t.bos_id
-    assert end in t.special_ids and t.piece(end) == b"</s>"
+    assert end in t.special_ids and t.token_bytes(end) == b"</s>"
     assert t.encode("a</s>b")[2] == end
     assert t.encode("<s>a")[:2] == [begin, begin]
     assert decode(t, t.encode("a</s> b<s>")) == "a</s> b<s>"
@@ -142,7 +142,7 @@ def test_the_text_of_a_special_token_becomes_that_token() -> None:
     assert b.encode("x<|end|>")[-1] in b.special_ids
 
 
-def test_spaces_survive_the_border_between_prompt_and_output(model: Bundle) -> None:
+def test_spaces_survive_between_prompt_and_output(model: Bundle) -> None:
     t = model.tokenizer
     whole = t.encode("Once upon a time")
     for cut in range(2, len(whole)):
@@ -151,24 +151,24 @@ def test_spaces_survive_the_border_between_prompt_and_output(model: Bundle) -> N
 
 
 @given(text=TEXTS | st.text("▁ ab\u3000é", max_size=40))
-def test_no_token_stands_for_more_bytes_than_it_says(tokenizer: Tokenizer, text: str) -> None:
+def test_max_token_bytes_is_an_upper_bound(tokenizer: Tokenizer, text: str) -> None:
     assert isinstance(tokenizer, HasMaxTokenBytes) and tokenizer.max_token_bytes is not None
     ids = without_bos(tokenizer, tokenizer.encode(text))
     assert len(text.encode()) <= tokenizer.max_token_bytes * len(ids)
-    pieces = map(tokenizer.piece, range(tokenizer.vocab_size))
+    pieces = map(tokenizer.token_bytes, range(tokenizer.vocab_size))
     assert tokenizer.max_token_bytes <= 3 * max(map(len, pieces))
 
 
-def test_a_space_of_a_piece_may_have_been_three_bytes() -> None:
+def test_space_in_a_piece_may_encode_three_bytes() -> None:
     t = metaspace()
     assert t.encode("▁▁") == t.encode("  ")
-    assert longest([b"  a", b"abcd"], byte_level=False) == len("▁▁a".encode())
-    assert longest([b"  a", b"abcd"], byte_level=True) == 4
+    assert max_text_bytes([b"  a", b"abcd"], byte_level=False) == len("▁▁a".encode())
+    assert max_text_bytes([b"  a", b"abcd"], byte_level=True) == 4
 
 
 LOSSY: dict[str, tuple[str, dict[str, Any]]] = {
-    "a normalizer shortens": ("byte", {"normalizer": {"type": "NFKC"}}),
-    "one of several does": (
+    "shortening normalizer": ("byte", {"normalizer": {"type": "NFKC"}}),
+    "shortening normalizer in a sequence": (
         "metaspace",
         {
             "normalizer": {
@@ -177,16 +177,16 @@ LOSSY: dict[str, tuple[str, dict[str, Any]]] = {
             }
         },
     ),
-    "by a pattern": (
+    "normalizer with a pattern": (
         "metaspace",
         {"normalizer": {"type": "Replace", "pattern": {"Regex": " +"}, "content": "▁"}},
     ),
-    "by a longer text": (
+    "normalizer that replaces a longer text": (
         "metaspace",
         {"normalizer": {"type": "Replace", "pattern": {"String": "abcd"}, "content": "▁"}},
     ),
-    "words are split at spaces that go": ("metaspace", {"pre_tokenizer": {"type": "Whitespace"}}),
-    "or at a pattern that goes": (
+    "pre-tokenizer that drops spaces": ("metaspace", {"pre_tokenizer": {"type": "Whitespace"}}),
+    "pre-tokenizer that drops a pattern": (
         "byte",
         {
             "pre_tokenizer": {
@@ -201,21 +201,21 @@ LOSSY: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", LOSSY)
-def test_a_tokenizer_that_shortens_texts_says_nothing(case: str) -> None:
+def test_lossy_tokenizer_has_no_max_token_bytes(case: str) -> None:
     kind, change = LOSSY[case]
     spec = json.loads(byte_level_file() if kind == "byte" else metaspace_file())
     assert JsonTokenizer(json.dumps(spec), {}).max_token_bytes is not None
     assert JsonTokenizer(json.dumps(spec | change), {}).max_token_bytes is None
 
 
-@pytest.mark.parametrize("path", ["byte", "metaspace"])
-def test_a_token_that_takes_the_spaces_beside_it_says_nothing(path: str) -> None:
-    spec = json.loads(byte_level_file() if path == "byte" else metaspace_file())
+@pytest.mark.parametrize("kind", ["byte", "metaspace"])
+def test_token_that_strips_spaces_has_no_max_token_bytes(kind: str) -> None:
+    spec = json.loads(byte_level_file() if kind == "byte" else metaspace_file())
     spec["added_tokens"][0]["rstrip"] = True
     assert JsonTokenizer(json.dumps(spec), {}).max_token_bytes is None
 
 
-def test_one_unknown_token_may_stand_for_any_text() -> None:
+def test_unknown_token_makes_max_token_bytes_unbounded() -> None:
     spec = json.loads(metaspace_file())
     spec["model"]["byte_fallback"] = False
     assert JsonTokenizer(json.dumps(spec), {}).max_token_bytes is None
@@ -251,7 +251,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_file_is_refused_by_name(case: str, tmp_path: Path) -> None:
+def test_broken_file_is_refused_by_name(case: str, tmp_path: Path) -> None:
     name, content, message = BROKEN[case]
     directory = write(tmp_path, name, content) if name else tmp_path
     with pytest.raises(TokenizerError, match=message):
@@ -272,7 +272,7 @@ BROKEN_CONFIGS = [
 
 @pytest.mark.parametrize("text", BROKEN_CONFIGS, ids=lambda text: repr(text)[:40])
 @pytest.mark.parametrize("name", ["tokenizer.model", "tokenizer.json"])
-def test_a_broken_config_is_refused_by_name(text: str, name: str, tmp_path: Path) -> None:
+def test_broken_config_is_refused_by_name(text: str, name: str, tmp_path: Path) -> None:
     model = (EMBEDDED / "text" / "tokenizer.model").read_bytes()
     write(tmp_path, name, model if name == "tokenizer.model" else byte_level_file().encode())
     load_tokenizer(tmp_path)

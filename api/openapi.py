@@ -1,0 +1,151 @@
+"""The OpenAPI 3.1 document, made from the pydantic models of the bodies."""
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from api.schema.request import CompletionRequest
+from api.schema.response import (
+    Chunk,
+    Completion,
+    DetailBody,
+    ErrorBody,
+    Health,
+    InvalidBody,
+    Model,
+    ModelList,
+)
+from api.service import Service
+
+Json = dict[str, Any]
+
+RESPONSES = (Chunk, Completion, DetailBody, ErrorBody, Health, InvalidBody, Model, ModelList)
+
+ERRORS: dict[int, tuple[str, type[BaseModel]]] = {
+    400: (
+        "this model cannot serve it: prompt too long, format unsupported, …",
+        ErrorBody,
+    ),
+    401: ("no key, or an invalid one", DetailBody),
+    404: ("the model is not served here", ErrorBody),
+    413: ("the body is too large", ErrorBody),
+    422: ("the body is not JSON, or fields are invalid; lists every error", InvalidBody),
+    429: ("too many requests in flight", ErrorBody),
+    500: ("the engine failed", ErrorBody),
+    503: ("the server is shutting down, or the engine is down", ErrorBody),
+}
+RETRY = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+CHALLENGE = {"WWW-Authenticate": {"description": "Bearer", "schema": {"type": "string"}}}
+HEADERS = {401: CHALLENGE, 429: RETRY, 503: RETRY}
+IGNORED = {
+    "x-ignored-parameters": {
+        "description": "unknown fields, which have no effect; percent-encoded, comma-separated",
+        "schema": {"type": "string"},
+    }
+}
+
+
+def document(service: Service) -> Json:
+    """Return the document of one server, with its limits.
+
+    The bounds of token ids are included if it serves a single model.
+    """
+    handles = list(service.handles.values())
+    single = len(handles) == 1
+    request = handles[0].request_type if single else service.generic_request_type
+    schemes: Json = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "xi-api-key": {"type": "apiKey", "in": "header", "name": "xi-api-key"},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Text completions", "version": "1"},
+        "paths": paths(),
+        "components": {"schemas": schemas(service, request), "securitySchemes": schemes},
+        "security": [{name: []} for name in schemes] if service.keys.digests else [],
+    }
+
+
+def schemas(service: Service, request: type[CompletionRequest]) -> Json:
+    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(request, "validation")]
+    models += [(model, "serialization") for model in RESPONSES]
+    _, schema = models_json_schema(models, ref_template="#/components/schemas/{model}")
+    result: Json = schema["$defs"]
+    completion_request = result["CompletionRequest"]
+    completion_request["properties"]["model"]["examples"] = list(service.handles)
+    completion_request["additionalProperties"] = not service.strict
+    return result
+
+
+def paths() -> Json:
+    result: Json = {
+        "/health": {"get": public("health", "whether requests are accepted", Health, 200, 503)},
+        "/openapi.json": {"get": public("openapi", "this document", None, 200)},
+    }
+    for prefix, tag in ("/v1/openai", "openai_"), ("/v1", ""):
+        result[f"{prefix}/completions"] = {"post": completions_operation(f"{tag}completions")}
+        result[f"{prefix}/models"] = {"get": models_operation(f"{tag}models")}
+        result[f"{prefix}/models/{{name}}"] = {"get": model_operation(f"{tag}model")}
+    return result
+
+
+def completions_operation(name: str) -> Json:
+    content = {"application/json": {"schema": ref(CompletionRequest)}}
+    success = response("the completion, or with `stream` its events", Completion)
+    success["content"]["text/event-stream"] = {"schema": event_schema()}
+    return {
+        "operationId": name,
+        "summary": "continue a prompt",
+        "requestBody": {"required": True, "content": content},
+        "responses": {"200": success | {"headers": IGNORED}} | errors(*ERRORS),
+    }
+
+
+def event_schema() -> Json:
+    """Return the schema of a server-sent event: a chunk, an error, or the end mark."""
+    content = {"anyOf": [ref(Chunk), ref(ErrorBody)]}
+    json_text = {"contentMediaType": "application/json", "contentSchema": content}
+    data = {"type": "string", "anyOf": [{"const": "[DONE]"}, json_text]}
+    return {"type": "object", "properties": {"data": data}, "required": ["data"]}
+
+
+def models_operation(name: str) -> Json:
+    responses = {"200": response("the served models", ModelList)} | errors(401)
+    return {"operationId": name, "summary": "list the served models", "responses": responses}
+
+
+def model_operation(name: str) -> Json:
+    path = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+    responses = {"200": response("the model", Model)} | errors(401, 404)
+    # A name with a line break does not match the route, and gets the 404 of an unknown path.
+    unknown = {"anyOf": [ref(ErrorBody), ref(DetailBody)]}
+    responses["404"]["content"] = {"application/json": {"schema": unknown}}
+    return {
+        "operationId": name,
+        "summary": "get one served model",
+        "parameters": [path],
+        "responses": responses,
+    }
+
+
+def public(name: str, summary: str, body: type[BaseModel] | None, *statuses: int) -> Json:
+    """Return an operation that needs no key."""
+    responses = {str(status): response(summary, body) for status in statuses}
+    return {"operationId": name, "summary": summary, "security": [], "responses": responses}
+
+
+def errors(*statuses: int) -> Json:
+    return {
+        str(status): response(*ERRORS[status]) | {"headers": HEADERS.get(status, {})}
+        for status in statuses
+    }
+
+
+def response(description: str, body: type[BaseModel] | None) -> Json:
+    schema = ref(body) if body else {"type": "object"}
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def ref(model: type[BaseModel]) -> Json:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}

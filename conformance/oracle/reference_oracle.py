@@ -1,0 +1,172 @@
+"""The oracle: the reference model with the server's own weights."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+
+from conformance.http.oracle import DecodeStep
+from conformance.http.response import TOKEN_ID, Choice
+from conformance.verdicts import Inconclusive, Unsupported
+from reference import sampler
+from reference.bundle import Bundle
+from reference.generate import generate
+from reference.grammar.response_format import compile_format
+from reference.images.placement import ImagesUnsupported, expand_placeholders, image_uris
+from reference.logits import Logits, probabilities
+from reference.logprobs import log_softmax
+from reference.output_text import TokenDisplay, prompt_text, start_choice
+from reference.params import CompletionParams
+from reference.prompt import prompt_ids
+from reference.request import ImageSpan, PromptProcessed, Request, TokenGenerated, TokenLogprobs
+from reference.sampler import SamplingHistory
+
+# Error of a log-probability, with float32 on both sides: over hundreds of prompt tokens, two orders
+# of summation differ by a few 1e-5 of a logit. Weights or arithmetic of fewer bits need more:
+# --tolerance.
+TOLERANCE = 1e-3
+
+
+def snapshot(history: SamplingHistory) -> SamplingHistory:
+    """Return a copy: decoding updates a history in place."""
+    allowed, present, counts = (
+        x.copy() for x in (history.allowed, history.present, history.counts)
+    )
+    return replace(history, allowed=allowed, present=present, counts=counts)
+
+
+class ReferenceOracle:
+    """The reference model as an `Oracle`, which documents the methods."""
+
+    def __init__(self, model: Bundle, tolerance: float = TOLERANCE) -> None:
+        self.model, self.tolerance = model, tolerance
+        self._cached_first = lru_cache(256)(self._first_logits)
+        self._cached_text = lru_cache(50_000)(self._token_text)
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        images = self.model.image_processor
+        return self.model.tokenizer.special_ids - (
+            set() if images is None else {images.image_token_id}
+        )
+
+    def ids(self, prompt: str | Sequence[int]) -> tuple[int, ...]:
+        model = self.model
+        return tuple(prompt_ids(model.tokenizer, prompt, model.vocab_size, model.context))
+
+    def expand_images(
+        self, prompt: str | Sequence[int], data: Mapping[str, Any] | None
+    ) -> tuple[tuple[int, ...], tuple[ImageSpan, ...]]:
+        ids = self.ids(prompt)
+        if not image_uris(data):
+            return ids, ()
+        try:
+            [(expanded, images)] = expand_placeholders(
+                [ids], data, self.model.image_processor, self.model.context
+            )
+        except ImagesUnsupported:
+            raise Inconclusive("the checkpoint of --truth is text-only") from None
+        return tuple(expanded), images
+
+    def logits(self, prompt: str | Sequence[int]) -> Logits:
+        return self._cached_first(self.ids(prompt), ())
+
+    def logprobs(self, prompt: str | Sequence[int]) -> Logits:
+        return log_softmax(self.logits(prompt))
+
+    def _first_logits(self, ids: tuple[int, ...], images: tuple[str, ...]) -> Logits:
+        [step] = self.steps(ids, {"data": {"image": images}}, [0])
+        return step.logits
+
+    def steps(
+        self, prompt: str | Sequence[int], params: dict[str, Any], output: Sequence[int]
+    ) -> list[DecodeStep]:
+        steps: list[DecodeStep] = []
+        if not output:
+            return steps
+        completion_params = CompletionParams(**params | {"max_tokens": len(output), "n": 1})
+
+        def choose_output(logits: Logits, history: SamplingHistory, noise: Logits) -> int:
+            token = int(output[len(steps)])
+            steps.append(DecodeStep(logits, snapshot(history), token))
+            return token
+
+        language = compile_format(completion_params.response_format)
+        ids, images = self.expand_images(prompt, completion_params.data)
+        request = Request(
+            prompt=ids, params=completion_params, seed=0, language=language, images=images
+        )
+        for _ in generate(self.model, request, sample=choose_output):
+            # The grammar has no state after a token that it disallows.
+            if language and steps and not steps[-1].history.allowed[steps[-1].token]:
+                break
+        return steps
+
+    def first_step(self, prompt: str | Sequence[int], params: dict[str, Any]) -> DecodeStep:
+        ids = self.ids(prompt)
+        completion_params = CompletionParams(**params | {"n": 1})
+        logits = self._cached_first(ids, tuple(image_uris(completion_params.data)))
+        stop_ids = completion_params.stop_token_ids
+        ends = frozenset(self.model.checkpoint.eos_token_ids) | frozenset(stop_ids)
+        size = self.model.vocab_size
+        present = np.zeros(size, np.bool_)
+        present[list(ids)] = True
+        history = SamplingHistory(
+            params=completion_params,
+            allowed=sampler.allowed_tokens(size, self.model.disallowed_token_ids, ends),
+            present=present,
+            counts=np.zeros(size, np.int64),
+        )
+        return DecodeStep(logits, history, -1)
+
+    def prompt_logprobs(
+        self, prompt: str | Sequence[int], top: int, data: Mapping[str, Any] | None = None
+    ) -> Sequence[TokenLogprobs | None]:
+        params = CompletionParams(max_tokens=1, echo=True, logprobs=top)
+        ids, images = self.expand_images(prompt, data)
+        request = Request(prompt=ids, params=params, seed=0, images=images)
+        event = next(iter(generate(self.model, request)))
+        assert isinstance(event, PromptProcessed) and event.prompt_logprobs is not None
+        return event.prompt_logprobs
+
+    def token_text(self, prompt: str | Sequence[int], token: int) -> str:
+        return self._cached_text(prompt if isinstance(prompt, str) else tuple(prompt), token)
+
+    def _token_text(self, prompt: str | tuple[int, ...], token: int) -> str:
+        tokenizer = self.model.tokenizer
+        ids, text = self.ids(prompt), prompt_text(tokenizer, prompt)
+        choice = start_choice(tokenizer, CompletionParams(), ids, text)
+        ended = token in self.model.checkpoint.eos_token_ids
+        event = TokenGenerated(choice=0, token=token, finish_reason="stop" if ended else "length")
+        return choice.push(event).text
+
+    def text_probabilities(self, prompt: str | Sequence[int], final: Logits) -> dict[str, float]:
+        p = probabilities(final)
+        texts: dict[str, float] = {}
+        for token in np.flatnonzero(p > 0):
+            text = self.token_text(prompt, int(token))
+            texts[text] = texts.get(text, 0.0) + float(p[token])
+        return texts
+
+    @cached_property
+    def _ids_by_name(self) -> dict[str, int | None]:
+        """Token ids by their strings in `logprobs`; None for a string of several tokens."""
+        display = TokenDisplay(self.model.tokenizer, as_ids=False)
+        ids: dict[str, int | None] = {}
+        for token in range(self.model.vocab_size):
+            name = display.name(token)
+            ids[name] = None if name in ids else token
+        return ids
+
+    def token_ids(self, choice: Choice) -> list[int]:
+        return [self.token_id(name) for name in choice.logprobs.tokens]
+
+    def token_id(self, name: str) -> int:
+        if match := TOKEN_ID.fullmatch(name):
+            return int(match[1])
+        token = self._ids_by_name.get(name)
+        if token is None:
+            raise Unsupported(f"{name!r} is not the string of exactly one token of the checkpoint")
+        return token

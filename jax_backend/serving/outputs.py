@@ -1,0 +1,132 @@
+"""Output processing: from the arrays of a step to events, and to the end of requests.
+
+It runs on the engine's thread; only `finish_request` may be called from any thread.
+"""
+
+import logging
+from collections.abc import Callable
+
+import jax
+
+from jax_backend.serving.executor import Executor, InFlightStep
+from jax_backend.serving.plan import DecodeRow, Prefill, PrefillChunk, RequestState
+from jax_backend.serving.scheduler import Scheduler
+from jax_backend.serving.state import PromptLogprobs, SampleOutput
+from jax_backend.stopping import finish
+from reference.request import (
+    Event,
+    PromptProcessed,
+    RequestFinished,
+    TokenGenerated,
+    TokenLogprobs,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class OutputProcessor:
+    """Turns the results of steps into events.
+
+    callbacks: of all unfinished requests. states: of those that the scheduler has. eos: ids that
+    end a sequence.
+    """
+
+    def __init__(self, scheduler: Scheduler, executor: Executor, eos: frozenset[int]) -> None:
+        self.scheduler, self.executor, self.eos = scheduler, executor, eos
+        self.callbacks: dict[int, Callable[[Event], None]] = {}
+        self.states: dict[int, RequestState] = {}
+
+    def process(self, step: InFlightStep) -> None:
+        """Wait for the results of a step and emit its events."""
+        if step.prompt_logprobs is not None and step.plan.chunk is not None:
+            self._collect_prompt_logprobs(step.plan.chunk, jax.device_get(step.prompt_logprobs))
+        if step.plan.completed is not None:
+            self._emit_prompt(step.plan.completed)
+        if step.sampled is not None:
+            output = jax.device_get(step.sampled)
+            for i, row in enumerate(step.plan.rows):
+                self._emit_token(row, output, i)
+
+    def finish_request(self, request_id: int, error: Exception | None) -> None:
+        """Drop the state of a request, and emit its last event unless that has been emitted."""
+        self.states.pop(request_id, None)
+        self.executor.release(request_id)
+        on_event = self.callbacks.pop(request_id, None)
+        if on_event is not None:
+            self._emit(on_event, RequestFinished(error=error))
+
+    def fail(self, state: RequestState, error: Exception) -> None:
+        """End all sequences of a request, and the request with an error."""
+        for sequence in state.sequences:
+            if not sequence.finished:
+                self.scheduler.finish(sequence)
+        self.finish_request(state.request_id, error)
+
+    def _emit(self, on_event: Callable[[Event], None], event: Event) -> None:
+        try:
+            on_event(event)
+        except Exception:
+            logger.exception("the callback of a request failed")
+
+    def _collect_prompt_logprobs(self, chunk: PrefillChunk, values: PromptLogprobs) -> None:
+        """Append an entry for the token after each new token of a chunk, None for image tokens."""
+        request, entries = chunk.prefill.state.request, chunk.prefill.prompt_logprobs
+        if entries is None:
+            return
+        for i in range(chunk.num_cached, chunk.num_tokens):
+            position, top = chunk.start + i + 1, request.params.logprobs or 0
+            if request.images_within(position, position + 1):
+                entries.append(None)
+            else:
+                entries.append(token_logprobs(request.prompt[position], values, i, top))
+
+    def _emit_prompt(self, prefill: Prefill) -> None:
+        state, entries = prefill.state, prefill.prompt_logprobs
+        if state.request_id not in self.callbacks:
+            return  # aborted during prefill
+        event = PromptProcessed(
+            cached_tokens=state.cached_tokens or 0,
+            prompt_logprobs=None if entries is None else tuple(entries),
+        )
+        self._emit(state.on_event, event)
+
+    def _emit_token(self, row: DecodeRow, output: SampleOutput, i: int) -> None:
+        """Emit the token of row i, unless its sequence has finished or recomputes its output."""
+        sequence, state = row.sequence, row.sequence.state
+        if not row.is_needed:
+            return
+        if not output.finite[i]:
+            self.fail(state, ValueError("the model's logits are not finite"))
+            return
+        token, params = int(output.token[i]), state.request.params
+        sequence.tokens.append(token)
+        reason, stop = finish(
+            token, len(sequence.tokens), state.budget, self.eos, params.stop_token_ids
+        )
+        if reason is None and (grammar := self.executor.grammar_state(row)) is not None:
+            grammar.push(token)
+        top = params.logprobs
+        event = TokenGenerated(
+            choice=sequence.index,
+            token=token,
+            logprobs=None if top is None else token_logprobs(token, output, i, top),
+            finish_reason=reason,
+            stop_reason=stop,
+        )
+        self._emit(state.on_event, event)
+        if reason is not None:
+            self.scheduler.finish(sequence)
+            if state.finished:
+                self.finish_request(state.request_id, None)
+
+
+def token_logprobs(
+    token: int, values: SampleOutput | PromptLogprobs, i: int, top: int
+) -> TokenLogprobs:
+    """Return the entry of row i: its token, and the `top` highest with the token appended unless it
+    is one of them.
+    """
+    ids, highest = values.top_ids[i, :top].tolist(), values.top[i, :top].tolist()
+    value = float(values.logprob[i])
+    extra = () if token in ids else ((token, value),)
+    return TokenLogprobs(token, value, (*zip(ids, highest, strict=True), *extra))

@@ -1,0 +1,19 @@
+"""A tokenizer whose tokens are bytes, with a few special cases."""
+
+
+class ByteTokenizer:
+    """Ids 0–255 are bytes, 256 is end-of-sequence, and 257 and 258 both have the text "ab".
+
+    A space is put before the text, as SentencePiece does. There is no BOS.
+    """
+
+    vocab_size = 259
+    special_ids = frozenset({256})
+    bos_id = None
+    leading_space = True
+
+    def encode(self, text: str) -> list[int]:
+        return list((" " + text).encode())
+
+    def token_bytes(self, token: int) -> bytes:
+        return bytes([token]) if token < 256 else b"</s>" if token == 256 else b"ab"
