@@ -85,7 +85,7 @@ def test_addresses_of_a_host_share_a_port() -> None:
 @contextmanager
 def process(backend: str = "reference") -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Serve the embedded model; yield the process and its address. Nothing is cached on disk."""
-    command = [sys.executable, "-m", "api", "--backend", backend, "--port", "0"]
+    command = [sys.executable, "-m", "api", "--backend", backend, "--port", "0", "--slots", "2"]
     environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "0"}
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as started:
