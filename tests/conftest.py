@@ -21,8 +21,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Share compiled programs between the tests of this process."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
+    """Share compiled programs between all tests and worker processes of this run."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    jax.config.update("jax_compilation_cache_dir", str(shared / "xla"))
+    # With a maximum size JAX locks the files, so that several processes can use them.
+    jax.config.update("jax_compilation_cache_max_size", 2**34)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 

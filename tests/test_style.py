@@ -118,14 +118,16 @@ def python_files(*rooms: str) -> list[str]:
     return [f for f in files() if f.endswith(".py") and f.startswith(rooms)]
 
 
+WORD_PATTERN = re.compile(r"(?<![A-Za-z])(" + "|".join(WORDS) + r")(?![A-Za-z])", re.I)
+PHRASE_PATTERN = re.compile("|".join(rf"(?<![A-Za-z])(?:{p})" for p in PHRASES), re.I)
+
+
 def vocabulary_violations(name: str) -> Iterator[str]:
-    words = re.compile(r"(?<![A-Za-z])(" + "|".join(WORDS) + r")(?![A-Za-z])", re.I)
-    phrases = re.compile("|".join(rf"(?<![A-Za-z])(?:{p})" for p in PHRASES), re.I)
-    for number, line in enumerate((ROOT / name).read_text("utf-8").splitlines(), 1):
-        text = ALLOWED.sub("", line)
-        text = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text)  # the words of a CamelCase name
-        for match in [*words.finditer(text), *phrases.finditer(text)]:
-            yield f"{name}:{number}: {match[0]!r}: {line.strip()[:90]}"
+    text = ALLOWED.sub("", (ROOT / name).read_text("utf-8"))
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text)  # the words of a CamelCase name
+    for match in [*WORD_PATTERN.finditer(text), *PHRASE_PATTERN.finditer(text)]:
+        number = text.count("\n", 0, match.start()) + 1
+        yield f"{name}:{number}: {match[0]!r}: {text.splitlines()[number - 1].strip()[:90]}"
 
 
 def docstrings(name: str) -> Iterator[tuple[int, str]]:
