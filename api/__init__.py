@@ -12,11 +12,14 @@ ids (`prepare`) and submitted to the engine (`stream`). The engine's events beco
     stream       the events of an engine as an asynchronous stream
     prepare      from a validated body to the requests for the engine
     response     from the engine's events to response bodies
+    encoding     JSON bodies in parts of bounded size
     sse          server-sent events
     errors       every error as a status and a body
     openapi      the OpenAPI document, made from the models of `schema`
     app          the Starlette app: routes, models, health
     server       uvicorn with a graceful shutdown
+    hosts        names of this machine in `Host` and `Origin`
+    origins      protection from web pages, CORS
     arguments    command-line arguments
     __main__     the command line; the only file that knows the backends
 """

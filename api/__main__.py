@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from api.app import create_app
-from api.arguments import api_keys, build_parser, check_bind
+from api.arguments import api_keys, build_parser, check_bind, is_local
 from api.engine import ServedModel
 from api.server import Server, listen
 from reference.bundle import load_bundle, load_processor
@@ -53,9 +53,12 @@ def serve(options: argparse.Namespace, served_model: ServedModel, keys: list[str
         [served_model],
         keys,
         max_concurrency=options.max_concurrency,
+        max_response_values=options.max_response_values,
         max_logprobs=options.max_logprobs,
         max_body_bytes=options.max_body_bytes,
         strict=options.strict,
+        local=is_local(options, keys),
+        allowed_origins=options.allowed_origin,
     )
 
     def on_ready(port: int) -> None:

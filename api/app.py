@@ -3,15 +3,18 @@
 from collections.abc import Iterable, Sequence
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from api.arguments import MAX_CONCURRENCY, MAX_RESPONSE_VALUES
 from api.auth import Keys
 from api.completions import Completions
 from api.engine import ServedModel
 from api.errors import HANDLERS, unknown_model
 from api.openapi import document
+from api.origins import Origins
 from api.schema.response import Health, Model, ModelList
 from api.service import Service
 
@@ -22,28 +25,37 @@ def create_app(
     served_models: Sequence[ServedModel],
     keys: Iterable[str] = (),
     *,
-    max_concurrency: int = 200,
+    max_concurrency: int = MAX_CONCURRENCY,
+    max_response_values: int = MAX_RESPONSE_VALUES,
     max_logprobs: int = 20,
     max_body_bytes: int = 16 * 2**20,
     strict: bool = False,
+    local: bool = False,
+    allowed_origins: Sequence[str] = (),
 ) -> Starlette:
     """Create the app that serves these models to clients with one of the keys.
 
-    Without keys, no key is required. max_concurrency: requests in flight per model.
-    strict: whether unknown fields are a 422. Setting `app.state.service.draining` refuses new
-    requests. Raises ValueError if two models have the same name.
+    Without keys, no key is required. max_concurrency: sequences (prompts × n) in flight per model.
+    max_response_values: size of a response, in sequences × tokens × (1 + logprobs). strict: whether
+    unknown fields are a 422. local: whether requests to another host, or from a web page of another
+    machine, are refused. allowed_origins: web pages that may use the server. Setting
+    `app.state.service.draining` refuses new requests. Raises ValueError if two models have the same
+    name.
     """
     service = Service(
         served_models=served_models,
         keys=Keys.from_strings(keys),
         max_concurrency=max_concurrency,
+        max_response_values=max_response_values,
         max_logprobs=max_logprobs,
         max_body_bytes=max_body_bytes,
         strict=strict,
     )
     if len(service.handles) < len(served_models):
         raise ValueError("served_models: two models have the same name")
-    app = Starlette(routes=routes(service), exception_handlers=HANDLERS)
+    origins = Middleware(Origins, allowed=allowed_origins, local=local)
+    middleware = [origins] if local or allowed_origins else []
+    app = Starlette(routes=routes(service), middleware=middleware, exception_handlers=HANDLERS)
     app.router.redirect_slashes = False
     app.state.service = service
     return app

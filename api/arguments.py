@@ -1,13 +1,16 @@
 """The command-line arguments of the endpoint."""
 
 import argparse
-import ipaddress
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from api.hosts import is_loopback, parse_origin
 from reference.bundle import EMBEDDED
 from reference.images.decoding import ImageLimits
+
+MAX_CONCURRENCY = 256  # sequences: one for each prompt of the longest list
+MAX_RESPONSE_VALUES = 8_000_000  # about 200 MB of JSON
 
 DESCRIPTION = "Serve a checkpoint directory at /v1/openai/completions and /v1/completions."
 
@@ -36,7 +39,15 @@ def build_parser(backends: Iterable[str]) -> argparse.ArgumentParser:
     option(
         "--allow-open",
         action="store_true",
-        help="allow unauthenticated access on a public address",
+        help="allow unauthenticated access on a public address, or with any Host and Origin",
+    )
+    option(
+        "--allowed-origin",
+        type=origin,
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="allow web pages of this origin (scheme://host[:port], or *) by CORS; repeatable",
     )
     option("--strict", action="store_true", help="refuse unknown fields with a 422")
     add_limits(result)
@@ -46,7 +57,18 @@ def build_parser(backends: Iterable[str]) -> argparse.ArgumentParser:
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
-    option("--max-concurrency", type=positive_int, default=200, help="maximum requests in flight")
+    option(
+        "--max-concurrency",
+        type=positive_int,
+        default=MAX_CONCURRENCY,
+        help="maximum number of sequences (prompts × n) in flight",
+    )
+    option(
+        "--max-response-values",
+        type=positive_int,
+        default=MAX_RESPONSE_VALUES,
+        help="maximum size of a response: sequences × tokens × (1 + `logprobs`)",
+    )
     option("--max-logprobs", type=natural_int, default=20, help="maximum value of `logprobs`")
     option(
         "--max-body-bytes", type=positive_int, default=16 * 2**20, help="maximum size of a request"
@@ -124,6 +146,20 @@ def image_pixels(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def origin(text: str) -> str:
+    try:
+        return parse_origin(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def is_local(options: argparse.Namespace, keys: Sequence[str]) -> bool:
+    """Return whether only clients on this machine may use the server: neither a key nor an option
+    says otherwise.
+    """
+    return is_loopback(options.host) and not keys and not options.allow_open
+
+
 def api_keys(options: argparse.Namespace) -> list[str]:
     """Return the keys of the command line, then those of $API_KEYS."""
     from_environment = os.environ.get("API_KEYS", "").split(",")
@@ -140,10 +176,3 @@ def check_bind(host: str, keys: Sequence[str], allow_open: bool) -> None:
             f"--host {host} is reachable from other machines: set --api-key (or API_KEYS), "
             "or --allow-open to allow unauthenticated access"
         )
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

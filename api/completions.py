@@ -1,18 +1,21 @@
 """The handler of POST …/completions, from the first header to the last byte."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.prepare import prepare
+from api.encoding import ENCODER, Buffer, send_pieces
+from api.engine import ServedModel
+from api.prepare import check_response_values, prepare
 from api.response import ResponseBuilder
 from api.schema.parsing import read_body
+from api.schema.request import CompletionRequest
 from api.schema.unknown_fields import ignored_header
 from api.service import ParsedRequest, Service
 from api.sse import send_events
@@ -27,7 +30,7 @@ class Completions:
     """The endpoint as an ASGI app.
 
     The order of its steps is the priority of errors: 401, 503 (draining), 413, 422, 404,
-    503 (engine), 429, 400.
+    503 (engine), 400 (too many sequences), 429, 400.
     """
 
     service: Service
@@ -41,41 +44,60 @@ class Completions:
         except ClientDisconnect:
             return
         parsed = await asyncio.to_thread(self.service.parse_request, body)
-        with parsed.handle.admission():
-            response = respond(parsed, principal, scope, receive, send)
+        with parsed.handle.admission(parsed.body):
+            response = respond(parsed, principal, self.service.max_response_values, send)
             del body, parsed  # megabytes of base64: `respond` drops them when images are decoded
             await cancel_on_disconnect(receive, response)
 
 
-async def respond(
-    parsed: ParsedRequest, principal: str, scope: Scope, receive: Receive, send: Send
-) -> None:
+async def respond(parsed: ParsedRequest, principal: str, limit: int, send: Send) -> None:
     """Generate and send a response. Cancellation aborts the request in the engine."""
     served_model, headers = parsed.handle.served_model, ignored_header(parsed.ignored)
     has_images = parsed.body.data is not None and parsed.body.data.image
     executor = IMAGE_THREADS if has_images else None
     loop = asyncio.get_running_loop()
-    prepared = await loop.run_in_executor(executor, prepare, served_model, parsed.body, principal)
+    builder = await loop.run_in_executor(
+        executor, start_response, served_model, parsed.body, principal, limit
+    )
     del parsed
-    builder = ResponseBuilder(prepared)
+    prepared = builder.prepared
     async with Stream(served_model.engine, prepared.requests) as events:
         if prepared.params.stream:
             await send_events(send, headers, event_bodies(builder, events))
             return
-        json = await response_body(builder, events)
-    await Response(json, 200, headers, "application/json")(scope, receive, send)
+        choices = await builder.choices(events)
+    json = await loop.run_in_executor(ENCODER, builder.response_json, choices)
+    await send_json(send, headers, json)
 
 
-async def event_bodies(builder: ResponseBuilder, events: Stream) -> AsyncIterator[list[str]]:
+def start_response(
+    served_model: ServedModel, body: CompletionRequest, principal: str, limit: int
+) -> ResponseBuilder:
+    """Prepare a request and its response.
+
+    Raises ApiError 400 if the model cannot serve it, or the response can exceed the limit.
+    """
+    prepared = prepare(served_model, body, principal)
+    check_response_values(prepared, limit)
+    return ResponseBuilder(prepared)
+
+
+async def event_bodies(
+    builder: ResponseBuilder, events: Stream
+) -> AsyncIterator[list[Iterator[Buffer]]]:
     """Yield the JSON of the events to send, token by token."""
     async for updates in builder.updates(events):
         yield [builder.event_json(update) for update in updates]
 
 
-async def response_body(builder: ResponseBuilder, events: Stream) -> str:
-    """Return the JSON of the whole response. Raises ApiError."""
-    batches = builder.updates(events)
-    return builder.response_json([update async for updates in batches for update in updates])
+async def send_json(send: Send, headers: Mapping[str, str], pieces: Sequence[Buffer]) -> None:
+    """Send a JSON body that is complete, in pieces."""
+    length = str(sum(map(len, pieces)))
+    fixed = {"content-type": "application/json", "content-length": length}
+    raw = MutableHeaders(headers={**fixed, **headers}).raw
+    await send({"type": "http.response.start", "status": 200, "headers": raw})
+    await send_pieces(send, pieces)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, None]) -> None:

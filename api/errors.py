@@ -64,8 +64,41 @@ def unknown_model(name: str) -> ApiError:
     return ApiError(404, "model_not_found", f"The model {name[:100]!r} is not served here", "model")
 
 
+def forbidden_host(host: str) -> ApiError:
+    message = (
+        f"Host: {host[:100]!r} is not a name of this machine, and this server requires no key. Use "
+        "localhost or 127.0.0.1, or start the server with --api-key or --allow-open"
+    )
+    return ApiError(403, "forbidden_host", message)
+
+
+def forbidden_origin(origin: str) -> ApiError:
+    message = (
+        f"Origin: pages of {origin[:100]!r} may not use this server: allow them with "
+        "--allowed-origin"
+    )
+    return ApiError(403, "forbidden_origin", message)
+
+
 def body_too_large(limit: int) -> ApiError:
     return ApiError(413, "body_too_large", f"The body has more than {limit} bytes")
+
+
+def too_many_sequences(prompts: int, n: int, limit: int) -> ApiError:
+    message = (
+        f"The request has {prompts * n} sequences ({prompts} prompts × n {n}); this server runs at "
+        f"most {limit} at a time"
+    )
+    return ApiError(400, "too_many_sequences", message, "prompt" if prompts > limit else "n")
+
+
+def response_too_large(values: int, limit: int) -> ApiError:
+    message = (
+        f"The response can have {values} values: 1 + logprobs for each token of max_tokens, and of "
+        f"the prompt with echo, in every sequence; the maximum is {limit}. Lower max_tokens, "
+        "logprobs, n or the number of prompts"
+    )
+    return ApiError(400, "response_too_large", message, "max_tokens")
 
 
 def rate_limited() -> ApiError:

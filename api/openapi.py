@@ -24,14 +24,18 @@ RESPONSES = (Chunk, Completion, DetailBody, ErrorBody, Health, InvalidBody, Mode
 
 ERRORS: dict[int, tuple[str, type[BaseModel]]] = {
     400: (
-        "this model cannot serve it: prompt too long, format unsupported, …",
+        "this model cannot serve it: prompt too long, too many sequences, format unsupported, …",
         ErrorBody,
     ),
     401: ("no key, or an invalid one", DetailBody),
+    403: (
+        "a server without keys on a loopback address refuses other hosts and web pages",
+        ErrorBody,
+    ),
     404: ("the model is not served here", ErrorBody),
     413: ("the body is too large", ErrorBody),
     422: ("the body is not JSON, or fields are invalid; lists every error", InvalidBody),
-    429: ("too many requests in flight", ErrorBody),
+    429: ("too many sequences in flight", ErrorBody),
     500: ("the engine failed", ErrorBody),
     503: ("the server is shutting down, or the engine is down", ErrorBody),
 }
@@ -61,7 +65,7 @@ def document(service: Service) -> Json:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Text completions", "version": "1"},
-        "paths": paths(),
+        "paths": paths(service),
         "components": {"schemas": schemas(service, request), "securitySchemes": schemes},
         "security": [{name: []} for name in schemes] if service.keys.digests else [],
     }
@@ -78,25 +82,30 @@ def schemas(service: Service, request: type[CompletionRequest]) -> Json:
     return result
 
 
-def paths() -> Json:
+def paths(service: Service) -> Json:
     result: Json = {
         "/health": {"get": public("health", "whether requests are accepted", Health, 200, 503)},
         "/openapi.json": {"get": public("openapi", "this document", None, 200)},
     }
     for prefix, tag in ("/v1/openai", "openai_"), ("/v1", ""):
-        result[f"{prefix}/completions"] = {"post": completions_operation(f"{tag}completions")}
+        result[f"{prefix}/completions"] = {
+            "post": completions_operation(f"{tag}completions", service)
+        }
         result[f"{prefix}/models"] = {"get": models_operation(f"{tag}models")}
         result[f"{prefix}/models/{{name}}"] = {"get": model_operation(f"{tag}model")}
     return result
 
 
-def completions_operation(name: str) -> Json:
+def completions_operation(name: str, service: Service) -> Json:
     content = {"application/json": {"schema": ref(CompletionRequest)}}
     success = response("the completion, or with `stream` its events", Completion)
     success["content"]["text/event-stream"] = {"schema": event_schema()}
     return {
         "operationId": name,
         "summary": "continue a prompt",
+        "description": f"At most {service.max_concurrency} sequences (prompts × n) of a model run "
+        f"at a time. A response has at most {service.max_response_values} values: 1 + logprobs for "
+        "each token of max_tokens, and of the prompt with echo, in every sequence.",
         "requestBody": {"required": True, "content": content},
         "responses": {"200": success | {"headers": IGNORED}} | errors(*ERRORS),
     }
@@ -111,13 +120,13 @@ def event_schema() -> Json:
 
 
 def models_operation(name: str) -> Json:
-    responses = {"200": response("the served models", ModelList)} | errors(401)
+    responses = {"200": response("the served models", ModelList)} | errors(401, 403)
     return {"operationId": name, "summary": "list the served models", "responses": responses}
 
 
 def model_operation(name: str) -> Json:
     path = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
-    responses = {"200": response("the model", Model)} | errors(401, 404)
+    responses = {"200": response("the model", Model)} | errors(401, 403, 404)
     # A name with a line break does not match the route, and gets the 404 of an unknown path.
     unknown = {"anyOf": [ref(ErrorBody), ref(DetailBody)]}
     responses["404"]["content"] = {"application/json": {"schema": unknown}}
@@ -131,7 +140,7 @@ def model_operation(name: str) -> Json:
 
 def public(name: str, summary: str, body: type[BaseModel] | None, *statuses: int) -> Json:
     """Return an operation that needs no key."""
-    responses = {str(status): response(summary, body) for status in statuses}
+    responses = {str(status): response(summary, body) for status in statuses} | errors(403)
     return {"operationId": name, "summary": summary, "security": [], "responses": responses}
 
 

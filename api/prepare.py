@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from api.engine import ServedModel
-from api.errors import BAD_REQUESTS, to_api_error
+from api.errors import BAD_REQUESTS, response_too_large, to_api_error
 from api.schema.request import CompletionRequest
 from reference.grammar.language.expressions import Language
 from reference.grammar.response_format import compile_format
@@ -12,6 +12,7 @@ from reference.images.placement import expand_placeholders
 from reference.params import CompletionParams
 from reference.prompt import prompt_ids
 from reference.request import ImageSpan, Request
+from reference.stopping import token_budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,22 @@ class PreparedRequest:
             Request.of(ids, self.params, self.principal, self.language, images)
             for ids, images in zip(self.ids, self.images, strict=True)
         ]
+
+
+def check_response_values(prepared: PreparedRequest, limit: int) -> None:
+    """Raise ApiError 400 if a response can have more than `limit` values.
+
+    Each token of the output, and with `echo` of the prompt, has 1 + `logprobs` values. They are
+    held in memory until the response is sent.
+    """
+    params, context = prepared.params, prepared.served_model.context
+    tokens = sum(
+        token_budget(params.max_tokens, context, len(ids)) + (len(ids) if params.echo else 0)
+        for ids in prepared.ids
+    )
+    values = tokens * params.n * (1 + (params.logprobs or 0))
+    if values > limit:
+        raise response_too_large(values, limit)
 
 
 def prepare(served_model: ServedModel, body: CompletionRequest, principal: str) -> PreparedRequest:

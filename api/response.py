@@ -1,11 +1,16 @@
-"""From the engine's events to response bodies. Streamed or not, the updates are the same."""
+"""From the engine's events to response bodies. Streamed or not, the updates are the same.
+
+The entries of an echoed prompt are encoded once, and shared by its choices.
+"""
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 
+from api.encoding import Buffer, LogprobsJson, encode, fill_arrays, joined
 from api.errors import ApiError, engine_down, to_api_error
 from api.prepare import PreparedRequest
 from api.schema.response import (
@@ -17,23 +22,69 @@ from api.schema.response import (
     Usage,
 )
 from api.stream import EngineDown, Stream
-from reference.output_text import LogprobsEntry, TextDelta, echo, prompt_text, start_choice
+from reference.output_text import TextDelta, echo_entries, prompt_text, start_choice
 from reference.request import Event, PromptProcessed, RequestFinished, TokenGenerated
+
+NO_ENTRIES = Logprobs(tokens=[], token_logprobs=[], top_logprobs=[], text_offset=[])
 
 
 @dataclass(frozen=True)
 class ChoiceUpdate:
-    """The effect of one event on one choice. usage: so far. is_last: no update follows."""
+    """The effect of one event on one choice. usage: so far. is_last: no update follows.
+
+    prompt_logprobs: the entries of an echoed prompt, which its choices share. `delta` has the text.
+    """
 
     index: int
     delta: TextDelta
     usage: Usage
     is_last: bool
+    prompt_logprobs: LogprobsJson | None = None
 
     @property
     def is_empty(self) -> bool:
         delta = self.delta
-        return not delta.text and not delta.entries and delta.finish_reason is None
+        has_entries = delta.entries or self.prompt_logprobs is not None
+        return not delta.text and not has_entries and delta.finish_reason is None
+
+
+@dataclass
+class ChoiceBuilder:
+    """A choice, or a part of it: joined updates.
+
+    prompt_logprobs: the entries of the echoed prompt. logprobs: those of the output.
+    """
+
+    text: StringIO = field(default_factory=StringIO)
+    prompt_logprobs: LogprobsJson | None = None
+    logprobs: LogprobsJson = field(default_factory=LogprobsJson)
+    finish_reason: str | None = None
+    stop_reason: str | int | None = None
+
+    def add(self, update: ChoiceUpdate) -> None:
+        delta = update.delta
+        self.text.write(delta.text)
+        self.prompt_logprobs = update.prompt_logprobs or self.prompt_logprobs
+        self.logprobs.append(delta.entries)
+        self.finish_reason, self.stop_reason = delta.finish_reason, delta.stop_reason
+
+    def json(self, index: int, has_logprobs: bool) -> Iterator[Buffer]:
+        """Yield the JSON of the choice in pieces."""
+        choice = Choice.model_validate(
+            {
+                "index": index,
+                "text": self.text.getvalue(),
+                "logprobs": NO_ENTRIES if has_logprobs else None,
+                "finish_reason": self.finish_reason,
+                "stop_reason": self.stop_reason,
+            }
+        )
+        parts = [part for part in (self.prompt_logprobs, self.logprobs) if part and part.tokens]
+        arrays = {
+            name: joined([getattr(part, name)] for part in parts)
+            for name in (Logprobs.model_fields if has_logprobs else ())
+        }
+        return fill_arrays(choice.model_dump_json().encode(), arrays)
 
 
 class ResponseBuilder:
@@ -77,7 +128,7 @@ class ResponseBuilder:
         """
         pending: list[ChoiceUpdate] = []
         async for p, event in events:
-            new = self.on_event(p, event)
+            new = await self.on_event(p, event)
             pending += new
             if not isinstance(event, TokenGenerated):
                 continue
@@ -89,11 +140,11 @@ class ResponseBuilder:
                 return
         raise EngineDown
 
-    def on_event(self, p: int, event: Event) -> list[ChoiceUpdate]:
+    async def on_event(self, p: int, event: Event) -> list[ChoiceUpdate]:
         """Return the updates of one event of prompt `p`. Events of finished choices are ignored."""
         match event:
             case PromptProcessed():
-                return self._on_prompt(p, event)
+                return await self._on_prompt(p, event)
             case TokenGenerated():
                 return self._on_token(p, event)
             case RequestFinished(error=Exception() as error):
@@ -107,20 +158,24 @@ class ResponseBuilder:
         healthy = self.prepared.served_model.engine.stats().healthy
         return to_api_error(error) if healthy else engine_down()
 
-    def _on_prompt(self, p: int, event: PromptProcessed) -> list[ChoiceUpdate]:
+    async def _on_prompt(self, p: int, event: PromptProcessed) -> list[ChoiceUpdate]:
         self._cached_tokens += event.cached_tokens
-        prepared, n = self.prepared, self.prepared.params.n
+        prepared, n, text = self.prepared, self.prepared.params.n, self._prompt_texts[p]
         if not prepared.params.echo:
             return []
-        delta = echo(
-            prepared.served_model.tokenizer,
-            prepared.params,
-            prepared.ids[p],
-            self._prompt_texts[p],
-            event.prompt_logprobs,
-            prepared.images[p],
-        )
-        return [ChoiceUpdate(p * n + i, delta, self.usage, False) for i in range(n)]
+        logprobs = None
+        if event.prompt_logprobs is not None:
+            entries = echo_entries(
+                prepared.served_model.tokenizer,
+                prepared.params,
+                prepared.ids[p],
+                text,
+                event.prompt_logprobs,
+                prepared.images[p],
+            )
+            logprobs = await encode(entries)
+        delta, usage = TextDelta(text), self.usage
+        return [ChoiceUpdate(p * n + i, delta, usage, False, logprobs) for i in range(n)]
 
     def _on_token(self, p: int, event: TokenGenerated) -> list[ChoiceUpdate]:
         index = p * self.prepared.params.n + event.choice
@@ -132,52 +187,42 @@ class ResponseBuilder:
         self._unfinished -= choice.finished
         return [ChoiceUpdate(index, delta, self.usage, self._unfinished == 0)]
 
-    def event_json(self, update: ChoiceUpdate) -> str:
-        """Return the JSON of one event of a stream."""
+    def event_json(self, update: ChoiceUpdate) -> Iterator[Buffer]:
+        """Yield the JSON of one event of a stream in pieces."""
         options = self.prepared.params.stream_options or {}
         final_usage = update.is_last and options.get("include_usage", True)
         has_usage = final_usage or options.get("continuous_usage_stats")
         usage = {"usage": update.usage} if has_usage else {}
-        body = {"choices": [self._choice(update.index, [update.delta])]} | usage
-        return Chunk.model_validate(self._head() | body).model_dump_json(exclude_unset=True)
+        chunk = Chunk.model_validate(self._head() | usage).model_dump_json(exclude_unset=True)
+        choice = ChoiceBuilder()
+        choice.add(update)
+        return fill_arrays(chunk.encode(), {"choices": choice.json(update.index, self._logprobs)})
 
-    def response_json(self, updates: Iterable[ChoiceUpdate]) -> str:
-        """Return the JSON of a whole response."""
-        deltas: list[list[TextDelta]] = [[] for _ in self._choices]
-        for update in updates:
-            deltas[update.index].append(update.delta)
-        choices = [self._choice(i, ds) for i, ds in enumerate(deltas)]
-        body = {"choices": choices, "usage": self.usage}
-        return Completion.model_validate(self._head() | body).model_dump_json()
+    def response_json(self, choices: Sequence[ChoiceBuilder]) -> list[Buffer]:
+        """Return the JSON of a whole response in pieces."""
+        completion = Completion.model_validate(self._head() | {"usage": self.usage})
+        items = joined(choice.json(i, self._logprobs) for i, choice in enumerate(choices))
+        return list(fill_arrays(completion.model_dump_json().encode(), {"choices": items}))
+
+    async def choices(self, events: Stream) -> list[ChoiceBuilder]:
+        """Return all choices when the last one has finished. Raises as `updates` does."""
+        choices = [ChoiceBuilder() for _ in self._choices]
+        async for updates in self.updates(events):
+            for update in updates:
+                choices[update.index].add(update)
+        return choices
+
+    @property
+    def _logprobs(self) -> bool:
+        return self.prepared.params.logprobs is not None
 
     def _head(self) -> dict[str, Any]:
-        """Return the fields that are the same in every event."""
+        """Return the fields that are the same in every event, without choices."""
         return {
             "id": self.id,
             "object": "text_completion",
             "created": self.created,
             "model": self.prepared.served_model.name,
             "system_fingerprint": self.prepared.served_model.fingerprint,
+            "choices": [],
         }
-
-    def _choice(self, index: int, deltas: Sequence[TextDelta]) -> Choice:
-        has_logprobs = self.prepared.params.logprobs is not None
-        entries = [entry for delta in deltas for entry in delta.entries]
-        return Choice.model_validate(
-            {
-                "index": index,
-                "text": "".join(delta.text for delta in deltas),
-                "logprobs": logprobs(entries) if has_logprobs else None,
-                "finish_reason": deltas[-1].finish_reason,
-                "stop_reason": deltas[-1].stop_reason,
-            }
-        )
-
-
-def logprobs(entries: Sequence[LogprobsEntry]) -> Logprobs:
-    return Logprobs(
-        tokens=[entry.token for entry in entries],
-        token_logprobs=[entry.logprob for entry in entries],
-        top_logprobs=[entry.top for entry in entries],
-        text_offset=[entry.offset for entry in entries],
-    )

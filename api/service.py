@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from api.arguments import MAX_CONCURRENCY, MAX_RESPONSE_VALUES
 from api.auth import Keys
 from api.engine import ServedModel
-from api.errors import draining, engine_down, rate_limited, unknown_model
+from api.errors import draining, engine_down, rate_limited, too_many_sequences, unknown_model
 from api.schema.parsing import parse_json
 from api.schema.request import CompletionRequest, request_model
 from api.schema.unknown_fields import unknown_fields
@@ -16,7 +17,10 @@ from api.schema.validation_errors import validate
 
 @dataclass(eq=False)
 class ModelHandle:
-    """A served model, the schema of its requests, and how many of them are in flight."""
+    """A served model, the schema of its requests, and how many sequences are in flight.
+
+    A request is in flight until its response has been sent, with prompts × `n` sequences.
+    """
 
     served_model: ServedModel
     max_concurrency: int
@@ -28,20 +32,25 @@ class ModelHandle:
         return self.served_model.engine.stats().healthy
 
     @contextmanager
-    def admission(self) -> Iterator[None]:
-        """Count one more request in flight while the block runs.
+    def admission(self, body: CompletionRequest) -> Iterator[None]:
+        """Count the sequences of a request as in flight while the block runs.
 
-        Raises ApiError 503 if the engine is down, and 429 at `max_concurrency`.
+        Raises ApiError 503 if the engine is down, 400 if the request alone has more than
+        `max_concurrency` sequences, and 429 if there would be more in flight.
         """
         if not self.healthy:
             raise engine_down()
-        if self.in_flight >= self.max_concurrency:
+        prompts = len(body.prompts())
+        sequences = prompts * body.n
+        if sequences > self.max_concurrency:
+            raise too_many_sequences(prompts, body.n, self.max_concurrency)
+        if self.in_flight + sequences > self.max_concurrency:
             raise rate_limited()
-        self.in_flight += 1
+        self.in_flight += sequences
         try:
             yield
         finally:
-            self.in_flight -= 1
+            self.in_flight -= sequences
 
 
 @dataclass(frozen=True)
@@ -55,11 +64,15 @@ class ParsedRequest:
 
 @dataclass(eq=False, kw_only=True)
 class Service:
-    """The state of the app. draining: whether new requests are refused."""
+    """The state of the app. draining: whether new requests are refused.
+
+    max_concurrency: sequences in flight per model. max_response_values: see `api.prepare`.
+    """
 
     served_models: Sequence[ServedModel]
     keys: Keys = Keys()
-    max_concurrency: int = 200
+    max_concurrency: int = MAX_CONCURRENCY
+    max_response_values: int = MAX_RESPONSE_VALUES
     max_logprobs: int = 20
     max_body_bytes: int = 16 * 2**20
     strict: bool = False
@@ -81,6 +94,7 @@ class Service:
 
     @property
     def in_flight(self) -> int:
+        """Return the number of sequences in flight, over all models."""
         return sum(handle.in_flight for handle in self.handles.values())
 
     def ensure_accepting(self) -> None:

@@ -5,11 +5,13 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Send
 
+from api.encoding import Buffer, send_pieces
 from api.errors import to_api_error
 
 logger = logging.getLogger(__name__)
@@ -29,10 +31,17 @@ def format_event(data: str) -> bytes:
 DONE = format_event("[DONE]")
 
 
+def event_pieces(json: Iterable[Buffer]) -> Iterator[Buffer]:
+    """Yield the bytes of one event, whose JSON is in pieces."""
+    yield b"data: "
+    yield from json
+    yield b"\n\n"
+
+
 async def send_events(
-    send: Send, headers: Mapping[str, str], events: AsyncIterator[list[str]]
+    send: Send, headers: Mapping[str, str], events: AsyncIterator[Sequence[Iterable[Buffer]]]
 ) -> None:
-    """Send each list of events when it is ready, then `[DONE]`.
+    """Send each list of events when it is ready, then `[DONE]`. events: each as JSON in pieces.
 
     An error before the first list is raised: the response has not begun and can have the status
     of the error. A later error is sent as the last event.
@@ -40,22 +49,16 @@ async def send_events(
     first = await anext(events)
     await send(response_start(headers))
     try:
-        await send(body_part(first))
+        await send_pieces(send, chain.from_iterable(map(event_pieces, first)))
         async for batch in events:
-            if batch:
-                await send(body_part(batch))
+            await send_pieces(send, chain.from_iterable(map(event_pieces, batch)))
     except Exception as error:
         api_error = to_api_error(error)
         logger.warning("a stream ended with an error", exc_info=api_error.status == 500)
-        await send(body_part([json.dumps(api_error.body)]))
+        await send_pieces(send, [format_event(json.dumps(api_error.body))])
     await send({"type": "http.response.body", "body": DONE, "more_body": False})
 
 
 def response_start(headers: Mapping[str, str]) -> Message:
     raw = MutableHeaders(headers={**HEADERS, **headers}).raw
     return {"type": "http.response.start", "status": 200, "headers": raw}
-
-
-def body_part(events: list[str]) -> Message:
-    body = b"".join(format_event(event) for event in events)
-    return {"type": "http.response.body", "body": body, "more_body": True}

@@ -11,6 +11,7 @@ from api.engine import Engine
 from reference.request import Event, Request, RequestFinished
 
 HEALTH_CHECK_TIMEOUT = 2.0  # seconds without an event, after which the engine's health is checked
+BURST = 16  # events after which other tasks get a turn
 
 
 class EngineDown(Exception):
@@ -30,6 +31,7 @@ class Stream:
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
         self._request_ids: dict[int, int] = {}  # of unfinished requests, by index
+        self._burst = 0  # events since other tasks had a turn
 
     async def __aenter__(self) -> Self:
         try:
@@ -54,6 +56,9 @@ class Stream:
     async def __anext__(self) -> tuple[int, Event]:
         if not self._request_ids:
             raise StopAsyncIteration
+        self._burst = (self._burst + 1) % BURST
+        if self._burst == 0:
+            await asyncio.sleep(0)  # a queue with events does not suspend
         i, event = await self._next()
         if isinstance(event, RequestFinished):
             del self._request_ids[i]

@@ -3,7 +3,7 @@
 The tokens of every backend pass through here, streamed or not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from reference.params import CompletionParams
@@ -199,16 +199,27 @@ def echo(
                >>> (delta.text, [(e.token, e.offset) for e in delta.entries])
                ('red ball', [('<s>', 0), (' red', 0), (' ball', 3)])
     """
+    entries = echo_entries(tokenizer, params, prompt, text, prompt_logprobs, images)
+    return TextDelta(text, tuple(entries))
+
+
+def echo_entries(
+    tokenizer: Tokenizer,
+    params: CompletionParams,
+    prompt: Sequence[int],
+    text: str,
+    prompt_logprobs: Sequence[TokenLogprobs | None] | None,
+    images: Sequence[ImageSpan] = (),
+) -> Iterator[LogprobsEntry]:
+    """Yield the entries of `echo`, one by one: those of a long prompt take much memory."""
     display = token_display(tokenizer, params)
     detokenizer = Detokenizer(tokenizer, at_start=True)
     # Only the first position of an image is the placeholder that was sent.
     image_positions = {i for span in images for i in range(span.start + 1, span.stop)}
-    entries = []
     offset = 0
     for i, (token, logprobs) in enumerate(zip(prompt, prompt_logprobs or (), strict=False)):
         if i not in image_positions:
             offset = min(detokenizer.length, len(text))
             if i > 0 or token != tokenizer.bos_id:
                 detokenizer.push(token)
-        entries.append(display.entry(token, logprobs, offset))
-    return TextDelta(text, tuple(entries))
+        yield display.entry(token, logprobs, offset)

@@ -57,7 +57,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., TestClient
 
     def client(*arguments: str) -> TestClient:
         assert main(["--backend", "reference", "--port", "0", *arguments]) == 0
-        return TestClient(Recorder.app)
+        return TestClient(Recorder.app, base_url=f"http://127.0.0.1:{Recorder.port}")
 
     yield client
     close()
@@ -144,9 +144,45 @@ def test_limit_options(client: Any) -> None:
     assert post(limited, logprobs=3).status_code == 200
     assert post(limited, logprobs=4).status_code == 422
     assert post(limited, prompt="w" * 300).status_code == 413
-    client("--max-concurrency", "7")
-    handles = Recorder.app.state.service.handles
-    assert [handle.max_concurrency for handle in handles.values()] == [7]
+    client("--max-concurrency", "7", "--max-response-values", "9")
+    service = Recorder.app.state.service
+    assert [handle.max_concurrency for handle in service.handles.values()] == [7]
+    assert service.max_response_values == 9
+
+
+EVIL: dict[str, dict[str, str]] = {
+    "host": {"Host": "evil.example"},
+    "origin": {"Origin": "https://evil.example"},
+}
+
+
+@pytest.mark.parametrize("headers", EVIL.values(), ids=EVIL)
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        ([], 403),
+        (["--host", "127.0.0.3"], 403),
+        (["--host", "localhost"], 403),
+        (["--allow-open"], 200),
+        (["--host", "0.0.0.0", "--allow-open"], 200),
+        (["--api-key", "k"], 200),
+    ],
+    ids=str,
+)
+def test_other_hosts_and_pages_are_refused_on_loopback_without_a_key(
+    client: Any, arguments: list[str], status: int, headers: dict[str, str]
+) -> None:
+    response = post(client(*arguments), headers={"xi-api-key": "k"} | headers)
+    assert response.status_code == status
+
+
+def test_allowed_origin_option(client: Any) -> None:
+    allowed = client("--allowed-origin", "https://a.example", "--allowed-origin", "HTTP://B:81")
+    for origin, status in ("https://a.example", 200), ("http://b:81", 200), ("http://b", 403):
+        response = post(allowed, headers={"Origin": origin})
+        assert response.status_code == status
+        expected = origin if status == 200 else None
+        assert response.headers.get("access-control-allow-origin") == expected
 
 
 def test_host_and_port_from_environment(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:

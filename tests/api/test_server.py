@@ -132,7 +132,7 @@ def test_signal_finishes_requests_in_flight(backend: str, number: signal.Signals
 def test_second_signal_interrupts_requests() -> None:
     with (
         process() as (started, address),
-        httpx.stream("POST", address + PATH, json=long_request(256), timeout=60) as response,
+        httpx.stream("POST", address + PATH, json=long_request(64), timeout=60) as response,
     ):
         lines = response.iter_lines()
         text = next(lines) + "\n"
