@@ -44,7 +44,7 @@ class Completions:
         except ClientDisconnect:
             return
         parsed = await asyncio.to_thread(self.service.parse_request, body)
-        with parsed.handle.admission(parsed.body):
+        with parsed.handle.admission(len(parsed.body.prompts()), parsed.body.n):
             response = respond(parsed, principal, self.service.max_response_values, send)
             del body, parsed  # megabytes of base64: `respond` drops them when images are decoded
             await cancel_on_disconnect(receive, response)

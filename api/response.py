@@ -81,7 +81,7 @@ class ChoiceBuilder:
         )
         parts = [part for part in (self.prompt_logprobs, self.logprobs) if part and part.tokens]
         arrays = {
-            name: joined([getattr(part, name)] for part in parts)
+            name: joined([[getattr(part, name)] for part in parts])
             for name in (Logprobs.model_fields if has_logprobs else ())
         }
         return fill_arrays(choice.model_dump_json().encode(), arrays)

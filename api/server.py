@@ -5,6 +5,7 @@ After DRAIN_TIMEOUT, or on a second signal, the engines are closed: each remaini
 an error, which is sent like any other error.
 """
 
+import gc
 import socket
 import threading
 import time
@@ -39,6 +40,9 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        # What exists now is never freed. A full collection would stop all threads to look at it.
+        gc.collect()
+        gc.freeze()
         self._on_ready(self.servers[0].sockets[0].getsockname()[1])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -32,18 +32,17 @@ class ModelHandle:
         return self.served_model.engine.stats().healthy
 
     @contextmanager
-    def admission(self, body: CompletionRequest) -> Iterator[None]:
-        """Count the sequences of a request as in flight while the block runs.
+    def admission(self, prompts: int, n: int) -> Iterator[None]:
+        """Count prompts × n sequences of a request as in flight while the block runs.
 
         Raises ApiError 503 if the engine is down, 400 if the request alone has more than
         `max_concurrency` sequences, and 429 if there would be more in flight.
         """
         if not self.healthy:
             raise engine_down()
-        prompts = len(body.prompts())
-        sequences = prompts * body.n
+        sequences = prompts * n
         if sequences > self.max_concurrency:
-            raise too_many_sequences(prompts, body.n, self.max_concurrency)
+            raise too_many_sequences(prompts, n, self.max_concurrency)
         if self.in_flight + sequences > self.max_concurrency:
             raise rate_limited()
         self.in_flight += sequences
