@@ -1,13 +1,15 @@
-"""Serve the endpoint on a socket: python -m api --model DIR --served-model-name NAME"""
+"""Serve the endpoint on a socket: python -m api --model DIR"""
 
 import argparse
 import hashlib
 import json
+import os
 import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -15,31 +17,38 @@ from rich.progress import Progress
 
 from api.app import create_app
 from api.arguments import api_keys, build_parser, check_bind, is_local
+from api.config import parse_options
 from api.engine import ServedModel
+from api.observability.logs import configure_logs, log_request
+from api.observability.middleware import Observer
 from api.server import Server, listen
-from reference.bundle import load_bundle, load_processor
+from reference.bundle import EMBEDDED, load_bundle, load_processor
 from reference.images.decoding import ImageLimits
 
 DIGEST_BYTES = 2**16  # bytes at both ends of a file that `checkpoint_digest` reads
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the server. Return exit status 0, or 2 after a line on stderr if it cannot start."""
-    options = build_parser(BACKENDS).parse_args(arguments)
+    """Run the server.
+
+    Return exit status 0, 1 if the engine hung, or 2 after a line on stderr if it cannot start.
+    """
+    options = parse_options(build_parser(BACKENDS), sys.argv[1:] if arguments is None else arguments)
+    configure_logs(options.log_level, options.log_format)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about oddities of the clients' images
     keys = api_keys(options)
-    try:
-        check_bind(options.host, keys, options.allow_open)
-        served_model = BACKENDS[options.backend](options)
-    except (ValueError, OSError, ImportError) as error:
-        return fail(error)
-    try:
-        serve(options, served_model, keys)
-    except OSError as error:
-        return fail(error)
-    finally:
-        served_model.engine.close()
-    return 0
+    with ExitStack() as stack:
+        try:
+            check_bind(options.host, keys, options.allow_open)
+            tracing = start_tracing(options.otlp_traces_endpoint, stack)
+            served_models = load_models(options, stack)
+            status = serve(options, served_models, keys, tracing)
+        except (ValueError, OSError, ImportError) as error:
+            return fail(error)
+        if status:  # the thread of the engine hangs, and would keep the process alive
+            sys.stderr.flush()
+            os._exit(status)
+    return status
 
 
 def fail(error: Exception) -> int:
@@ -47,10 +56,35 @@ def fail(error: Exception) -> int:
     return 2
 
 
-def serve(options: argparse.Namespace, served_model: ServedModel, keys: list[str]) -> None:
-    """Serve until a signal arrives. Raises OSError if the address cannot be bound."""
+def start_tracing(endpoint: str | None, stack: ExitStack) -> list[Observer]:
+    """Return the observer that exports traces, if there is an endpoint.
+
+    Raises ImportError if OpenTelemetry is not installed.
+    """
+    if endpoint is None:
+        return []
+    try:
+        from api.observability.tracing import Tracing, otlp_provider
+    except ImportError as error:
+        raise ImportError(
+            f"--otlp-traces-endpoint: {error} (install the extra 'otel')"
+        ) from error
+    tracing = Tracing(otlp_provider(endpoint))
+    stack.callback(tracing.close)
+    return [tracing.export]
+
+
+def serve(
+    options: argparse.Namespace,
+    served_models: Sequence[ServedModel],
+    keys: list[str],
+    tracing: Sequence[Observer],
+) -> int:
+    """Serve until a signal arrives, and return the exit status. Raises OSError if the address
+    cannot be bound or a TLS file cannot be read.
+    """
     app = create_app(
-        [served_model],
+        served_models,
         keys,
         max_concurrency=options.max_concurrency,
         max_response_values=options.max_response_values,
@@ -59,32 +93,61 @@ def serve(options: argparse.Namespace, served_model: ServedModel, keys: list[str
         strict=options.strict,
         local=is_local(options, keys),
         allowed_origins=options.allowed_origin,
+        request_timeout=options.request_timeout,
+        keep_alive=options.sse_keep_alive,
+        observers=[log_request, *tracing],
     )
 
     def on_ready(port: int) -> None:
-        message = startup_message(options.host, port, served_model.name, options, bool(keys))
-        print(message, flush=True)
+        print(startup_message(port, served_models[0].name, options, bool(keys)), flush=True)
 
-    Server(app, on_ready).run(listen(options.host, options.port))
+    server = Server(
+        app,
+        on_ready,
+        drain_timeout=options.drain_timeout,
+        watchdog_timeout=options.watchdog_timeout,
+        ssl_certfile=options.ssl_certfile,
+        ssl_keyfile=options.ssl_keyfile,
+    )
+    server.run(listen(options.host, options.port))
+    return 1 if app.state.service.hung else 0
 
 
-def load_reference(options: argparse.Namespace) -> ServedModel:
+def load_models(options: argparse.Namespace, stack: ExitStack) -> list[ServedModel]:
+    """Load every model. The stack closes their engines.
+
+    Raises ValueError, OSError, or ImportError if the backend is not installed.
+    """
+    models = options.model or [("tiny-text", EMBEDDED / "text")]
+    names = options.served_model_name
+    if names and len(models) > 1:
+        raise ValueError("--served-model-name: needs a single --model; use --model NAME=DIR")
+    served_models = []
+    for name, directory in models:
+        name, *aliases = names or [name]
+        model = BACKENDS[options.backend](options, name, directory)
+        stack.callback(model.engine.close)
+        served_models.append(replace(model, aliases=tuple(aliases)))
+    return served_models
+
+
+def load_reference(options: argparse.Namespace, name: str, directory: Path) -> ServedModel:
     """Load a model on the executable specification. Raises ValueError or OSError."""
     from reference.engine import ReferenceEngine
 
-    bundle = load_bundle(options.model, options.context, image_limits(options))
+    bundle = load_bundle(directory, options.context, image_limits(options))
     return ServedModel(
-        name=options.served_model_name,
+        name=name,
         engine=ReferenceEngine(bundle),
         tokenizer=bundle.tokenizer,
         vocab_size=bundle.vocab_size,
         context=bundle.context,
         image_processor=bundle.image_processor,
-        build=f"reference {checkpoint_digest(options.model)}",
+        build=f"reference {checkpoint_digest(directory)}",
     )
 
 
-def load_jax(options: argparse.Namespace) -> ServedModel:
+def load_jax(options: argparse.Namespace, name: str, directory: Path) -> ServedModel:
     """Load and compile a model on the JAX engine.
 
     Raises ValueError or OSError, and ImportError if JAX is not installed.
@@ -94,10 +157,10 @@ def load_jax(options: argparse.Namespace) -> ServedModel:
     except ImportError as error:
         raise ImportError(f"--backend jax: {error} (install the extra 'jax')") from error
 
-    processor = load_processor(options.model, image_limits(options))
+    processor = load_processor(directory, image_limits(options))
     with progress_bar("compiling") as progress:
         launched = launch(
-            options.model,
+            directory,
             processor.vocabulary,
             dtype=options.dtype,
             context=options.context,
@@ -109,13 +172,13 @@ def load_jax(options: argparse.Namespace) -> ServedModel:
             progress=progress,
         )
     return ServedModel(
-        name=options.served_model_name,
+        name=name,
         engine=launched.engine,
         tokenizer=processor.tokenizer,
         vocab_size=launched.config.vocab_size,
         context=launched.config.max_position_embeddings,
         image_processor=processor.image_processor,
-        build=f"{launched.build} {checkpoint_digest(options.model)}",
+        build=f"{launched.build} {checkpoint_digest(directory)}",
     )
 
 
@@ -123,7 +186,7 @@ def image_limits(options: argparse.Namespace) -> ImageLimits:
     return ImageLimits(images=options.max_images, pixels=options.max_image_pixels)
 
 
-BACKENDS: dict[str, Callable[[argparse.Namespace], ServedModel]] = {
+BACKENDS: dict[str, Callable[[argparse.Namespace, str, Path], ServedModel]] = {
     "jax": load_jax,
     "reference": load_reference,
 }
@@ -155,16 +218,15 @@ def checkpoint_digest(directory: Path) -> str:
     return digest.hexdigest()
 
 
-def startup_message(
-    host: str, port: int, name: str, options: argparse.Namespace, needs_key: bool
-) -> str:
+def startup_message(port: int, name: str, options: argparse.Namespace, needs_key: bool) -> str:
     """Return the address of the endpoint, and a curl command to paste."""
-    display_host = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
-    base = f"http://{f'[{display_host}]' if ':' in display_host else display_host}:{port}/v1/openai"
+    host = "127.0.0.1" if options.host in ("0.0.0.0", "::", "") else options.host
+    scheme = "http" if options.ssl_certfile is None else "https"
+    base = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/v1/openai"
     body = json.dumps({"model": name, "prompt": "Once upon a time", "max_tokens": 40})
     key = ' -H "Authorization: Bearer $API_KEY"' if needs_key else ""
     return (
-        f"serving {name} ({options.backend}, {options.model}) at {base}/completions\n"
+        f"serving {name} ({options.backend}) at {base}/completions\n"
         f"  curl {base}/completions{key} -d {shlex.quote(body)}"
     )
 

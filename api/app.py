@@ -1,4 +1,4 @@
-"""The endpoint as a Starlette app: routes, the list of models, and the health check."""
+"""The endpoint as a Starlette app: routes, middleware, and the list of models."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,14 +8,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from api import health, tokenization
 from api.arguments import MAX_CONCURRENCY, MAX_RESPONSE_VALUES
 from api.auth import Keys
 from api.completions import Completions
 from api.engine import ServedModel
 from api.errors import HANDLERS, unknown_model
+from api.observability.logs import log_request
+from api.observability.middleware import Observability, Observer
 from api.openapi import document
 from api.origins import Origins
-from api.schema.response import Health, Model, ModelList
+from api.schema.response import Model, ModelList
 from api.service import Service
 
 PREFIXES = ("/v1/openai", "/v1")
@@ -32,15 +35,19 @@ def create_app(
     strict: bool = False,
     local: bool = False,
     allowed_origins: Sequence[str] = (),
+    request_timeout: float | None = None,
+    keep_alive: float | None = None,
+    observers: Sequence[Observer] = (log_request,),
 ) -> Starlette:
     """Create the app that serves these models to clients with one of the keys.
 
     Without keys, no key is required. max_concurrency: sequences (prompts × n) in flight per model.
     max_response_values: size of a response, in sequences × tokens × (1 + logprobs). strict: whether
     unknown fields are a 422. local: whether requests to another host, or from a web page of another
-    machine, are refused. allowed_origins: web pages that may use the server. Setting
-    `app.state.service.draining` refuses new requests. Raises ValueError if two models have the same
-    name.
+    machine, are refused. allowed_origins: web pages that may use the server. request_timeout,
+    keep_alive: see `Service`. observers: called with the record of every request that has ended.
+    Setting `app.state.service.draining` refuses new requests. Raises ValueError if two models have
+    the same name.
     """
     service = Service(
         served_models=served_models,
@@ -50,11 +57,12 @@ def create_app(
         max_logprobs=max_logprobs,
         max_body_bytes=max_body_bytes,
         strict=strict,
+        request_timeout=request_timeout,
+        keep_alive=keep_alive,
     )
-    if len(service.handles) < len(served_models):
-        raise ValueError("served_models: two models have the same name")
     origins = Middleware(Origins, allowed=allowed_origins, local=local)
-    middleware = [origins] if local or allowed_origins else []
+    observability = Middleware(Observability, observers=[service.metrics.observe, *observers])
+    middleware = [observability, *([origins] if local or allowed_origins else [])]
     app = Starlette(routes=routes(service), middleware=middleware, exception_handlers=HANDLERS)
     app.router.redirect_slashes = False
     app.state.service = service
@@ -64,7 +72,8 @@ def create_app(
 def routes(service: Service) -> list[Route]:
     """Return every route. Both prefixes have the same handlers."""
     completions = Completions(service)
-    result = [Route("/health", get_health), Route("/openapi.json", get_openapi)]
+    result = [Route("/openapi.json", get_openapi)]
+    result += health.routes(service) + tokenization.routes(service)
     for prefix in PREFIXES:
         result += [
             Route(f"{prefix}/completions", completions, methods=["POST"]),
@@ -83,8 +92,8 @@ async def list_models(request: Request) -> Response:
     """Handle GET …/models."""
     service = service_of(request)
     service.keys.principal(request.headers)
-    cards = ModelList(data=[model_card(model) for model in service.served_models])
-    return JSONResponse(cards.model_dump())
+    cards = [model_card(name, handle.served_model) for name, handle in service.handles.items()]
+    return JSONResponse(ModelList(data=cards).model_dump())
 
 
 async def get_model(request: Request) -> Response:
@@ -93,23 +102,11 @@ async def get_model(request: Request) -> Response:
     service.keys.principal(request.headers)
     if name not in service.handles:
         raise unknown_model(name)
-    return JSONResponse(model_card(service.handles[name].served_model).model_dump())
+    return JSONResponse(model_card(name, service.handles[name].served_model).model_dump())
 
 
-def model_card(model: ServedModel) -> Model:
-    return Model(id=model.name, created=model.created, max_model_len=model.context)
-
-
-async def get_health(request: Request) -> Response:
-    """Handle GET /health: 200 if the server accepts requests for every model, else 503."""
-    health = health_of(service_of(request))
-    return JSONResponse(health.model_dump(), 200 if health.status == "ok" else 503)
-
-
-def health_of(service: Service) -> Health:
-    models = {name: "ok" if handle.healthy else "down" for name, handle in service.handles.items()}
-    status = "draining" if service.draining else "down" if "down" in models.values() else "ok"
-    return Health.model_validate({"status": status, "models": models})
+def model_card(name: str, model: ServedModel) -> Model:
+    return Model(id=name, created=model.created, max_model_len=model.context)
 
 
 async def get_openapi(request: Request) -> Response:

@@ -1,44 +1,68 @@
 """The command-line arguments of the endpoint."""
 
 import argparse
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from api.hosts import is_loopback, parse_origin
-from reference.bundle import EMBEDDED
+from api.observability.logs import FORMATS, LEVELS
 from reference.images.decoding import ImageLimits
 
 MAX_CONCURRENCY = 256  # sequences: one for each prompt of the longest list
 MAX_RESPONSE_VALUES = 8_000_000  # about 200 MB of JSON
 
+EPILOG = (
+    "Each option is also an environment variable (COMPLETIONS_MAX_LOGPROBS for --max-logprobs) and "
+    "a key of the file of --config. The command line takes precedence, then the environment."
+)
 DESCRIPTION = "Serve a checkpoint directory at /v1/openai/completions and /v1/completions."
 
 
 def build_parser(backends: Iterable[str]) -> argparse.ArgumentParser:
-    """Build the parser. HOST and PORT set the defaults of their options."""
-    result = argparse.ArgumentParser(prog="python -m api", description=DESCRIPTION)
+    """Build the parser. `api.config` adds the environment and a file."""
+    result = argparse.ArgumentParser(
+        prog="completions-spec serve",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
     option = result.add_argument
-    env = os.environ.get
+    option("--config", type=Path, metavar="FILE", help="TOML file with options as keys")
     option("--backend", choices=list(backends), default="jax")
-    option("--model", type=Path, default=EMBEDDED / "text", help="checkpoint directory")
-    option("--served-model-name", default="tiny-text", help="model name in requests")
+    option(
+        "--model",
+        type=model_argument,
+        action="append",
+        default=[],
+        metavar="[NAME=]DIR",
+        help="checkpoint directory, and the model's name in requests (default: that of the "
+        "directory); repeatable (default: the embedded model tiny-text)",
+    )
+    option(
+        "--served-model-name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name of the only model; repeatable: the others are aliases",
+    )
     option(
         "--context",
         type=positive_int,
         help="maximum sequence length: tokens of prompt and output (default: the model's)",
     )
-    option("--host", default=env("HOST") or "127.0.0.1", help="also from $HOST")
-    option("--port", type=port, default=env("PORT") or "8000", help="also from $PORT; 0: any")
+    option("--host", default="127.0.0.1")
+    option("--port", type=port, default=8000, help="0: any free port")
     option(
         "--api-key",
         action="append",
         default=[],
-        help="required API key; repeatable; also from $API_KEYS, comma-separated",
+        help="required API key; repeatable",
     )
     option(
         "--allow-open",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
+        default=False,
         help="allow unauthenticated access on a public address, or with any Host and Origin",
     )
     option(
@@ -49,8 +73,16 @@ def build_parser(backends: Iterable[str]) -> argparse.ArgumentParser:
         metavar="ORIGIN",
         help="allow web pages of this origin (scheme://host[:port], or *) by CORS; repeatable",
     )
-    option("--strict", action="store_true", help="refuse unknown fields with a 422")
+    option(
+        "--strict",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="refuse unknown fields with a 422",
+    )
+    option("--ssl-certfile", type=Path, metavar="FILE", help="TLS certificate chain, PEM")
+    option("--ssl-keyfile", type=Path, metavar="FILE", help="TLS private key, PEM")
     add_limits(result)
+    add_operations(result)
     add_jax_options(result)
     return result
 
@@ -87,6 +119,45 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_operations(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument_group("operation").add_argument
+    option(
+        "--request-timeout",
+        type=seconds,
+        metavar="SECONDS",
+        help="maximum time of a request (default: none); a client may ask for less with the header "
+        "x-request-timeout",
+    )
+    option(
+        "--drain-timeout",
+        type=seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="time for requests in flight after SIGTERM",
+    )
+    option(
+        "--watchdog-timeout",
+        type=seconds,
+        default=300.0,
+        metavar="SECONDS",
+        help="maximum time of a step of the engine, after which the server exits",
+    )
+    option(
+        "--sse-keep-alive",
+        type=seconds,
+        default=15.0,
+        metavar="SECONDS",
+        help="time between comments in a stream that waits for its first token",
+    )
+    option("--log-level", choices=LEVELS, default="info")
+    option("--log-format", choices=FORMATS, default="text")
+    option(
+        "--otlp-traces-endpoint",
+        metavar="URL",
+        help="export OpenTelemetry spans to this collector (needs the extra 'otel')",
+    )
+
+
 def add_jax_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument_group("--backend jax").add_argument
     option(
@@ -111,6 +182,22 @@ def add_jax_options(parser: argparse.ArgumentParser) -> None:
         help="batch-invariant mode: use only batch sizes whose results are bitwise identical, so "
         "that concurrent load does not change an output; without it a single request may be faster",
     )
+
+
+def model_argument(text: str) -> tuple[str, Path]:
+    """Parse "NAME=DIR", or "DIR" with the directory's name."""
+    name, separator, directory = text.partition("=")
+    path = Path(directory if separator else text)
+    name = name if separator else path.resolve().name
+    if not name:
+        raise argparse.ArgumentTypeError(f"must be DIR or NAME=DIR, got {text!r}")
+    return name, path
+
+
+def seconds(text: str) -> float:
+    if not (number := float(text)) > 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+    return number
 
 
 def natural_int(text: str) -> int:
@@ -161,10 +248,7 @@ def is_local(options: argparse.Namespace, keys: Sequence[str]) -> bool:
 
 
 def api_keys(options: argparse.Namespace) -> list[str]:
-    """Return the keys of the command line, then those of $API_KEYS."""
-    from_environment = os.environ.get("API_KEYS", "").split(",")
-    keys = [key.strip() for key in options.api_key]
-    return keys + [key.strip() for key in from_environment if key.strip()]
+    return [key.strip() for key in options.api_key]
 
 
 def check_bind(host: str, keys: Sequence[str], allow_open: bool) -> None:
@@ -173,6 +257,6 @@ def check_bind(host: str, keys: Sequence[str], allow_open: bool) -> None:
         raise ValueError("--api-key is empty")
     if not (is_loopback(host) or keys or allow_open):
         raise ValueError(
-            f"--host {host} is reachable from other machines: set --api-key (or API_KEYS), "
+            f"--host {host} is reachable from other machines: set --api-key, "
             "or --allow-open to allow unauthenticated access"
         )

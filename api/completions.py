@@ -1,25 +1,28 @@
 """The handler of POST …/completions, from the first header to the last byte."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from api.encoding import ENCODER, Buffer, send_pieces
 from api.engine import ServedModel
+from api.errors import invalid_timeout, request_timeout, to_api_error
 from api.prepare import check_response_values, prepare
+from api.observability.record import RequestRecord, record_of
 from api.response import ResponseBuilder
 from api.schema.parsing import read_body
 from api.schema.request import CompletionRequest
 from api.schema.unknown_fields import ignored_header
 from api.service import ParsedRequest, Service
 from api.sse import send_events
-from api.stream import Stream
+from api.stream import DeadlineExceeded, Stream
 
 # Images are decoded by few threads: decoding takes memory, and text requests must not wait for it.
 IMAGE_THREADS = ThreadPoolExecutor(2, "images")
@@ -30,42 +33,80 @@ class Completions:
     """The endpoint as an ASGI app.
 
     The order of its steps is the priority of errors: 401, 503 (draining), 413, 422, 404,
-    503 (engine), 400 (too many sequences), 429, 400.
+    400 (timeout), 503 (engine), 400 (too many sequences), 429, 400.
     """
 
     service: Service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        principal = self.service.keys.principal(request.headers)
+        request, record = Request(scope, receive), record_of(scope)
+        record.is_completion = True
+        record.principal = self.service.keys.principal(request.headers)
         self.service.ensure_accepting()
         try:
             body = await read_body(request, self.service.max_body_bytes)
         except ClientDisconnect:
+            record.disconnected = True
             return
+        timeout = requested_timeout(request.headers, self.service.request_timeout)
         parsed = await asyncio.to_thread(self.service.parse_request, body)
-        with parsed.handle.admission(len(parsed.body.prompts()), parsed.body.n):
-            response = respond(parsed, principal, self.service.max_response_values, send)
+        handle = parsed.handle
+        record.model = handle.served_model.name
+        record.on_latency = self.service.metrics.latency.labels(record.model).observe
+        handle.ensure_healthy()
+        with handle.admission.admit(record.principal, len(parsed.body.prompts()), parsed.body.n):
+            response = respond(parsed, record, self.service, timeout, send)
             del body, parsed  # megabytes of base64: `respond` drops them when images are decoded
-            await cancel_on_disconnect(receive, response)
+            record.disconnected = not await finishes(response, receive)
 
 
-async def respond(parsed: ParsedRequest, principal: str, limit: int, send: Send) -> None:
+def requested_timeout(headers: Headers, limit: float | None) -> float:
+    """Return the time for a request in seconds: the shorter of the header's and the server's.
+
+    Raises ApiError 400 if the header `x-request-timeout` is not a positive number.
+    """
+    sent = headers.get("x-request-timeout")
+    try:
+        seconds = math.inf if sent is None else float(sent)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise invalid_timeout(sent or "")
+    return min(seconds, limit or math.inf)
+
+
+async def respond(
+    parsed: ParsedRequest, record: RequestRecord, service: Service, timeout: float, send: Send
+) -> None:
     """Generate and send a response. Cancellation aborts the request in the engine."""
     served_model, headers = parsed.handle.served_model, ignored_header(parsed.ignored)
     has_images = parsed.body.data is not None and parsed.body.data.image
     executor = IMAGE_THREADS if has_images else None
     loop = asyncio.get_running_loop()
     builder = await loop.run_in_executor(
-        executor, start_response, served_model, parsed.body, principal, limit
+        executor,
+        start_response,
+        served_model,
+        parsed.body,
+        record.principal,
+        service.max_response_values,
     )
     del parsed
     prepared = builder.prepared
-    async with Stream(served_model.engine, prepared.requests) as events:
-        if prepared.params.stream:
-            await send_events(send, headers, event_bodies(builder, events))
-            return
-        choices = await builder.choices(events)
+    stream = Stream(
+        served_model.engine, prepared.requests, record.on_event, record.start + timeout
+    )
+    try:
+        async with stream as events:
+            if prepared.params.stream:
+                bodies = event_bodies(builder, events, record, timeout)
+                await send_events(send, headers, bodies, service.keep_alive)
+                return
+            choices = await builder.choices(events)
+    except DeadlineExceeded:
+        raise request_timeout(timeout) from None
+    finally:
+        record.on_response(builder.id, builder.usage, builder.finish_reasons)
     json = await loop.run_in_executor(ENCODER, builder.response_json, choices)
     await send_json(send, headers, json)
 
@@ -83,11 +124,17 @@ def start_response(
 
 
 async def event_bodies(
-    builder: ResponseBuilder, events: Stream
+    builder: ResponseBuilder, events: Stream, record: RequestRecord, timeout: float
 ) -> AsyncIterator[list[Iterator[Buffer]]]:
-    """Yield the JSON of the events to send, token by token."""
-    async for updates in builder.updates(events):
-        yield [builder.event_json(update) for update in updates]
+    """Yield the JSON of the events to send, token by token. Raises ApiError."""
+    try:
+        async for updates in builder.updates(events):
+            yield [builder.event_json(update) for update in updates]
+    except Exception as failure:
+        is_late = isinstance(failure, DeadlineExceeded)
+        error = request_timeout(timeout) if is_late else to_api_error(failure)
+        record.error = error.code
+        raise error from failure
 
 
 async def send_json(send: Send, headers: Mapping[str, str], pieces: Sequence[Buffer]) -> None:
@@ -100,14 +147,15 @@ async def send_json(send: Send, headers: Mapping[str, str], pieces: Sequence[Buf
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
-    """Run `work`, and cancel it if the client disconnects."""
+async def finishes(work: Coroutine[Any, Any, None], receive: Receive) -> bool:
+    """Run `work`, and cancel it if the client disconnects. Return whether it has finished."""
     task = asyncio.create_task(work)
     disconnect = asyncio.create_task(wait_for_disconnect(receive))
     try:
         await asyncio.wait((task, disconnect), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             task.result()
+        return task.done()
     finally:
         task.cancel()
         disconnect.cancel()

@@ -22,15 +22,17 @@ class Engine(Protocol):
 
     def stats(self) -> EngineStats: ...
 
-    def close(self) -> None:
+    def close(self, timeout: float | None = None) -> None:
         """Stop within one decoding step. From then on the engine is unhealthy, and every request,
         also one submitted later, ends with an error. Closing again does nothing.
+
+        timeout: the seconds after which the requests end with an error even if the step has not.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServedModel:
-    """A model under its public name.
+    """A model under its public name, and the other names that requests may use.
 
     vocab_size: token ids of a prompt are below it. context: maximum number of tokens of prompt and
     output together. image_processor: None for a text-only model. build: identifies the backend
@@ -44,6 +46,7 @@ class ServedModel:
     context: int
     image_processor: ImageProcessor | None = None
     build: str = ""
+    aliases: tuple[str, ...] = ()
     created: int = field(default_factory=lambda: int(time.time()))
 
     @property

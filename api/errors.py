@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ExceptionHandler
 
+from api.observability.record import record_of
 from api.stream import EngineDown
 from reference.grammar.response_format import UnsupportedFormat
 from reference.images.decoding import ImageError
@@ -101,8 +102,20 @@ def response_too_large(values: int, limit: int) -> ApiError:
     return ApiError(400, "response_too_large", message, "max_tokens")
 
 
-def rate_limited() -> ApiError:
-    return ApiError(429, "rate_limited", "Rate limited", None, "rate_limit_error", RETRY_AFTER)
+def rate_limited(retry_after: int) -> ApiError:
+    """retry_after: in seconds."""
+    headers = {"Retry-After": str(retry_after)}
+    return ApiError(429, "rate_limited", "Rate limited", None, "rate_limit_error", headers)
+
+
+def request_timeout(seconds: float) -> ApiError:
+    message = f"The request was not finished within {seconds:g} seconds"
+    return ApiError(504, "request_timeout", message, None, "timeout_error")
+
+
+def invalid_timeout(value: str) -> ApiError:
+    message = f"The header x-request-timeout must be a positive number of seconds, got {value[:100]!r}"
+    return ApiError(400, "invalid_timeout", message, "x-request-timeout")
 
 
 def draining() -> ApiError:
@@ -135,6 +148,7 @@ def to_api_error(error: Exception) -> ApiError:
 
 def on_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
+    record_of(request.scope).error = error.code
     return JSONResponse(error.body, error.status, error.headers)
 
 
@@ -144,16 +158,21 @@ def on_engine_down(request: Request, error: Exception) -> Response:
 
 def on_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, InvalidRequest)
+    record_of(request.scope).error = "invalid_request"
     return JSONResponse({"detail": error.detail}, 422)
 
 
 def on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    record_of(request.scope).error = error.detail.lower().replace(" ", "_")
     return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
 
 
 def on_unhandled(request: Request, error: Exception) -> Response:
-    return on_api_error(request, internal_error())
+    """Handle an unexpected error. Its response does not pass through `api.observability.middleware`."""
+    response = on_api_error(request, internal_error())
+    response.headers["x-request-id"] = record_of(request.scope).request_id
+    return response
 
 
 HANDLERS: dict[Any, ExceptionHandler] = {

@@ -13,14 +13,26 @@ from api.schema.response import (
     ErrorBody,
     Health,
     InvalidBody,
+    Live,
     Model,
     ModelList,
+    Version,
+)
+from api.schema.tokenization import (
+    DetokenizeRequest,
+    DetokenizeResponse,
+    TokenizeRequest,
+    TokenizeResponse,
 )
 from api.service import Service
 
 Json = dict[str, Any]
 
-RESPONSES = (Chunk, Completion, DetailBody, ErrorBody, Health, InvalidBody, Model, ModelList)
+RESPONSES = (
+    *(Chunk, Completion, TokenizeResponse, DetokenizeResponse),
+    *(Health, Live, Model, ModelList, Version),
+    *(DetailBody, ErrorBody, InvalidBody),
+)
 
 ERRORS: dict[int, tuple[str, type[BaseModel]]] = {
     400: (
@@ -38,6 +50,7 @@ ERRORS: dict[int, tuple[str, type[BaseModel]]] = {
     429: ("too many sequences in flight", ErrorBody),
     500: ("the engine failed", ErrorBody),
     503: ("the server is shutting down, or the engine is down", ErrorBody),
+    504: ("the request was not finished in time", ErrorBody),
 }
 RETRY = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
 CHALLENGE = {"WWW-Authenticate": {"description": "Bearer", "schema": {"type": "string"}}}
@@ -56,7 +69,7 @@ def document(service: Service) -> Json:
     The bounds of token ids are included if it serves a single model.
     """
     handles = list(service.handles.values())
-    single = len(handles) == 1
+    single = len(service.served_models) == 1
     request = handles[0].request_type if single else service.generic_request_type
     schemes: Json = {
         "bearer": {"type": "http", "scheme": "bearer"},
@@ -72,7 +85,9 @@ def document(service: Service) -> Json:
 
 
 def schemas(service: Service, request: type[CompletionRequest]) -> Json:
-    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(request, "validation")]
+    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+        (model, "validation") for model in (request, TokenizeRequest, DetokenizeRequest)
+    ]
     models += [(model, "serialization") for model in RESPONSES]
     _, schema = models_json_schema(models, ref_template="#/components/schemas/{model}")
     result: Json = schema["$defs"]
@@ -84,7 +99,15 @@ def schemas(service: Service, request: type[CompletionRequest]) -> Json:
 
 def paths(service: Service) -> Json:
     result: Json = {
+        "/live": {"get": public("live", "whether the process works", Live, 200, 503)},
+        "/ready": {"get": public("ready", "whether requests are accepted", Health, 200, 503)},
         "/health": {"get": public("health", "whether requests are accepted", Health, 200, 503)},
+        "/version": {"get": public("version", "the version of the server", Version, 200)},
+        "/metrics": {"get": metrics_operation()},
+        "/tokenize": {"post": tokenizer_operation("tokenize", TokenizeRequest, TokenizeResponse)},
+        "/detokenize": {
+            "post": tokenizer_operation("detokenize", DetokenizeRequest, DetokenizeResponse)
+        },
         "/openapi.json": {"get": public("openapi", "this document", None, 200)},
     }
     for prefix, tag in ("/v1/openai", "openai_"), ("/v1", ""):
@@ -136,6 +159,26 @@ def model_operation(name: str) -> Json:
         "parameters": [path],
         "responses": responses,
     }
+
+
+def tokenizer_operation(name: str, body: type[BaseModel], result: type[BaseModel]) -> Json:
+    content = {"application/json": {"schema": ref(body)}}
+    return {
+        "operationId": name,
+        "summary": f"{name} with the tokenizer of a model",
+        "requestBody": {"required": True, "content": content},
+        "responses": {"200": response("the result", result)}
+        | errors(400, 401, 403, 404, 413, 422),
+    }
+
+
+def metrics_operation() -> Json:
+    result = public("metrics", "metrics for Prometheus", None, 200)
+    result["responses"]["200"]["content"] = {
+        name: {"schema": {"type": "string"}}
+        for name in ("text/plain", "application/openmetrics-text")
+    }
+    return result
 
 
 def public(name: str, summary: str, body: type[BaseModel] | None, *statuses: int) -> Json:

@@ -5,6 +5,7 @@ The entries of an echoed prompt are encoded once, and shared by its choices.
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
@@ -103,6 +104,7 @@ class ResponseBuilder:
         self._unfinished = len(self._choices)
         self._prompt_tokens = sum(map(len, prepared.ids))
         self._completion_tokens = 0
+        self.finish_reasons: Counter[str] = Counter()
         self._cached_tokens = 0
 
     def _prompt_text(self, p: int) -> str:
@@ -184,7 +186,9 @@ class ResponseBuilder:
             return []
         delta = choice.push(event)
         self._completion_tokens += 1
-        self._unfinished -= choice.finished
+        if delta.finish_reason is not None:
+            self._unfinished -= 1
+            self.finish_reasons[delta.finish_reason] += 1
         return [ChoiceUpdate(index, delta, self.usage, self._unfinished == 0)]
 
     def event_json(self, update: ChoiceUpdate) -> Iterator[Buffer]:

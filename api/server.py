@@ -1,15 +1,20 @@
 """uvicorn with a graceful shutdown.
 
 On SIGTERM or SIGINT the server drains: new requests get a 503, and requests in flight are finished.
-After DRAIN_TIMEOUT, or on a second signal, the engines are closed: each remaining request ends with
-an error, which is sent like any other error.
+After the drain timeout, or on a second signal, the engines are closed: each remaining request ends
+with an error, which is sent like any other error.
+
+A watchdog looks at the engines. If a step takes too long, the server is no longer live, every
+request ends with an error, and the server stops.
 """
 
 import gc
+import logging
 import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -17,25 +22,44 @@ from starlette.applications import Starlette
 
 from api.service import Service
 
-DRAIN_TIMEOUT = 30.0  # seconds
+logger = logging.getLogger(__name__)
+
 CLOSE_TIMEOUT = 5  # seconds
+HANG_TIMEOUT = 2.0  # seconds in which an engine must end its step when it is closed
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that drains. on_ready: called with the port once the server is listening."""
+    """A uvicorn server that drains. on_ready: called with the port once the server is listening.
 
-    def __init__(self, app: Starlette, on_ready: Callable[[int], None]) -> None:
+    drain_timeout: for the requests in flight after a signal. watchdog_timeout: of a step of an
+    engine. Both are in seconds.
+    """
+
+    def __init__(
+        self,
+        app: Starlette,
+        on_ready: Callable[[int], None],
+        *,
+        drain_timeout: float = 30.0,
+        watchdog_timeout: float = 300.0,
+        ssl_certfile: Path | None = None,
+        ssl_keyfile: Path | None = None,
+    ) -> None:
         config = uvicorn.Config(
             app,
-            log_level="warning",
+            log_config=None,
             access_log=False,
             lifespan="off",
             ws="none",
+            server_header=False,
             timeout_graceful_shutdown=CLOSE_TIMEOUT,
+            ssl_certfile=ssl_certfile,
+            ssl_keyfile=ssl_keyfile,
         )
         super().__init__(config)
         self._service: Service = app.state.service
         self._on_ready = on_ready
+        self._drain_timeout, self._watchdog_timeout = drain_timeout, watchdog_timeout
         self._deadline: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -50,17 +74,28 @@ class Server(uvicorn.Server):
 
         uvicorn's own handler would raise the signal again at the end, and kill the process.
         """
-        timeout = 0.0 if self._service.draining else DRAIN_TIMEOUT
+        timeout = 0.0 if self._service.draining else self._drain_timeout
         self._service.draining = True
         self._deadline = time.monotonic() + timeout
 
     async def on_tick(self, counter: int) -> bool:
+        self._watch()
         if self._deadline is not None:
             timed_out = time.monotonic() >= self._deadline
             if timed_out:
                 self._close_engines()
             self.should_exit |= timed_out or self._service.in_flight == 0
         return await super().on_tick(counter)
+
+    def _watch(self) -> None:
+        """Stop if a step of an engine takes too long."""
+        for model in self._service.served_models:
+            stalled = model.engine.stats().stalled_seconds
+            if stalled > self._watchdog_timeout and not self._service.hung:
+                logger.error("the engine of %s has hung for %.0f seconds", model.name, stalled)
+                self._service.hung = self._service.draining = True
+                self._deadline = time.monotonic() + HANG_TIMEOUT
+                self._close_engines()
 
     def _close_engines(self) -> None:
         """Close the engines on other threads.
@@ -69,7 +104,7 @@ class Server(uvicorn.Server):
         leaves CLOSE_TIMEOUT.
         """
         for model in self._service.served_models:
-            threading.Thread(target=model.engine.close, daemon=True).start()
+            threading.Thread(target=model.engine.close, args=[HANG_TIMEOUT], daemon=True).start()
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

@@ -1,14 +1,15 @@
 """The served models, their admission limits, and the parsing of a body for one of them."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from api.admission import Admission
 from api.arguments import MAX_CONCURRENCY, MAX_RESPONSE_VALUES
 from api.auth import Keys
 from api.engine import ServedModel
-from api.errors import draining, engine_down, rate_limited, too_many_sequences, unknown_model
+from api.errors import draining, engine_down, unknown_model
+from api.observability.metrics import Metrics
 from api.schema.parsing import parse_json
 from api.schema.request import CompletionRequest, request_model
 from api.schema.unknown_fields import unknown_fields
@@ -17,39 +18,20 @@ from api.schema.validation_errors import validate
 
 @dataclass(eq=False)
 class ModelHandle:
-    """A served model, the schema of its requests, and how many sequences are in flight.
-
-    A request is in flight until its response has been sent, with prompts × `n` sequences.
-    """
+    """A served model, the schema of its requests, and their admission."""
 
     served_model: ServedModel
-    max_concurrency: int
     request_type: type[CompletionRequest]
-    in_flight: int = 0
+    admission: Admission
 
     @property
     def healthy(self) -> bool:
         return self.served_model.engine.stats().healthy
 
-    @contextmanager
-    def admission(self, prompts: int, n: int) -> Iterator[None]:
-        """Count prompts × n sequences of a request as in flight while the block runs.
-
-        Raises ApiError 503 if the engine is down, 400 if the request alone has more than
-        `max_concurrency` sequences, and 429 if there would be more in flight.
-        """
+    def ensure_healthy(self) -> None:
+        """Raise ApiError 503 if the engine is down."""
         if not self.healthy:
             raise engine_down()
-        sequences = prompts * n
-        if sequences > self.max_concurrency:
-            raise too_many_sequences(prompts, n, self.max_concurrency)
-        if self.in_flight + sequences > self.max_concurrency:
-            raise rate_limited()
-        self.in_flight += sequences
-        try:
-            yield
-        finally:
-            self.in_flight -= sequences
 
 
 @dataclass(frozen=True)
@@ -63,9 +45,12 @@ class ParsedRequest:
 
 @dataclass(eq=False, kw_only=True)
 class Service:
-    """The state of the app. draining: whether new requests are refused.
+    """The state of the app. draining: whether new requests are refused. hung: whether a step of an
+    engine takes longer than the watchdog allows.
 
     max_concurrency: sequences in flight per model. max_response_values: see `api.prepare`.
+    request_timeout: maximum time of a request in seconds; None for no limit. keep_alive: seconds
+    between comments in a stream that has no token yet; None for no comments.
     """
 
     served_models: Sequence[ServedModel]
@@ -75,16 +60,35 @@ class Service:
     max_logprobs: int = 20
     max_body_bytes: int = 16 * 2**20
     strict: bool = False
+    request_timeout: float | None = None
+    keep_alive: float | None = 15.0
     draining: bool = field(default=False, init=False)
+    hung: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if two models share a name or an alias."""
+        names = [name for model in self.served_models for name in (model.name, *model.aliases)]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"served_models: the name {twice[0]!r} occurs twice")
 
     @cached_property
     def handles(self) -> dict[str, ModelHandle]:
-        """The handle of each served model, by name."""
-        return {model.name: self._handle(model) for model in self.served_models}
+        """The handle of each served model, by name and by alias."""
+        handles = [self._handle(model) for model in self.served_models]
+        return {
+            name: handle
+            for handle in handles
+            for name in (handle.served_model.name, *handle.served_model.aliases)
+        }
 
     def _handle(self, model: ServedModel) -> ModelHandle:
         request_type = request_model(self.max_logprobs, model.vocab_size)
-        return ModelHandle(model, self.max_concurrency, request_type)
+        admission = Admission(self.max_concurrency, fair=len(self.keys.digests) > 1)
+        return ModelHandle(model, request_type, admission)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        return Metrics(self.served_models)
 
     @cached_property
     def generic_request_type(self) -> type[CompletionRequest]:
@@ -94,7 +98,8 @@ class Service:
     @property
     def in_flight(self) -> int:
         """Return the number of sequences in flight, over all models."""
-        return sum(handle.in_flight for handle in self.handles.values())
+        handles = (self.handles[model.name] for model in self.served_models)
+        return sum(handle.admission.in_flight for handle in handles)
 
     def ensure_accepting(self) -> None:
         """Raise ApiError 503 while the server is draining."""

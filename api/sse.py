@@ -3,6 +3,7 @@
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ def format_event(data: str) -> bytes:
 
 
 DONE = format_event("[DONE]")
+KEEP_ALIVE = b": keep-alive\n\n"
 
 
 def event_pieces(json: Iterable[Buffer]) -> Iterator[Buffer]:
@@ -38,18 +40,46 @@ def event_pieces(json: Iterable[Buffer]) -> Iterator[Buffer]:
     yield b"\n\n"
 
 
+Events = AsyncIterator[Sequence[Iterable[Buffer]]]
+
+
 async def send_events(
-    send: Send, headers: Mapping[str, str], events: AsyncIterator[Sequence[Iterable[Buffer]]]
+    send: Send, headers: Mapping[str, str], events: Events, keep_alive: float | None = None
 ) -> None:
     """Send each list of events when it is ready, then `[DONE]`. events: each as JSON in pieces.
 
-    An error before the first list is raised: the response has not begun and can have the status
-    of the error. A later error is sent as the last event.
+    keep_alive: the seconds after which the response begins, with a comment, even if there is no
+    event, and after which another comment is sent, until the first event. Proxies close a
+    connection on which no byte arrives.
+
+    An error before the response begins is raised: the response can have the status of the error.
+    A later error is sent as the last event.
     """
-    first = await anext(events)
-    await send(response_start(headers))
+    first = asyncio.ensure_future(anext(events))
     try:
-        await send_pieces(send, chain.from_iterable(map(event_pieces, first)))
+        await asyncio.wait([first], timeout=keep_alive)
+        if first.done():
+            first.result()  # raises an error before the response begins
+        await send(response_start(headers))
+        await send_rest(send, first, events, keep_alive)
+    finally:
+        first.cancel()
+
+
+async def send_rest(
+    send: Send,
+    first: asyncio.Future[Sequence[Iterable[Buffer]]],
+    events: Events,
+    keep_alive: float | None,
+) -> None:
+    """Send the events of a response that has begun: comments until the first event is ready, the
+    events, and a last one for an error.
+    """
+    try:
+        while not first.done():
+            await send_pieces(send, [KEEP_ALIVE])
+            await asyncio.wait([first], timeout=keep_alive)
+        await send_pieces(send, chain.from_iterable(map(event_pieces, first.result())))
         async for batch in events:
             await send_pieces(send, chain.from_iterable(map(event_pieces, batch)))
     except Exception as error:

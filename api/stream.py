@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Self
 
 from api.engine import Engine
 from reference.request import Event, Request, RequestFinished
+
+Observe = Callable[[int, Event], None]
 
 HEALTH_CHECK_TIMEOUT = 2.0  # seconds without an event, after which the engine's health is checked
 BURST = 16  # events after which other tasks get a turn
@@ -18,15 +22,27 @@ class EngineDown(Exception):
     """The engine stopped before a request was finished."""
 
 
+class DeadlineExceeded(Exception):
+    """A request was not finished in time."""
+
+
 class Stream:
     """The events of requests submitted together, as (index of the request, event).
 
     Use it as `async with Stream(engine, requests) as events`: leaving the block aborts every
-    unfinished request. Raises EngineDown if the engine dies.
+    unfinished request. Raises EngineDown if the engine dies. observe: called with every event.
+    deadline: of `time.monotonic`, after which DeadlineExceeded is raised.
     """
 
-    def __init__(self, engine: Engine, requests: Sequence[Request]) -> None:
-        self._engine = engine
+    def __init__(
+        self,
+        engine: Engine,
+        requests: Sequence[Request],
+        observe: Observe = lambda i, event: None,
+        deadline: float = math.inf,
+    ) -> None:
+        self._deadline = deadline
+        self._engine, self._observe = engine, observe
         self._requests = requests
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
@@ -60,15 +76,21 @@ class Stream:
         if self._burst == 0:
             await asyncio.sleep(0)  # a queue with events does not suspend
         i, event = await self._next()
+        self._observe(i, event)
         if isinstance(event, RequestFinished):
             del self._request_ids[i]
         return i, event
 
     async def _next(self) -> tuple[int, Event]:
-        """Wait for an event. Raise EngineDown if none comes and the engine is unhealthy."""
+        """Wait for an event. Raise EngineDown if none comes and the engine is unhealthy, and
+        DeadlineExceeded.
+        """
         while True:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise DeadlineExceeded
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HEALTH_CHECK_TIMEOUT):
+                async with asyncio.timeout(min(left, HEALTH_CHECK_TIMEOUT)):
                     return await self._events.get()
             if not self._engine.stats().healthy:
                 raise EngineDown

@@ -33,12 +33,17 @@ def prompt_ids(
     if not ids:
         raise EmptyPrompt("prompt: must have at least one token, got none")
     token_budget(None, context, len(ids))
+    check_ids(ids, vocab_size)
+    return ids
+
+
+def check_ids(ids: Sequence[int], vocab_size: int, field: str = "prompt") -> None:
+    """Raise UnknownToken, naming the field, if an id is outside the vocabulary."""
     for i, token in enumerate(ids):
         if not 0 <= token < vocab_size:
             raise UnknownToken(
-                f"prompt: token ids must be 0 … {vocab_size - 1}, got {token} at index {i}"
+                f"{field}: token ids must be 0 … {vocab_size - 1}, got {token} at index {i}"
             )
-    return ids
 
 
 def reject_oversized_text(tokenizer: Tokenizer, text: str, context: int) -> None:

@@ -91,6 +91,18 @@ class Health(BaseModel):
     models: dict[str, Literal["ok", "down"]]
 
 
+class Version(BaseModel):
+    """The version of the server."""
+
+    version: str
+
+
+class Live(BaseModel):
+    """Whether the process works, or must be restarted."""
+
+    status: Literal["ok", "hung"]
+
+
 class Problem(BaseModel):
     """An error. code: for programs. message: for people. param: the wrong field."""
 

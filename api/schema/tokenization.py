@@ -1,0 +1,42 @@
+"""The bodies of `/tokenize` and `/detokenize`, as vLLM has them."""
+
+from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr
+
+STRICT = ConfigDict(extra="forbid")
+
+
+class TokenizeRequest(BaseModel):
+    """add_special_tokens: whether the BOS that the tokenizer puts first is included.
+    return_token_strs: whether the text of each token is.
+    """
+
+    model_config = STRICT
+
+    model: StrictStr
+    prompt: StrictStr
+    add_special_tokens: StrictBool = True
+    return_token_strs: StrictBool = False
+
+
+class TokenizeResponse(BaseModel):
+    """count: number of tokens. max_model_len: the context of the model, in tokens."""
+
+    count: int
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | None = None
+
+
+class DetokenizeRequest(BaseModel):
+    """tokens: ids of the model."""
+
+    model_config = STRICT
+
+    model: StrictStr
+    tokens: list[StrictInt]
+
+
+class DetokenizeResponse(BaseModel):
+    """prompt: the text that `/tokenize` would turn into the tokens."""
+
+    prompt: str
