@@ -4,26 +4,30 @@ import itertools
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reference import sampler
 from reference.bundle import Bundle
 from reference.generate import Sampler, generate
 from reference.prefix_cache import PrefixCache
-from reference.request import EngineStats, Event, Request, RequestFinished
+from reference.request import EngineStats, Event, PromptProcessed, Request, RequestFinished
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class RequestState:
-    """A request in the queue or in flight. aborted_choices: those to stop; None is all."""
+    """A request in the queue or in flight. aborted_choices: those to stop; None is all.
+    arrival_time: when it was queued, in seconds of `time.monotonic`.
+    """
 
     request_id: int
     request: Request
     on_event: Callable[[Event], None]
     aborted_choices: set[int | None] = field(default_factory=set)
+    arrival_time: float = field(default_factory=time.monotonic)
 
     def is_aborted(self, choice: int | None) -> bool:
         return None in self.aborted_choices or choice in self.aborted_choices
@@ -39,6 +43,8 @@ class ReferenceEngine:
         self._request_ids = itertools.count()
         self._states: dict[int, RequestState] = {}
         self._closing = False
+        self._step_started: float | None = None  # time.monotonic() of the step in progress
+        self._queried_tokens = self._cached_tokens = 0  # of the prefix cache
         # Held while queueing, so that no request follows the None that ends the thread.
         self._lock = threading.Lock()
         self._queue: queue.SimpleQueue[RequestState | None] = queue.SimpleQueue()
@@ -69,8 +75,15 @@ class ReferenceEngine:
 
     def stats(self) -> EngineStats:
         waiting = self._queue.qsize()
-        healthy = self._thread.is_alive() and not self._closing
-        return EngineStats(healthy, len(self._states) - waiting, waiting)
+        started = self._step_started
+        return EngineStats(
+            healthy=self._thread.is_alive() and not self._closing,
+            running=len(self._states) - waiting,
+            waiting=waiting,
+            stalled_seconds=0.0 if started is None else time.monotonic() - started,
+            prefix_cache_queries=self._queried_tokens,
+            prefix_cache_hits=self._cached_tokens,
+        )
 
     def close(self) -> None:
         """Stop within one decode step. Unfinished requests end with an error."""
@@ -92,15 +105,33 @@ class ReferenceEngine:
         def should_abort(choice: int | None) -> bool:
             return self._closing or state.is_aborted(choice)
 
+        start_time = self._step_started = time.monotonic()
         try:
             for event in generate(
                 self.model, state.request, self.prefix_cache, should_abort, self._sample
             ):
+                self._step_started = time.monotonic()
+                if isinstance(event, PromptProcessed):
+                    event = self._count_prompt(state, event, start_time)
                 interrupted = self._closing and isinstance(event, RequestFinished)
                 state.on_event(engine_closed() if interrupted else event)
         except Exception as error:
             logger.exception("a request failed")
             state.on_event(RequestFinished(error=error))
+        finally:
+            self._step_started = None
+
+    def _count_prompt(
+        self, state: RequestState, event: PromptProcessed, start_time: float
+    ) -> PromptProcessed:
+        """Count the tokens of a prompt, and return its event with the times that it took."""
+        self._queried_tokens += len(state.request.prompt)
+        self._cached_tokens += event.cached_tokens
+        return replace(
+            event,
+            queue_seconds=start_time - state.arrival_time,
+            prefill_seconds=time.monotonic() - start_time,
+        )
 
 
 def engine_closed() -> RequestFinished:

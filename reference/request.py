@@ -7,7 +7,7 @@ events are, in this order: one `PromptProcessed`; for each choice its `TokenGene
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float32
@@ -120,11 +120,14 @@ class PromptProcessed:
 
     cached_tokens: number of prompt tokens taken from the prefix cache. prompt_logprobs: one entry
     per prompt token, if requested; None for the first token and at image positions, which the
-    model does not predict.
+    model does not predict. queue_seconds, prefill_seconds: the time until prefill started, and
+    from there until it was complete; two events with different times are equal.
     """
 
     cached_tokens: int
     prompt_logprobs: tuple[TokenLogprobs | None, ...] | None = None
+    queue_seconds: float = field(default=0.0, compare=False)
+    prefill_seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,13 +154,22 @@ class RequestFinished:
 Event = PromptProcessed | TokenGenerated | RequestFinished
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EngineStats:
-    """Health and load of an engine.
+    """Health and load of an engine, and what it has counted since its start.
 
-    healthy: the engine serves requests. running, waiting: numbers of requests.
+    healthy: the engine serves requests. running, waiting: numbers of requests. stalled_seconds: how
+    long the step in progress has taken so far, 0 between steps. kv_cache_usage: the fraction of the
+    KV cache that requests hold, from 0 to 1; a cached prefix that no request uses does not count.
+    preemptions: of sequences, for lack of KV cache. prefix_cache_queries: prompt tokens of the
+    requests that have started. prefix_cache_hits: how many of them were in the prefix cache.
     """
 
     healthy: bool
     running: int
     waiting: int
+    stalled_seconds: float = 0.0
+    kv_cache_usage: float = 0.0
+    preemptions: int = 0
+    prefix_cache_queries: int = 0
+    prefix_cache_hits: int = 0

@@ -5,6 +5,7 @@ The files, in reading order:
     settings            compiled shapes and cache size
     plan                what one step does: requests, sequences, chunks, rows
     page_pool           allocator of KV cache pages, with the prefix cache
+    fairness            tokens served to each principal
     prefill_queue       chunked prefill
     scheduler           what the next step does; preemption
     state               the arrays of a step

@@ -16,15 +16,17 @@ import itertools
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 from jax_backend.grammar.token_mask import MatcherState
 from jax_backend.model.llama import Llama
 from jax_backend.serving.executor import Executor, InFlightStep
 from jax_backend.serving.outputs import OutputProcessor
-from jax_backend.serving.scheduler import Scheduler
+from jax_backend.serving.scheduler import Scheduler, engine_stats
 from jax_backend.serving.settings import Progress, Settings
 from jax_backend.serving.warmup import warm_up
 from reference.request import EngineStats, Event, Request
@@ -33,6 +35,7 @@ from reference.tokenizer.vocabulary import Vocabulary
 logger = logging.getLogger(__name__)
 
 DEFAULTS = Settings()
+Inbox = queue.SimpleQueue[Callable[[], None] | None]  # changes for the thread; None ends it
 
 
 class JaxEngine:
@@ -57,8 +60,9 @@ class JaxEngine:
         )
         self._outputs = OutputProcessor(self.scheduler, self.executor, eos)
         self._request_ids = itertools.count()
-        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._inbox: Inbox = queue.SimpleQueue()
         self._closing = False
+        self._step_started: float | None = None  # time.monotonic() of the step in progress
         self._grammar_compiler = ThreadPoolExecutor(1, "jax-grammars")
         warm_up(self.executor, progress)
         self._thread = threading.Thread(target=self._run_thread, name="jax-engine", daemon=True)
@@ -82,9 +86,12 @@ class JaxEngine:
 
     def stats(self) -> EngineStats:
         """Return the health and load of the engine."""
-        running = len({sequence.state.request_id for sequence in list(self.scheduler.running)})
-        waiting = max(0, len(self._outputs.callbacks) - running)
-        return EngineStats(self._thread.is_alive() and not self._closing, running, waiting)
+        unfinished, started = len(self._outputs.callbacks), self._step_started
+        return replace(
+            engine_stats(self.scheduler, unfinished),
+            healthy=self._thread.is_alive() and not self._closing,
+            stalled_seconds=0.0 if started is None else time.monotonic() - started,
+        )
 
     def close(self) -> None:
         """Stop after the step in flight. Unfinished requests end with an error."""
@@ -121,7 +128,8 @@ class JaxEngine:
         in_flight: InFlightStep | None = None
         while True:
             idle = in_flight is None and not self.scheduler.busy
-            for change in self._drain_inbox(wait=idle):
+            self._step_started = None if idle else time.monotonic()
+            for change in drain(self._inbox, wait=idle):
                 if change is None:
                     return
                 change()
@@ -133,16 +141,6 @@ class JaxEngine:
                 self._outputs.process(in_flight)
             # The grammars have advanced by the tokens just processed, so masks can be built.
             in_flight = self._launch_sampling(next_step) if next_step else None
-
-    def _drain_inbox(self, wait: bool) -> Iterator[Callable[[], None] | None]:
-        """Yield all changes that have arrived. wait: block until there is one."""
-        if wait:
-            yield self._inbox.get()
-        while True:
-            try:
-                yield self._inbox.get_nowait()
-            except queue.Empty:
-                return
 
     def _admit_request(
         self,
@@ -185,3 +183,14 @@ class JaxEngine:
         for row, error in failed:
             self._outputs.fail(row.sequence.state, error)
         return step
+
+
+def drain(inbox: Inbox, wait: bool) -> Iterator[Callable[[], None] | None]:
+    """Yield all changes that have arrived. wait: block until there is one."""
+    if wait:
+        yield inbox.get()
+    while True:
+        try:
+            yield inbox.get_nowait()
+        except queue.Empty:
+            return

@@ -4,6 +4,7 @@ It runs on the engine's thread; only `finish_request` may be called from any thr
 """
 
 import logging
+import time
 from collections.abc import Callable
 
 import jax
@@ -84,9 +85,12 @@ class OutputProcessor:
         state, entries = prefill.state, prefill.prompt_logprobs
         if state.request_id not in self.callbacks:
             return  # aborted during prefill
+        assert state.start_time is not None
         event = PromptProcessed(
             cached_tokens=state.cached_tokens or 0,
             prompt_logprobs=None if entries is None else tuple(entries),
+            queue_seconds=state.start_time - state.arrival_time,
+            prefill_seconds=time.monotonic() - state.start_time,
         )
         self._emit(state.on_event, event)
 

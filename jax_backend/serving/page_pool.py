@@ -25,6 +25,11 @@ class PagePool:
         """Return how many pages can be allocated."""
         return len(self.free) + len(self.evictable)
 
+    @property
+    def usage(self) -> float:
+        """Return the fraction of pages that sequences hold, from 0 to 1."""
+        return 1 - self.num_available / self.num_pages
+
     def allocate(self) -> int | None:
         """Allocate a page with one reference: a free one, else the least recently used evictable
         one. Return None if all are referenced.

@@ -1,5 +1,6 @@
 """The plan of one step: the data that scheduler, engine and executor exchange. Plain Python."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -11,7 +12,9 @@ class RequestState:
     """A request that the engine has accepted.
 
     budget: maximum number of output tokens of each sequence. block_hashes: one for each page that
-    prefill fills. cached_tokens: prefix-cache hit of the first prefill, None before it starts.
+    prefill fills. arrival_time, start_time: when the request was queued and when its first prefill
+    started, in seconds of `time.monotonic`. start_order: how many requests started before it.
+    cached_tokens: prefix-cache hit of the first prefill. The last three are None before it starts.
     prompt_reported: whether the first prefill has completed.
     """
 
@@ -20,6 +23,9 @@ class RequestState:
     on_event: Callable[[Event], None]
     budget: int
     block_hashes: list[bytes]
+    arrival_time: float = field(default_factory=time.monotonic)
+    start_time: float | None = None
+    start_order: int | None = None
     cached_tokens: int | None = None
     prompt_reported: bool = False
     sequences: list["Sequence"] = field(default_factory=list)

@@ -1,15 +1,20 @@
 """Chunked prefill: the queue of prompts, and their chunks. Plain Python."""
 
-from collections import deque
+import time
 from math import gcd
 
+from jax_backend.serving.fairness import TokenCounters
 from jax_backend.serving.page_pool import PagePool
-from jax_backend.serving.plan import Prefill, PrefillChunk, Sequence
+from jax_backend.serving.plan import Prefill, PrefillChunk, RequestState, Sequence
 
 
 class PrefillQueue:
     """Prompts that wait for prefill, and the one in prefill. chunk_sizes: compiled sizes in tokens,
-    ascending.
+    ascending. counters: the tokens that each principal has got.
+
+    Preempted requests are first, in the order in which they started. Then come the requests of the
+    principal that has got the fewest tokens (of two, the one with fewer requests), in the order of
+    arrival.
 
     Chunks begin at multiples of the largest size, wherever the cached prefix ends, and each has the
     smallest size that holds its piece of the prompt. So a token's chunk size and its offset in the
@@ -19,7 +24,13 @@ class PrefillQueue:
     are below the greatest common divisor of the largest size and the page size.
     """
 
-    def __init__(self, pool: PagePool, page_size: int, chunk_sizes: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        pool: PagePool,
+        counters: TokenCounters,
+        page_size: int,
+        chunk_sizes: tuple[int, ...],
+    ) -> None:
         divisor = gcd(page_size, chunk_sizes[-1])
         if any(size >= divisor for size in chunk_sizes[:-1]):
             raise ValueError(
@@ -27,16 +38,17 @@ class PrefillQueue:
                 f"divisor of the largest and the page size {page_size}, got {chunk_sizes}"
             )
         self.pool, self.page_size, self.chunk_sizes = pool, page_size, chunk_sizes
-        self.waiting: deque[Prefill] = deque()  # the oldest request first
+        self.counters = counters
+        self.waiting: list[Prefill] = []
         self.current: Prefill | None = None
+        self.num_started = 0
+        self.num_queried_tokens = self.num_cached_tokens = 0  # of the prefix cache
 
     def __bool__(self) -> bool:
         return bool(self.waiting or self.current)
 
     def add(self, prefill: Prefill) -> None:
-        """Insert a prefill by the age of its request."""
-        older = sum(p.state.request_id < prefill.state.request_id for p in self.waiting)
-        self.waiting.insert(older, prefill)
+        self.waiting.append(prefill)
 
     def remove(self, sequence: Sequence) -> None:
         """Remove a sequence from the prefill that it waits for."""
@@ -66,7 +78,9 @@ class PrefillQueue:
         may_start: whether a waiting prefill may become the current one.
         """
         if self.current is None and self.waiting and may_start:
-            self.current = self._start(self.waiting.popleft())
+            first = min(self.waiting, key=self._priority)
+            self.waiting.remove(first)
+            self.current = self._start(first)
         prefill = self.current
         if prefill is None or prefill.position >= prefill.end:
             return None
@@ -96,6 +110,15 @@ class PrefillQueue:
             self.pool.cache(page, block_hash)
         return chunk
 
+    def _priority(self, prefill: Prefill) -> tuple[int, ...]:
+        """Return the key of a waiting prefill: the lowest is started first."""
+        state = prefill.state
+        if state.start_order is not None:
+            return (0, state.start_order)
+        principal = state.request.principal
+        served, unfinished = self.counters.served[principal], self.counters.unfinished[principal]
+        return (1, served, unfinished, state.request_id)
+
     def _start(self, prefill: Prefill) -> Prefill:
         """Begin after the longest cached prefix, or at the first token if the log-probabilities of
         the prompt are requested.
@@ -107,9 +130,18 @@ class PrefillQueue:
             prefill.pages = self.pool.match_prefix(state.block_hashes)
             self.pool.retain(prefill.pages)
         prefill.position = len(prefill.pages) * self.page_size
-        if state.cached_tokens is None:  # a later prefill may match pages of its own request
-            state.cached_tokens = prefill.position
+        if state.start_order is None:  # a later prefill may match pages of its own request
+            self._count_start(state, prefill.position)
         return prefill
+
+    def _count_start(self, state: RequestState, cached_tokens: int) -> None:
+        """Count the first prefill of a request. Cached tokens cost its principal nothing."""
+        state.start_time, state.start_order = time.monotonic(), self.num_started
+        state.cached_tokens = cached_tokens
+        self.num_started += 1
+        self.num_queried_tokens += len(state.prompt)
+        self.num_cached_tokens += cached_tokens
+        self.counters.charge(state.request.principal, len(state.prompt) - cached_tokens)
 
     def completed(self) -> Prefill | None:
         """Return the current prefill if it is complete, for the first time of its request."""

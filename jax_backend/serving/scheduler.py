@@ -5,20 +5,22 @@ processes its prompt, except for the last token, once, in chunks. Then each sequ
 slot, shares the full pages of the prefill, and decodes from the prompt's last token on, one token
 per step. A step has at most one prefill chunk, and one decode row for every running sequence.
 
-When pages run out, the newest sequence is preempted: it gives up its pages and its slot. Later its
-prompt is prefilled again, and its output tokens are decoded again one by one, by the same
-computations as before, so its output is unchanged. The oldest request is never preempted, so every
+Waiting requests start in an order that is fair between principals (`fairness`). When pages run out,
+the sequence that started last is preempted: it gives up its pages and its slot. Later its prompt is
+prefilled again, and its output tokens are decoded again one by one, by the same computations as
+before, so its output is unchanged. The request that started first is never preempted, so every
 request finishes.
 """
 
 from collections.abc import Callable
 
 from jax_backend.prefix_cache import block_hashes
+from jax_backend.serving.fairness import TokenCounters
 from jax_backend.serving.page_pool import PagePool
 from jax_backend.serving.plan import DecodeRow, Prefill, RequestState, Sequence, StepPlan
 from jax_backend.serving.prefill_queue import PrefillQueue
 from jax_backend.stopping import token_budget
-from reference.request import Event, Request
+from reference.request import EngineStats, Event, Request
 
 
 class Scheduler:
@@ -45,7 +47,8 @@ class Scheduler:
         self.pool = PagePool(num_pages)
         self.page_size, self.context = page_size, context
         self.free_slots = list(range(slots - 1, -1, -1))
-        self.prefills = PrefillQueue(self.pool, page_size, chunk_sizes)
+        self.counters = TokenCounters()
+        self.prefills = PrefillQueue(self.pool, self.counters, page_size, chunk_sizes)
         self.running: list[Sequence] = []
         self.num_preemptions = 0
 
@@ -59,6 +62,7 @@ class Scheduler:
         hashes = block_hashes(request, self.page_size)[:num_full]
         state = RequestState(request_id, request, on_event, budget, hashes)
         state.sequences = [Sequence(state, i) for i in range(request.params.n)]
+        self.counters.add_request(request.principal)
         self.prefills.add(Prefill(state, list(state.sequences)))
         return state
 
@@ -83,10 +87,12 @@ class Scheduler:
         if sequence.slot is not None:
             self._remove_from_batch(sequence)
         self.prefills.remove(sequence)
+        if sequence.state.finished:
+            self.counters.remove_request(sequence.state.request.principal)
 
     def _ensure_page(self, sequence: Sequence) -> None:
-        """Allocate a page for the position of a running sequence, preempting newer ones if need be.
-        If it is the newest, it is preempted itself.
+        """Allocate a page for the position of a running sequence, preempting sequences that started
+        later if need be. If it is the last one, it is preempted itself.
         """
         while sequence.slot is not None and sequence.position // self.page_size >= len(
             sequence.pages
@@ -94,12 +100,10 @@ class Scheduler:
             page, prefill = self.pool.allocate(), self.prefills.current
             if page is not None:
                 sequence.pages.append(page)
-            elif (
-                prefill and prefill.pages and prefill.state.request_id >= sequence.state.request_id
-            ):
+            elif prefill and prefill.pages and start_order(prefill) >= start_order(sequence):
                 self.prefills.requeue(prefill)
             else:
-                self._preempt(max(self.running, key=lambda s: (s.state.request_id, s.index)))
+                self._preempt(max(self.running, key=lambda s: (start_order(s), s.index)))
 
     def _preempt(self, sequence: Sequence) -> None:
         self.num_preemptions += 1
@@ -160,4 +164,29 @@ class Scheduler:
         token, pages = sequence.next_input(), tuple(sequence.pages)
         row = DecodeRow(sequence, sequence.slot, sequence.position, token, pages)
         sequence.position += 1
+        if row.is_needed:
+            self.counters.charge(sequence.state.request.principal, 1)
         return row
+
+
+def start_order(work: Prefill | Sequence) -> int:
+    """Return how many requests started before that of a prefill or sequence which has started."""
+    assert work.state.start_order is not None
+    return work.state.start_order
+
+
+def engine_stats(scheduler: Scheduler, unfinished: int) -> EngineStats:
+    """Return the load and the counts of a healthy engine. May be called on any thread.
+
+    unfinished: the number of requests that the engine has, with those not yet in the scheduler.
+    """
+    running = len({sequence.state.request_id for sequence in list(scheduler.running)})
+    return EngineStats(
+        healthy=True,
+        running=running,
+        waiting=max(0, unfinished - running),
+        kv_cache_usage=scheduler.pool.usage,
+        preemptions=scheduler.num_preemptions,
+        prefix_cache_queries=scheduler.prefills.num_queried_tokens,
+        prefix_cache_hits=scheduler.prefills.num_cached_tokens,
+    )

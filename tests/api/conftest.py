@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import uvicorn
-from starlette.applications import Starlette
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp
 
 from api.app import create_app
 from api.engine import ServedModel
@@ -54,7 +54,7 @@ def live(served: ServedModel) -> Iterator[str]:
 
 
 @contextmanager
-def running_server(app: Starlette) -> Iterator[str]:
+def running_server(app: ASGIApp) -> Iterator[str]:
     """Run a uvicorn server on a thread, and yield its address."""
     server = uvicorn.Server(
         uvicorn.Config(app, port=0, log_level="error", lifespan="off", ws="none")

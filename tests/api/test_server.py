@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import jax
 import pytest
 
 from api import server as server_module
@@ -84,9 +85,15 @@ def test_addresses_of_a_host_share_a_port() -> None:
 
 @contextmanager
 def process(backend: str = "reference") -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Serve the embedded model; yield the process and its address. Nothing is cached on disk."""
-    command = [sys.executable, "-m", "api", "--backend", backend, "--port", "0", "--slots", "2"]
-    environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "0"}
+    """Serve the embedded model; yield the process and its address. Compiled programs are shared
+    with this process, so both have the same slots and devices.
+    """
+    command = [sys.executable, "-m", "api", "--backend", backend, "--port", "0", "--slots", "4"]
+    environment = os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
+        "JAX_COMPILATION_CACHE_MAX_SIZE": str(jax.config.jax_compilation_cache_max_size),
+        "JAX_NUM_CPU_DEVICES": str(jax.config.jax_num_cpu_devices),
+    }
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as started:
         try:

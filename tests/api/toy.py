@@ -175,7 +175,7 @@ class ToyEngine:
                 self._running[request_id].aborted.add(choice)
 
     def stats(self) -> EngineStats:
-        return EngineStats(self.healthy, len(self._running), 0)
+        return EngineStats(healthy=self.healthy, running=len(self._running), waiting=0)
 
     def close(self) -> None:
         with self._wake:

@@ -9,7 +9,7 @@ from conformance.harness.registry import all_checks
 from conformance.harness.runner import run_one
 from conformance.verdicts import Verdict
 from reference.bundle import Bundle
-from tests.conformance.conftest import target
+from tests.conformance.conftest import Serve, target_at
 from tests.conformance.mutants import Mutant, all_mutants
 
 CHECKS = {check.id: check for check in all_checks()}
@@ -17,9 +17,11 @@ MUTANTS = all_mutants()
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.id)
-def test_mutant_is_killed(model_of: Callable[[str], Bundle], mutant: Mutant) -> None:
+def test_mutant_is_killed(
+    model_of: Callable[[str], Bundle], serve_app: Serve, mutant: Mutant
+) -> None:
     model = model_of(mutant.id)
-    with target(mutant.make(model), model, mutant.keys) as server:
+    with target_at(serve_app(mutant.make(model)), model, mutant.keys) as server:
         for name in mutant.killed_by:
             result = run_one(server, CHECKS[name])
             assert result.verdict in (Verdict.FAIL, Verdict.NON_STRICT), result

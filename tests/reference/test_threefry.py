@@ -23,7 +23,8 @@ def test_known_answers(counter: tuple, key: tuple, answer: tuple) -> None:
     assert threefry.threefry2x32(np.array(key, dtype=np.uint32), words)[:, 0].tolist() == [*answer]
 
 
-@given(SEEDS, st.integers(0, 3), st.integers(0, 2**32 - 1), st.integers(1, 300))
+# Each count is compiled.
+@given(SEEDS, st.integers(0, 3), st.integers(0, 2**32 - 1), st.sampled_from((1, 2, 7, 64, 299)))
 def test_bits_equal_those_of_jax(seed: int, choice: int, position: int, count: int) -> None:
     key = jax.random.wrap_key_data(threefry.seed_key(seed))
     key = jax.random.fold_in(jax.random.fold_in(key, np.uint32(choice)), np.uint32(position))

@@ -164,9 +164,7 @@ def test_invalid_token_id_fails_only_its_request(engine: JaxEngine, wrong: int) 
 
 
 def test_engine_failure_ends_all_requests(spec: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = engine_of(
-        spec, Settings(batch_sizes=(1,), num_pages=64, page_size=64, chunk_sizes=(8,))
-    )
+    engine = engine_of(spec, TIGHT, TIGHT_CONTEXT)
     monkeypatch.setattr(engine.executor, "decode_forward", lambda *_: 1 / 0)
     answers = collect(engine, [request([1]), request([2])])
     assert [type(a.error) for a in answers] == [ZeroDivisionError] * 2
@@ -176,10 +174,9 @@ def test_engine_failure_ends_all_requests(spec: Bundle, monkeypatch: pytest.Monk
 
 
 def test_non_finite_logits_fail_only_their_request(spec: Bundle) -> None:
-    model = load(spec.checkpoint.directory)
+    model = load(spec.checkpoint.directory, context=TIGHT_CONTEXT)
     model.embed_tokens[...] = model.embed_tokens[...].at[0].set(jnp.nan)
-    settings = Settings(batch_sizes=(2,), num_pages=64, page_size=64, chunk_sizes=(8,))
-    engine = JaxEngine(model, spec.checkpoint.eos_token_ids, spec.vocabulary, settings)
+    engine = JaxEngine(model, spec.checkpoint.eos_token_ids, spec.vocabulary, TIGHT)
     bad, good = collect(engine, [request([3, 0], n=2), request([3, 4])])
     assert isinstance(bad.error, ValueError) and "finite" in str(bad.error)
     assert good.error is None

@@ -22,8 +22,8 @@ from reference.request import Request
 from tests.jax_backend.serving.toy_device import EOS, ToyDevice, expected_output
 
 
-def request(prompt: list[int], **params: Any) -> Request:
-    return Request.of(prompt, CompletionParams(**{"seed": 0, **params}), "someone")
+def request(prompt: list[int], principal: str = "someone", **params: Any) -> Request:
+    return Request.of(prompt, CompletionParams(**{"seed": 0, **params}), principal)
 
 
 def is_finished(sequence: Sequence, *eos: int) -> bool:
