@@ -1,25 +1,27 @@
 """The HTTP endpoint: JSON in, JSON or server-sent events out, around any engine.
 
-A request is authenticated (`auth`), parsed and validated (`schema`, `service`), turned into token
+A request is authenticated (`security.auth`), parsed and validated (`schema`, `service`), turned into token
 ids (`prepare`) and submitted to the engine (`stream`). The engine's events become text and usage
 (`response`), which is sent as one JSON body or as events (`sse`). Files, in reading order:
 
-    completions  the handler of POST /completions: every step above, in order
-    auth         API keys
-    service      the served models, admission limits, parsing of a body
-    schema       JSON bodies as pydantic models: parsing, validation, OpenAPI
-    engine       the interface of an engine; a served model
-    stream       the events of an engine as an asynchronous stream
-    prepare      from a validated body to the requests for the engine
-    response     from the engine's events to response bodies
-    encoding     JSON bodies in parts of bounded size
-    sse          server-sent events
-    errors       every error as a status and a body
-    openapi      the OpenAPI document, made from the models of `schema`
-    app          the Starlette app: routes, models, health
-    server       uvicorn with a graceful shutdown
-    hosts        names of this machine in `Host` and `Origin`
-    origins      protection from web pages, CORS
-    arguments    command-line arguments
-    __main__     the command line; the only file that knows the backends
+    completions    the handler of POST /completions: every step above, in order
+    security       API keys, web pages
+    admission      sequences in flight, in total and for each principal
+    service        the served models, and the parsing of a body for one of them
+    schema         JSON bodies as pydantic models: parsing, validation, OpenAPI
+    engine         the interface of an engine; a served model
+    stream         the events of an engine as an asynchronous stream
+    prepare        from a validated body to the requests for the engine
+    response       from the engine's events to response bodies
+    encoding       JSON bodies in parts of bounded size
+    sse            server-sent events
+    errors         every error as a status and a body
+    tokenization   /tokenize, /detokenize
+    health         /live, /ready, /health, /metrics, /version
+    observability  metrics, logs, traces
+    openapi        the OpenAPI document, made from the models of `schema`
+    app            the Starlette app: routes, middleware, models
+    server         uvicorn with a graceful shutdown and a watchdog
+    options        the command line, the environment, a TOML file
+    __main__       the entry point; the only file that knows the backends
 """

@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from api.app import create_app
-from api.arguments import api_keys, build_parser, check_bind, is_local
-from api.config import parse_options
 from api.engine import ServedModel
 from api.observability.logs import configure_logs, log_request
 from api.observability.middleware import Observer
+from api.options.arguments import api_keys, build_parser, check_bind, is_local
+from api.options.config import parse_options
 from api.server import Server, listen
 from reference.bundle import EMBEDDED, load_bundle, load_processor
 from reference.images.decoding import ImageLimits
@@ -33,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Return exit status 0, 1 if the engine hung, or 2 after a line on stderr if it cannot start.
     """
-    options = parse_options(build_parser(BACKENDS), sys.argv[1:] if arguments is None else arguments)
+    options = parse_options(
+        build_parser(BACKENDS), sys.argv[1:] if arguments is None else arguments
+    )
     configure_logs(options.log_level, options.log_format)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about oddities of the clients' images
     keys = api_keys(options)
@@ -66,9 +68,7 @@ def start_tracing(endpoint: str | None, stack: ExitStack) -> list[Observer]:
     try:
         from api.observability.tracing import Tracing, otlp_provider
     except ImportError as error:
-        raise ImportError(
-            f"--otlp-traces-endpoint: {error} (install the extra 'otel')"
-        ) from error
+        raise ImportError(f"--otlp-traces-endpoint: {error} (install the extra 'otel')") from error
     tracing = Tracing(otlp_provider(endpoint))
     stack.callback(tracing.close)
     return [tracing.export]

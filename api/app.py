@@ -9,16 +9,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from api import health, tokenization
-from api.arguments import MAX_CONCURRENCY, MAX_RESPONSE_VALUES
-from api.auth import Keys
 from api.completions import Completions
 from api.engine import ServedModel
 from api.errors import HANDLERS, unknown_model
 from api.observability.logs import log_request
 from api.observability.middleware import Observability, Observer
 from api.openapi import document
-from api.origins import Origins
+from api.options.arguments import MAX_CONCURRENCY, MAX_RESPONSE_VALUES
 from api.schema.response import Model, ModelList
+from api.security.auth import Keys
+from api.security.origins import Origins
 from api.service import Service
 
 PREFIXES = ("/v1/openai", "/v1")

@@ -14,8 +14,8 @@ from starlette.types import Receive, Scope, Send
 from api.encoding import ENCODER, Buffer, send_pieces
 from api.engine import ServedModel
 from api.errors import invalid_timeout, request_timeout, to_api_error
-from api.prepare import check_response_values, prepare
 from api.observability.record import RequestRecord, record_of
+from api.prepare import check_response_values, prepare
 from api.response import ResponseBuilder
 from api.schema.parsing import read_body
 from api.schema.request import CompletionRequest
@@ -48,8 +48,8 @@ class Completions:
         except ClientDisconnect:
             record.disconnected = True
             return
-        timeout = requested_timeout(request.headers, self.service.request_timeout)
         parsed = await asyncio.to_thread(self.service.parse_request, body)
+        timeout = requested_timeout(request.headers, self.service.request_timeout)
         handle = parsed.handle
         record.model = handle.served_model.name
         record.on_latency = self.service.metrics.latency.labels(record.model).observe
@@ -93,9 +93,7 @@ async def respond(
     )
     del parsed
     prepared = builder.prepared
-    stream = Stream(
-        served_model.engine, prepared.requests, record.on_event, record.start + timeout
-    )
+    stream = Stream(served_model.engine, prepared.requests, record.on_event, record.start + timeout)
     try:
         async with stream as events:
             if prepared.params.stream:
@@ -106,9 +104,17 @@ async def respond(
     except DeadlineExceeded:
         raise request_timeout(timeout) from None
     finally:
-        record.on_response(builder.id, builder.usage, builder.finish_reasons)
+        note_response(record, builder)
     json = await loop.run_in_executor(ENCODER, builder.response_json, choices)
     await send_json(send, headers, json)
+
+
+def note_response(record: RequestRecord, builder: ResponseBuilder) -> None:
+    """Add the usage of a response, which may not be complete, to the record."""
+    usage = builder.usage
+    record.completion_id, record.finish_reasons = builder.id, builder.finish_reasons
+    record.prompt_tokens, record.completion_tokens = usage.prompt_tokens, usage.completion_tokens
+    record.cached_tokens = usage.prompt_tokens_details.cached_tokens
 
 
 def start_response(

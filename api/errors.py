@@ -103,7 +103,7 @@ def response_too_large(values: int, limit: int) -> ApiError:
 
 
 def rate_limited(retry_after: int) -> ApiError:
-    """retry_after: in seconds."""
+    """Refuse a request for now. retry_after: in seconds."""
     headers = {"Retry-After": str(retry_after)}
     return ApiError(429, "rate_limited", "Rate limited", None, "rate_limit_error", headers)
 
@@ -114,7 +114,7 @@ def request_timeout(seconds: float) -> ApiError:
 
 
 def invalid_timeout(value: str) -> ApiError:
-    message = f"The header x-request-timeout must be a positive number of seconds, got {value[:100]!r}"
+    message = f"x-request-timeout: must be a positive number of seconds, got {value[:100]!r}"
     return ApiError(400, "invalid_timeout", message, "x-request-timeout")
 
 
@@ -169,7 +169,7 @@ def on_http_exception(request: Request, error: Exception) -> Response:
 
 
 def on_unhandled(request: Request, error: Exception) -> Response:
-    """Handle an unexpected error. Its response does not pass through `api.observability.middleware`."""
+    """Handle an unexpected error. The middleware does not see this response."""
     response = on_api_error(request, internal_error())
     response.headers["x-request-id"] = record_of(request.scope).request_id
     return response

@@ -167,8 +167,7 @@ def tokenizer_operation(name: str, body: type[BaseModel], result: type[BaseModel
         "operationId": name,
         "summary": f"{name} with the tokenizer of a model",
         "requestBody": {"required": True, "content": content},
-        "responses": {"200": response("the result", result)}
-        | errors(400, 401, 403, 404, 413, 422),
+        "responses": {"200": response("the result", result)} | errors(400, 401, 403, 404, 413, 422),
     }
 
 

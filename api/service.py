@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from api.admission import Admission
-from api.arguments import MAX_CONCURRENCY, MAX_RESPONSE_VALUES
-from api.auth import Keys
 from api.engine import ServedModel
 from api.errors import draining, engine_down, unknown_model
 from api.observability.metrics import Metrics
+from api.options.arguments import MAX_CONCURRENCY, MAX_RESPONSE_VALUES
 from api.schema.parsing import parse_json
 from api.schema.request import CompletionRequest, request_model
 from api.schema.unknown_fields import unknown_fields
 from api.schema.validation_errors import validate
+from api.security.auth import Keys
 
 
 @dataclass(eq=False)

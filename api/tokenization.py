@@ -72,7 +72,9 @@ def detokenize(service: Service, content: bytes) -> Response:
         check_ids(body.tokens, model.vocab_size, "tokens")
     except UnknownToken as error:
         raise ApiError(400, "unknown_token", str(error), "tokens") from error
-    return JSONResponse(DetokenizeResponse(prompt=decode(model.tokenizer, body.tokens)).model_dump())
+    return JSONResponse(
+        DetokenizeResponse(prompt=decode(model.tokenizer, body.tokens)).model_dump()
+    )
 
 
 def parse(model: type[Body], content: bytes) -> Body:

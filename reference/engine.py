@@ -85,12 +85,17 @@ class ReferenceEngine:
             prefix_cache_hits=self._cached_tokens,
         )
 
-    def close(self) -> None:
-        """Stop within one decode step. Unfinished requests end with an error."""
+    def close(self, timeout: float | None = None) -> None:
+        """Stop within one decode step. Unfinished requests end with an error, after `timeout`
+        seconds even if the step has not ended.
+        """
         with self._lock:
             self._closing = True
             self._queue.put(None)
-        self._thread.join()
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            for state in list(self._states.values()):
+                state.on_event(engine_closed())
 
     def _run_thread(self) -> None:
         while (state := self._queue.get()) is not None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import settings
 
 from api import __main__ as command_line
-from api.arguments import build_parser
 from api.engine import ServedModel
+from api.options.arguments import build_parser
 from reference.bundle import EMBEDDED, Bundle, load_bundle
 
 jax.config.update("jax_num_cpu_devices", 8)  # for the meshes of test_sharding

@@ -2,7 +2,7 @@
 
 The files, in reading order:
 
-    record        what is known of a request
+    record        the record of one request
     middleware    begins and ends the record; `x-request-id`
     metrics       Prometheus
     logs          one line per request, as text or JSON

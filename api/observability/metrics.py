@@ -27,34 +27,16 @@ from api.observability.record import RequestRecord
 
 BUCKETS = tuple(0.001 * 2**i for i in range(20))  # 1 ms … 524 s
 REJECTIONS = (429, 503)
-# Family, name, help, and the field of `EngineStats`.
-ENGINE_METRICS: tuple[tuple[type[Metric], str, str, str], ...] = (
-    (GaugeMetricFamily, "requests_running", "Prompts that are being decoded.", "running"),
-    (GaugeMetricFamily, "requests_waiting", "Prompts that wait or are in prefill.", "waiting"),
-    (
-        GaugeMetricFamily,
-        "kv_cache_usage_ratio",
-        "Fraction of the KV cache that requests hold, 0 to 1.",
-        "kv_cache_usage",
-    ),
-    (
-        CounterMetricFamily,
-        "preemptions",
-        "Sequences that were preempted for lack of KV cache.",
-        "preemptions",
-    ),
-    (
-        CounterMetricFamily,
-        "prefix_cache_queries",
-        "Prompt tokens that were looked up in the prefix cache.",
-        "prefix_cache_queries",
-    ),
-    (
-        CounterMetricFamily,
-        "prefix_cache_hits",
-        "Prompt tokens that were in the prefix cache.",
-        "prefix_cache_hits",
-    ),
+# Name, help, and field of `EngineStats`.
+GAUGES = (
+    ("requests_running", "Prompts that are being decoded.", "running"),
+    ("requests_waiting", "Prompts that wait or are in prefill.", "waiting"),
+    ("kv_cache_usage_ratio", "Fraction of the KV cache in use, 0 to 1.", "kv_cache_usage"),
+)
+COUNTERS = (
+    ("preemptions", "Sequences preempted for lack of KV cache.", "preemptions"),
+    ("prefix_cache_queries", "Prompt tokens looked up in the cache.", "prefix_cache_queries"),
+    ("prefix_cache_hits", "Prompt tokens that were in the cache.", "prefix_cache_hits"),
 )
 
 
@@ -66,11 +48,16 @@ class EngineCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         stats = {model.name: model.engine.stats() for model in self.served_models}
-        for family, name, description, field in ENGINE_METRICS:
-            metric = family(f"completions_{name}", description, labels=["model_name"])
+        for name, description, field in GAUGES:
+            gauge = GaugeMetricFamily(f"completions_{name}", description, labels=["model_name"])
             for model, values in stats.items():
-                metric.add_metric([model], getattr(values, field))
-            yield metric
+                gauge.add_metric([model], getattr(values, field))
+            yield gauge
+        for name, description, field in COUNTERS:
+            counter = CounterMetricFamily(f"completions_{name}", description, labels=["model_name"])
+            for model, values in stats.items():
+                counter.add_metric([model], getattr(values, field))
+            yield counter
 
 
 class Metrics:
@@ -118,10 +105,6 @@ class Metrics:
         self.queue = histogram("request_queue_time", "Time in the queue of the engine.")
         self.prefill = histogram("request_prefill_time", "Time of the prefill.")
 
-    def begin(self, record: RequestRecord) -> None:
-        """Observe the times between tokens of a request that begins."""
-        record.on_latency = self.latency.labels(record.model).observe
-
     def observe(self, record: RequestRecord) -> None:
         """Count a request that has ended, if it is for completions. The histograms have successful
         ones only.
@@ -141,7 +124,11 @@ class Metrics:
             self.choices.labels(name, reason).inc(count)
         if record.succeeded:
             self.e2e.labels(name).observe(record.duration)
-            times = (self.ttft, record.ttft), (self.queue, record.queue), (self.prefill, record.prefill)
+            times = (
+                (self.ttft, record.ttft),
+                (self.queue, record.queue),
+                (self.prefill, record.prefill),
+            )
             for histogram, seconds in times:
                 if seconds is not None:
                     histogram.labels(name).observe(seconds)

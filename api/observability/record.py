@@ -1,6 +1,6 @@
-"""What is known of one request: the source of its metrics, its log line and its trace.
+"""The record of one request: the source of its metrics, its log line and its trace.
 
-It has no text: neither prompts, outputs and keys, nor the end user's name.
+It has no text: no prompt, no output, no key, and no name of an end user.
 """
 
 import re
@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from api.schema.response import Usage
 from reference.request import Event, PromptProcessed, TokenGenerated
 
 VALID_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -30,9 +29,10 @@ class RequestRecord:
 
     request_id: from the header `x-request-id`, else a new one. start: `time.monotonic()`.
     start_ns: nanoseconds since 1970. is_completion: whether it is for the completions endpoint.
-    principal: digest of the key. model: the name of a served model. status: of the response; None before it begins. error: the code of the error that ended
-    the request. ttft: time to the first token. queue, prefill: of the first prompt that was
-    processed. on_latency: called with the time between two tokens of a choice.
+    principal: digest of the key. model: the name of a served model. status: of the response; None
+    before it begins. error: the code of the error that ended the request. ttft: time to the first
+    token. queue, prefill: of the first prompt that was processed. on_latency: called with the time
+    between two tokens of a choice.
     """
 
     request_id: str
@@ -83,13 +83,6 @@ class RequestRecord:
                     self.on_latency(now - self._last_token[key])
                 self._last_token[key] = now
 
-    def on_response(self, completion_id: str, usage: Usage, finish_reasons: Counter[str]) -> None:
-        """Note the usage of a response, which may not be complete."""
-        self.completion_id, self.finish_reasons = completion_id, finish_reasons
-        self.prompt_tokens = usage.prompt_tokens
-        self.completion_tokens = usage.completion_tokens
-        self.cached_tokens = usage.prompt_tokens_details.cached_tokens
-
     def finish(self) -> None:
         """Note the end of the request."""
         self.duration = time.monotonic() - self.start
@@ -103,6 +96,6 @@ class RequestRecord:
 
 
 def record_of(scope: Scope) -> RequestRecord:
-    """Return the record of a request. Begins one for an app without `api.observability.middleware`."""
+    """Return the record of a request. An app without the middleware has a new one."""
     record: RequestRecord | None = scope.get("record")
     return RequestRecord.of(scope) if record is None else record

@@ -98,7 +98,7 @@ class Version(BaseModel):
 
 
 class Live(BaseModel):
-    """Whether the process works, or must be restarted."""
+    """The state of the process: it must be restarted if an engine hangs."""
 
     status: Literal["ok", "hung"]
 

@@ -93,12 +93,16 @@ class JaxEngine:
             stalled_seconds=0.0 if started is None else time.monotonic() - started,
         )
 
-    def close(self) -> None:
-        """Stop after the step in flight. Unfinished requests end with an error."""
+    def close(self, timeout: float | None = None) -> None:
+        """Stop after the step in flight. Unfinished requests end with an error, after `timeout`
+        seconds even if the step has not ended.
+        """
         self._closing = True
         self._grammar_compiler.shutdown(wait=False, cancel_futures=True)
         self._inbox.put(None)
-        self._thread.join()
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._outputs.finish_all(RuntimeError("the engine hung, and was closed"))
 
     def _compile_grammar(
         self, request_id: int, request: Request, on_event: Callable[[Event], None]
@@ -121,8 +125,7 @@ class JaxEngine:
             logger.exception("the engine failed")
             error = failure
         self._closing = True
-        for request_id in list(self._outputs.callbacks):
-            self._outputs.finish_request(request_id, error)
+        self._outputs.finish_all(error)
 
     def _loop(self) -> None:
         in_flight: InFlightStep | None = None

@@ -1,6 +1,7 @@
 """Output processing: from the arrays of a step to events, and to the end of requests.
 
-It runs on the engine's thread; only `finish_request` may be called from any thread.
+It runs on the engine's thread; only `finish_request` and `finish_all` may be
+called from any thread.
 """
 
 import logging
@@ -55,6 +56,11 @@ class OutputProcessor:
         on_event = self.callbacks.pop(request_id, None)
         if on_event is not None:
             self._emit(on_event, RequestFinished(error=error))
+
+    def finish_all(self, error: Exception) -> None:
+        """End every request with an error."""
+        for request_id in list(self.callbacks):
+            self.finish_request(request_id, error)
 
     def fail(self, state: RequestState, error: Exception) -> None:
         """End all sequences of a request, and the request with an error."""

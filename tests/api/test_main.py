@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from api import __main__ as command_line
-from api.arguments import api_keys, build_parser, check_bind
+from api.options.arguments import api_keys, build_parser, check_bind
 from tests.api.http_client import post
 from tests.api.toy import toy_model
 

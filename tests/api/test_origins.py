@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.engine import ServedModel
-from api.hosts import is_loopback, is_loopback_host, is_loopback_origin, parse_origin
+from api.security.hosts import is_loopback, is_loopback_host, is_loopback_origin, parse_origin
 from tests.api.conftest import running_server
 from tests.api.http_client import PATH, body_bytes, post
 from tests.api.toy import toy_model

@@ -177,11 +177,11 @@ class ToyEngine:
     def stats(self) -> EngineStats:
         return EngineStats(healthy=self.healthy, running=len(self._running), waiting=0)
 
-    def close(self) -> None:
+    def close(self, timeout: float | None = None) -> None:
         with self._wake:
             self._closed, self.healthy = True, False
             self._wake.notify()
-        self._thread.join()
+        self._thread.join(timeout)
         for request_id in [*self._running]:
             self._running.pop(request_id).on_event(
                 RequestFinished(error=RuntimeError("the toy was closed"))

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.errors import ApiError, forbidden_host, forbidden_origin, on_api_error
-from api.hosts import is_loopback_host, is_loopback_origin
+from api.security.hosts import is_loopback_host, is_loopback_origin
 
 
 class Origins(CORSMiddleware):

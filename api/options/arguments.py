@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from api.hosts import is_loopback, parse_origin
 from api.observability.logs import FORMATS, LEVELS
+from api.security.hosts import is_loopback, parse_origin
 from reference.images.decoding import ImageLimits
 
 MAX_CONCURRENCY = 256  # sequences: one for each prompt of the longest list
@@ -19,7 +19,7 @@ DESCRIPTION = "Serve a checkpoint directory at /v1/openai/completions and /v1/co
 
 
 def build_parser(backends: Iterable[str]) -> argparse.ArgumentParser:
-    """Build the parser. `api.config` adds the environment and a file."""
+    """Build the parser. `api.options.config` adds the environment and a file."""
     result = argparse.ArgumentParser(
         prog="completions-spec serve",
         description=DESCRIPTION,

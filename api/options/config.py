@@ -1,8 +1,8 @@
 """Configuration of the server: the command line, then the environment, then a TOML file.
 
-Each option `--max-logprobs` is also the variable COMPLETIONS_MAX_LOGPROBS and the key `max-logprobs`
-of the file. The first source that has an option decides it. A list is an array in the file, and
-separated by commas in the environment.
+Each option `--max-logprobs` is also the variable COMPLETIONS_MAX_LOGPROBS and the key
+`max-logprobs` of the file. The first source that has an option decides it. A list is an array in
+the file, and separated by commas in the environment.
 """
 
 import argparse
@@ -17,9 +17,7 @@ PREFIX = "COMPLETIONS_"
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
-def parse_options(
-    parser: argparse.ArgumentParser, arguments: Sequence[str]
-) -> argparse.Namespace:
+def parse_options(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
     """Parse all sources. Exits with status 2 after a message that names the source and the option.
 
     The parser has `allow_abbrev=False`, and no option is required.

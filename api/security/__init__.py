@@ -1,0 +1,6 @@
+"""Who may use the server.
+
+auth       API keys
+hosts      names of this machine in `Host` and `Origin`
+origins    protection from web pages, CORS
+"""
