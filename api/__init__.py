@@ -1,8 +1,9 @@
 """The HTTP endpoint: JSON in, JSON or server-sent events out, around any engine.
 
-A request is authenticated (`security.auth`), parsed and validated (`schema`, `service`), turned into token
-ids (`prepare`) and submitted to the engine (`stream`). The engine's events become text and usage
-(`response`), which is sent as one JSON body or as events (`sse`). Files, in reading order:
+A request is authenticated (`security.auth`), parsed and validated (`schema`, `service`), turned
+into token ids (`prepare`) and submitted to the engine (`stream`). The engine's events become text
+and usage (`response`), which is sent as one JSON body or as events (`sse`). Files, in reading
+order:
 
     completions    the handler of POST /completions: every step above, in order
     security       API keys, web pages

@@ -69,7 +69,7 @@ class Service:
         """Raise ValueError if two models share a name or an alias."""
         names = [name for model in self.served_models for name in (model.name, *model.aliases)]
         if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"served_models: the name {twice[0]!r} occurs twice")
+            raise ValueError(f"served_models: two models have the same name {twice[0]!r}")
 
     @cached_property
     def handles(self) -> dict[str, ModelHandle]:

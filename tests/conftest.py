@@ -38,9 +38,8 @@ def model() -> Bundle:
 def serve(backend: str, name: str = "text") -> ServedModel:
     """Load an embedded model as `make run` serves it, with fewer batch sizes to compile."""
     backends = command_line.BACKENDS
-    options = ["--model", str(EMBEDDED / name), "--served-model-name", f"tiny-{name}"]
-    options += ["--slots", "4"]
-    return backends[backend](build_parser(backends).parse_args(["--backend", backend, *options]))
+    options = build_parser(backends).parse_args(["--backend", backend, "--slots", "4"])
+    return backends[backend](options, f"tiny-{name}", EMBEDDED / name)
 
 
 @pytest.fixture(scope="session")

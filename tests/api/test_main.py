@@ -1,6 +1,7 @@
 """The command line: errors before the server starts, and options that reach the app."""
 
 import json
+import os
 import shlex
 import socket
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from api import __main__ as command_line
-from api.options.arguments import api_keys, build_parser, check_bind
+from api.options.arguments import build_parser, check_bind
 from tests.api.http_client import post
 from tests.api.toy import toy_model
 
@@ -25,9 +26,10 @@ class Recorder:
 
     app: Starlette
     port: int
+    options: dict[str, Any]
 
-    def __init__(self, app: Starlette, on_ready: Callable[[int], None]) -> None:
-        Recorder.app = app
+    def __init__(self, app: Starlette, on_ready: Callable[[int], None], **options: Any) -> None:
+        Recorder.app, Recorder.options = app, options
         self.on_ready = on_ready
 
     def run(self, sockets: list[socket.socket]) -> None:
@@ -39,8 +41,8 @@ class Recorder:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in "HOST", "PORT", "API_KEYS":
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("COMPLETIONS_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -51,8 +53,9 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., TestClient
     """
     served = toy_model()
     close = served.engine.close
-    monkeypatch.setattr(served.engine, "close", lambda: None)
-    monkeypatch.setitem(command_line.BACKENDS, "reference", lambda options: served)
+    monkeypatch.setattr(served.engine, "close", lambda timeout=None: None)
+    monkeypatch.setitem(command_line.BACKENDS, "reference", lambda *arguments: served)
+    monkeypatch.setattr(command_line, "configure_logs", lambda level, style: None)
     monkeypatch.setattr(command_line, "Server", Recorder)
 
     def client(*arguments: str) -> TestClient:
@@ -121,13 +124,15 @@ def test_public_host_is_refused_before_loading(
 # Options that reach the app
 
 
-def test_keys_from_options_and_environment(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("API_KEYS", "one, two,,")
-    options = build_parser(["jax"]).parse_args(["--api-key", "three", "--api-key", "four"])
-    assert api_keys(options) == ["three", "four", "one", "two"]
-    locked = client("--api-key", "three")
-    for key, status in ("one", 200), ("two", 200), ("three", 200), ("four", 401), ("", 401):
-        assert post(locked, headers={"xi-api-key": key}).status_code == status
+def test_keys_of_an_option_take_precedence_over_the_environment(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPLETIONS_API_KEY", "one, two,,")
+    for arguments, valid in ((), {"one", "two"}), (("--api-key", "three"), {"three"}):
+        locked = client(*arguments)
+        for key in "one", "two", "three", "four", "":
+            status = 200 if key in valid else 401
+            assert post(locked, headers={"xi-api-key": key}).status_code == status
 
 
 def test_authentication_is_off_without_keys(client: Any) -> None:
@@ -146,7 +151,7 @@ def test_limit_options(client: Any) -> None:
     assert post(limited, prompt="w" * 300).status_code == 413
     client("--max-concurrency", "7", "--max-response-values", "9")
     service = Recorder.app.state.service
-    assert [handle.max_concurrency for handle in service.handles.values()] == [7]
+    assert [handle.admission.limit for handle in service.handles.values()] == [7]
     assert service.max_response_values == 9
 
 
@@ -188,8 +193,8 @@ def test_allowed_origin_option(client: Any) -> None:
 def test_host_and_port_from_environment(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.2", 0)) as free:
         port = free.getsockname()[1]
-    monkeypatch.setenv("HOST", "127.0.0.2")
-    monkeypatch.setenv("PORT", str(port))
+    monkeypatch.setenv("COMPLETIONS_HOST", "127.0.0.2")
+    monkeypatch.setenv("COMPLETIONS_PORT", str(port))
     assert main(["--backend", "reference"]) == 0
     assert Recorder.port == port
 
@@ -216,8 +221,8 @@ def test_startup_message_has_a_working_command(
     [("0.0.0.0", "127.0.0.1"), ("::", "127.0.0.1"), ("::1", "[::1]"), ("10.0.0.7", "10.0.0.7")],
 )
 def test_startup_message_has_a_reachable_address(host: str, display_host: str) -> None:
-    options = build_parser(["jax"]).parse_args([])
-    message = command_line.startup_message(host, 8000, "name", options, False)
+    options = build_parser(["jax"]).parse_args(["--host", host])
+    message = command_line.startup_message(8000, "name", options, False)
     assert message.count(f"http://{display_host}:8000/v1/openai/completions") == 2
     assert "API_KEY" not in message
 

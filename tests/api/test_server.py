@@ -13,7 +13,6 @@ import httpx
 import jax
 import pytest
 
-from api import server as server_module
 from api.app import create_app
 from api.server import Server, listen
 from tests.api.conftest import wait_until
@@ -25,10 +24,10 @@ LONG = {"model": "toy", "prompt": "~", "temperature": 0}
 
 
 @contextmanager
-def running(engine: ToyEngine) -> Iterator[tuple[Server, str]]:
+def running(engine: ToyEngine, **options: Any) -> Iterator[tuple[Server, str]]:
     """Run a server on a thread, which receives no signals; yield it with its address."""
     ports: list[int] = []
-    server = Server(create_app([toy_model(engine)]), ports.append)
+    server = Server(create_app([toy_model(engine)]), ports.append, **options)
     thread = threading.Thread(target=server.run, args=[listen("127.0.0.1", 0)])
     thread.start()
     wait_until(lambda: bool(ports))
@@ -39,13 +38,10 @@ def running(engine: ToyEngine) -> Iterator[tuple[Server, str]]:
 
 
 @pytest.mark.parametrize("cause", ["timeout", "second signal"])
-def test_interrupted_request_ends_with_an_error(
-    cause: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_request_ends_with_an_error(cause: str) -> None:
     """A stream ends with an error event and [DONE], a whole response is a 503."""
-    monkeypatch.setattr(server_module, "DRAIN_TIMEOUT", 0.3 if cause == "timeout" else 60)
     engine, responses = ToyEngine(pause=0.1), []
-    with running(engine) as (server, address):
+    with running(engine, drain_timeout=0.3 if cause == "timeout" else 60) as (server, address):
 
         def send(stream: bool) -> None:
             responses.append(httpx.post(address + PATH, json=LONG | {"stream": stream}))
@@ -89,6 +85,7 @@ def process(backend: str = "reference") -> Iterator[tuple[subprocess.Popen[str],
     with this process, so both have the same slots and devices.
     """
     command = [sys.executable, "-m", "api", "--backend", backend, "--port", "0", "--slots", "4"]
+    command += ["--log-level", "error"]
     environment = os.environ | {
         "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
         "JAX_COMPILATION_CACHE_MAX_SIZE": str(jax.config.jax_compilation_cache_max_size),

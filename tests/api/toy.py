@@ -148,6 +148,7 @@ class ToyEngine:
     ) -> None:
         self.pause, self.fail_after, self.hangs = pause, fail_after, hangs
         self.healthy = True
+        self.stalled_since: float | None = None  # time.monotonic() of a step that hangs
         self.steps: Counter[int] = Counter()  # by request id
         self.tokens: Counter[int] = Counter()  # by request id
         self.requests: list[Request] = []
@@ -175,7 +176,13 @@ class ToyEngine:
                 self._running[request_id].aborted.add(choice)
 
     def stats(self) -> EngineStats:
-        return EngineStats(healthy=self.healthy, running=len(self._running), waiting=0)
+        since = self.stalled_since
+        return EngineStats(
+            healthy=self.healthy,
+            running=len(self._running),
+            waiting=0,
+            stalled_seconds=0.0 if since is None else time.monotonic() - since,
+        )
 
     def close(self, timeout: float | None = None) -> None:
         with self._wake:
