@@ -31,7 +31,9 @@ class Tracing:
         self._tracer = provider.get_tracer("completions-spec")
 
     def export(self, record: RequestRecord) -> None:
-        """Export the span of a request."""
+        """Export the span of a request, if it is for completions."""
+        if not record.is_completion:
+            return
         span = self._tracer.start_span(
             f"text_completion {record.model}".rstrip(),
             context=propagate.extract(dict(record.headers)),

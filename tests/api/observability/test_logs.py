@@ -62,7 +62,12 @@ def test_log_has_no_text_of_requests(
     configure_logs("debug", style)
     client = TestClient(create_app([build()], keys=["secret"]), raise_server_exceptions=False)
     headers = {"xi-api-key": "secret"}
-    for body in ({}, {"prompt": "hidden"}, {"user": "mallory", "stop": "hidden"}, {"top_p": "hidden"}):
+    for body in (
+        {},
+        {"prompt": "hidden"},
+        {"user": "mallory", "stop": "hidden"},
+        {"top_p": "hidden"},
+    ):
         post(client, headers=headers, **body)
     client.get("/health")
     output = capsys.readouterr().err
@@ -120,9 +125,7 @@ def test_unexpected_error_has_the_request_id(build: Build) -> None:
     assert response.status_code == 500 and response.headers["x-request-id"] == "r-2"
 
 
-def test_text_format_is_one_line_of_pairs(
-    build: Build, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_text_format_is_one_line_of_pairs(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("info", "text")
     TestClient(create_app([build()])).get("/nowhere%0aforged=1")
     [line] = capsys.readouterr().err.splitlines()

@@ -106,7 +106,10 @@ def test_labels_have_no_value_of_a_client(build: Build) -> None:
 
 @pytest.mark.parametrize(
     ("accept", "content_type"),
-    [("", "text/plain"), ("application/openmetrics-text; version=1.0.0", "application/openmetrics")],
+    [
+        ("", "text/plain"),
+        ("application/openmetrics-text; version=1.0.0", "application/openmetrics"),
+    ],
 )
 def test_format_follows_accept(build: Build, accept: str, content_type: str) -> None:
     client = TestClient(create_app([build()], keys=["key"]))

@@ -13,9 +13,7 @@ from api.options.config import parse_options
 SOURCES = ("file", "environment", "arguments")
 
 
-def parse(
-    arguments: list[str], environment: dict[str, str] | None = None, toml: str = ""
-) -> Any:
+def parse(arguments: list[str], environment: dict[str, str] | None = None, toml: str = "") -> Any:
     """Parse the options of all three sources."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (environment or {}).items():
