@@ -1,4 +1,4 @@
-"""Who may use the server.
+"""Access to the server.
 
 auth       API keys
 hosts      names of this machine in `Host` and `Origin`

@@ -47,7 +47,7 @@ def test_first_source_decides(given_in: set[str]) -> None:
     assert options.slots == (slots[last] if last else 8)
 
 
-def test_every_kind_of_option_in_a_file() -> None:
+def test_file_sets_all_kinds_of_options() -> None:
     options = parse(
         [],
         toml="""
@@ -67,7 +67,7 @@ def test_every_kind_of_option_in_a_file() -> None:
     assert (options.mesh, options.request_timeout) == (2, 2.5)
 
 
-def test_every_kind_of_option_in_the_environment() -> None:
+def test_environment_sets_all_kinds_of_options() -> None:
     options = parse(
         [],
         {

@@ -1,0 +1,1 @@
+"""Tests of running a server: start, probes, admission, shutdown."""
