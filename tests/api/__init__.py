@@ -12,11 +12,14 @@ Files, in reading order:
     test_parsing         from bytes to JSON
     test_validation      invalid fields
     test_unknown_fields  unknown fields
-    test_auth            API keys
     test_limits          limits on sizes and concurrency
     test_failures        400s, failing engines, disconnecting clients
     test_live            requests over a socket
-    test_server          shutdown
-    test_main            the command line
+    test_encoding        JSON bodies in pieces
+    test_large_responses  responses of many megabytes
     test_openapi         the OpenAPI document
+    security             API keys, web pages
+    options              the environment and a TOML file
+    observability        metrics, logs, traces
+    operation            start, probes, admission, shutdown
 """

@@ -1,0 +1,61 @@
+"""Compares a server at its capacity with the same server at four times the load.
+
+    python -m benchmarks.operation.overload --seconds 30
+
+The capacity is the rate of answers with as many clients as the server admits sequences. Then
+requests arrive at this rate, and at four times this rate. Under overload the goodput must stay, and
+so must the latency of the requests that are admitted.
+"""
+
+import argparse
+import asyncio
+from collections import Counter
+
+from benchmarks.operation.load import Json, Outcome, closed_loop, open_loop, percentile
+from benchmarks.operation.server import serving
+
+
+def request(i: int) -> Json:
+    return {"model": "tiny-text", "prompt": "Once upon a time", "max_tokens": 16, "seed": i}
+
+
+def goodput(outcomes: list[Outcome], seconds: float) -> float:
+    """Return the answers per second."""
+    return sum(outcome.status == 200 for outcome in outcomes) / seconds
+
+
+def p99(outcomes: list[Outcome]) -> float:
+    """Return the 99th percentile of the latency of the answers, in seconds."""
+    return percentile([outcome.seconds for outcome in outcomes if outcome.status == 200], 0.99)
+
+
+async def compare(address: str, limit: int, seconds: float, factor: float) -> None:
+    capacity = goodput(await closed_loop(address, request, limit, seconds), seconds)
+    print(f"capacity: {capacity:.1f} answers per second")
+    results = []
+    for load in 1.0, factor:
+        outcomes = await open_loop(address, request, load * capacity, seconds)
+        results.append((goodput(outcomes, seconds), p99(outcomes)))
+        statuses = dict(Counter(outcome.status for outcome in outcomes))
+        print(
+            f"{load:g} × capacity: goodput {results[-1][0]:.1f}/s, p99 {results[-1][1]:.2f} s, "
+            f"statuses {statuses}"
+        )
+    (good, latency), (good_over, latency_over) = results
+    print(f"goodput ratio {good_over / good:.3f}, p99 ratio {latency_over / latency:.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--factor", type=float, default=4)
+    parser.add_argument("--limit", type=int, default=32, help="--max-concurrency of the server")
+    parser.add_argument("--backend", default="jax")
+    options = parser.parse_args()
+    arguments = ["--backend", options.backend, "--max-concurrency", str(options.limit)]
+    with serving(*arguments) as server:
+        asyncio.run(compare(server.address, options.limit, options.seconds, options.factor))
+
+
+if __name__ == "__main__":
+    main()
