@@ -13,6 +13,7 @@ order:
     engine         the interface of an engine; a served model
     stream         the events of an engine as an asynchronous stream
     prepare        from a validated body to the requests for the engine
+    choices        one choice: its updates, its JSON
     response       from the engine's events to response bodies
     encoding       JSON bodies in parts of bounded size
     sse            server-sent events

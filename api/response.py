@@ -7,85 +7,16 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field
-from io import StringIO
 from typing import Any
 
-from api.encoding import Buffer, LogprobsJson, encode, fill_arrays, joined
+from api.choices import ChoiceBuilder, ChoiceUpdate, choice_of
+from api.encoding import Buffer, encode, fill_arrays, joined
 from api.errors import ApiError, engine_down, to_api_error
 from api.prepare import PreparedRequest
-from api.schema.response import (
-    Choice,
-    Chunk,
-    Completion,
-    Logprobs,
-    PromptTokensDetails,
-    Usage,
-)
+from api.schema.response import Chunk, Completion, PromptTokensDetails, Usage
 from api.stream import EngineDown, Stream
 from reference.output_text import TextDelta, echo_entries, prompt_text, start_choice
 from reference.request import Event, PromptProcessed, RequestFinished, TokenGenerated
-
-NO_ENTRIES = Logprobs(tokens=[], token_logprobs=[], top_logprobs=[], text_offset=[])
-
-
-@dataclass(frozen=True)
-class ChoiceUpdate:
-    """The effect of one event on one choice. usage: so far. is_last: no update follows.
-
-    prompt_logprobs: the entries of an echoed prompt, which its choices share. `delta` has the text.
-    """
-
-    index: int
-    delta: TextDelta
-    usage: Usage
-    is_last: bool
-    prompt_logprobs: LogprobsJson | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        delta = self.delta
-        has_entries = delta.entries or self.prompt_logprobs is not None
-        return not delta.text and not has_entries and delta.finish_reason is None
-
-
-@dataclass
-class ChoiceBuilder:
-    """A choice, or a part of it: joined updates.
-
-    prompt_logprobs: the entries of the echoed prompt. logprobs: those of the output.
-    """
-
-    text: StringIO = field(default_factory=StringIO)
-    prompt_logprobs: LogprobsJson | None = None
-    logprobs: LogprobsJson = field(default_factory=LogprobsJson)
-    finish_reason: str | None = None
-    stop_reason: str | int | None = None
-
-    def add(self, update: ChoiceUpdate) -> None:
-        delta = update.delta
-        self.text.write(delta.text)
-        self.prompt_logprobs = update.prompt_logprobs or self.prompt_logprobs
-        self.logprobs.append(delta.entries)
-        self.finish_reason, self.stop_reason = delta.finish_reason, delta.stop_reason
-
-    def json(self, index: int, has_logprobs: bool) -> Iterator[Buffer]:
-        """Yield the JSON of the choice in pieces."""
-        choice = Choice.model_validate(
-            {
-                "index": index,
-                "text": self.text.getvalue(),
-                "logprobs": NO_ENTRIES if has_logprobs else None,
-                "finish_reason": self.finish_reason,
-                "stop_reason": self.stop_reason,
-            }
-        )
-        parts = [part for part in (self.prompt_logprobs, self.logprobs) if part and part.tokens]
-        arrays = {
-            name: joined([[getattr(part, name)] for part in parts])
-            for name in (Logprobs.model_fields if has_logprobs else ())
-        }
-        return fill_arrays(choice.model_dump_json().encode(), arrays)
 
 
 class ResponseBuilder:
@@ -197,10 +128,15 @@ class ResponseBuilder:
         final_usage = update.is_last and options.get("include_usage", True)
         has_usage = final_usage or options.get("continuous_usage_stats")
         usage = {"usage": update.usage} if has_usage else {}
-        chunk = Chunk.model_validate(self._head() | usage).model_dump_json(exclude_unset=True)
+        head = self._head() | usage
+        if update.prompt_logprobs is None:  # a token: few entries
+            choices = [choice_of(update.index, update.delta, self._logprobs)]
+            chunk = Chunk.model_validate(head | {"choices": choices})
+            return iter([chunk.model_dump_json(exclude_unset=True).encode()])
         choice = ChoiceBuilder()
         choice.add(update)
-        return fill_arrays(chunk.encode(), {"choices": choice.json(update.index, self._logprobs)})
+        json = Chunk.model_validate(head).model_dump_json(exclude_unset=True)
+        return fill_arrays(json.encode(), {"choices": choice.json(update.index, self._logprobs)})
 
     def response_json(self, choices: Sequence[ChoiceBuilder]) -> list[Buffer]:
         """Return the JSON of a whole response in pieces."""

@@ -11,6 +11,7 @@ The files, in reading order:
     decode_baseline    a hand-written JAX decode loop
     steps              the parts of a decode step
     http               completions servers under load
+    large_response     latency of /health during a large response
     tpu                large models compiled ahead of time for TPUs: docs/tpu.md
     plot               throughput against the number of streams
 

@@ -16,7 +16,7 @@ Files, in reading order:
     test_failures        400s, failing engines, disconnecting clients
     test_live            requests over a socket
     test_encoding        JSON bodies in pieces
-    test_large_responses  responses of many megabytes
+    test_large_responses large responses and their limit
     test_openapi         the OpenAPI document
     security             API keys, web pages
     options              the environment and a TOML file

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
 
+from api.choices import ChoiceBuilder, ChoiceUpdate
 from api.encoding import PART, SLICE, LogprobsJson, cut, encode, send_pieces
 from api.engine import ServedModel
 from api.prepare import PreparedRequest
-from api.response import ChoiceBuilder, ChoiceUpdate, ResponseBuilder
+from api.response import ResponseBuilder
 from api.schema.response import Choice, Chunk, Completion, Logprobs
 from reference.output_text import LogprobsEntry, TextDelta
 from reference.params import CompletionParams
