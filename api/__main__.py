@@ -18,7 +18,7 @@ from api.arguments import api_keys, build_parser, check_bind
 from api.engine import ServedModel
 from api.server import Server, listen
 from reference.bundle import load_bundle, load_processor
-from reference.images.decoding import ImageLimits
+from reference.images.limits import ImageLimits
 
 DIGEST_BYTES = 2**16  # bytes at both ends of a file that `checkpoint_digest` reads
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from reference.bundle import EMBEDDED
-from reference.images.decoding import ImageLimits
+from reference.images.limits import ImageLimits
 
 DESCRIPTION = "Serve a checkpoint directory at /v1/openai/completions and /v1/completions."
 

@@ -15,7 +15,7 @@ from starlette.types import ExceptionHandler
 
 from api.stream import EngineDown
 from reference.grammar.response_format import UnsupportedFormat
-from reference.images.decoding import ImageError
+from reference.images.limits import ImageError
 from reference.images.placement import ImageCountMismatch, ImagesUnsupported, TooManyImages
 from reference.prompt import EmptyPrompt, UnknownToken
 from reference.stopping import ContextLengthExceeded

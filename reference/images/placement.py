@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reference.images import decoding
-from reference.images.decoding import ImageError, ImageLimits
+from reference.images.limits import ImageError, ImageLimits
 from reference.images.preprocessor import Preprocessor
 from reference.model.config_fields import ConfigError
 from reference.model.vision_config import VisionConfig

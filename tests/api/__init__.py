@@ -19,4 +19,6 @@ Files, in reading order:
     test_server          shutdown
     test_main            the command line
     test_openapi         the OpenAPI document
+
+and the package `schema` with tests of the JSON bodies.
 """
