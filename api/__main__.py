@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from api.app import create_app
-from api.arguments import api_keys, build_parser, check_bind
+from api.arguments import PROG, api_keys, build_parser, check_bind
 from api.engine import ServedModel
 from api.server import Server, listen
 from reference.bundle import load_bundle, load_processor
@@ -23,9 +23,12 @@ from reference.images.limits import ImageLimits
 DIGEST_BYTES = 2**16  # bytes at both ends of a file that `checkpoint_digest` reads
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the server. Return exit status 0, or 2 after a line on stderr if it cannot start."""
-    options = build_parser(BACKENDS).parse_args(arguments)
+def main(arguments: Sequence[str] | None = None, prog: str = PROG) -> int:
+    """Run the server. Return exit status 0, or 2 after a line on stderr if it cannot start.
+
+    prog: the command's name in its help.
+    """
+    options = build_parser(BACKENDS, prog).parse_args(arguments)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about oddities of the clients' images
     keys = api_keys(options)
     try:

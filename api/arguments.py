@@ -9,12 +9,13 @@ from pathlib import Path
 from reference.bundle import EMBEDDED
 from reference.images.limits import ImageLimits
 
+PROG = "python -m api"
 DESCRIPTION = "Serve a checkpoint directory at /v1/openai/completions and /v1/completions."
 
 
-def build_parser(backends: Iterable[str]) -> argparse.ArgumentParser:
+def build_parser(backends: Iterable[str], prog: str = PROG) -> argparse.ArgumentParser:
     """Build the parser. HOST and PORT set the defaults of their options."""
-    result = argparse.ArgumentParser(prog="python -m api", description=DESCRIPTION)
+    result = argparse.ArgumentParser(prog=prog, description=DESCRIPTION)
     option = result.add_argument
     env = os.environ.get
     option("--backend", choices=list(backends), default="jax")

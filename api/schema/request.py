@@ -75,7 +75,7 @@ def reject_bool(value: Any, kind: Literal["int_type", "float_type"] = "int_type"
 def exact_integer(value: Any) -> Any:
     """Convert a float without a fraction to an int; return other values unchanged.
 
-    The parser reads integers from MAX_EXACT on as int. A larger float was rounded: it is no integer.
+    The parser reads integers from MAX_EXACT on as int: a float of this size had a fraction.
     """
     if isinstance(value, float) and value.is_integer() and abs(value) < MAX_EXACT:
         return int(value)
