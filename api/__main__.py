@@ -19,23 +19,22 @@ from api.app import create_app
 from api.engine import ServedModel
 from api.observability.logs import configure_logs, log_request
 from api.observability.middleware import Observer
-from api.options.arguments import api_keys, build_parser, check_bind, is_local
+from api.options.arguments import PROG, api_keys, build_parser, check_bind, is_local
 from api.options.config import parse_options
 from api.server import Server, listen
 from reference.bundle import EMBEDDED, load_bundle, load_processor
-from reference.images.decoding import ImageLimits
+from reference.images.limits import ImageLimits
 
 DIGEST_BYTES = 2**16  # bytes at both ends of a file that `checkpoint_digest` reads
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the server.
+def main(arguments: Sequence[str] | None = None, prog: str = PROG) -> int:
+    """Run the server. prog: the command's name in its help.
 
     Return exit status 0, 1 if the engine hung, or 2 after a line on stderr if it cannot start.
     """
-    options = parse_options(
-        build_parser(BACKENDS), sys.argv[1:] if arguments is None else arguments
-    )
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = parse_options(build_parser(BACKENDS, prog), arguments)
     configure_logs(options.log_level, options.log_format)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about oddities of the clients' images
     keys = api_keys(options)

@@ -16,7 +16,7 @@ from starlette.types import ExceptionHandler
 from api.observability.record import record_of
 from api.stream import EngineDown
 from reference.grammar.response_format import UnsupportedFormat
-from reference.images.decoding import ImageError
+from reference.images.limits import ImageError
 from reference.images.placement import ImageCountMismatch, ImagesUnsupported, TooManyImages
 from reference.prompt import EmptyPrompt, UnknownToken
 from reference.stopping import ContextLengthExceeded

@@ -66,7 +66,8 @@ IGNORED = {
 def document(service: Service) -> Json:
     """Return the document of one server, with its limits.
 
-    The bounds of token ids are included if it serves a single model.
+    The bounds of token ids are included if it serves a single model. If all its models are
+    text-only, the list of images must be empty.
     """
     handles = list(service.handles.values())
     single = len(service.served_models) == 1
@@ -91,10 +92,17 @@ def schemas(service: Service, request: type[CompletionRequest]) -> Json:
     models += [(model, "serialization") for model in RESPONSES]
     _, schema = models_json_schema(models, ref_template="#/components/schemas/{model}")
     result: Json = schema["$defs"]
+    if is_text_only(service):
+        result["Data"]["properties"]["image"]["maxItems"] = 0
     completion_request = result["CompletionRequest"]
     completion_request["properties"]["model"]["examples"] = list(service.handles)
     completion_request["additionalProperties"] = not service.strict
     return result
+
+
+def is_text_only(service: Service) -> bool:
+    """Return whether every served model refuses images."""
+    return all(h.served_model.image_processor is None for h in service.handles.values())
 
 
 def paths(service: Service) -> Json:

@@ -24,8 +24,19 @@ HEADERS = {
 }
 
 
+# Line breaks in Unicode, but not in server-sent events. Clients that split a stream with
+# `str.splitlines`, such as httpx's `iter_lines`, would cut an event in two.
+LINE_SEPARATORS = {c: json.dumps(c)[1:-1] for c in "\x85\u2028\u2029"}
+
+
 def format_event(data: str) -> bytes:
-    """Return the bytes of one event. JSON has no line breaks, so one `data:` line is enough."""
+    """Return the bytes of one event.
+
+    data: JSON or `[DONE]`, which has no line breaks of server-sent events, so one `data:` line is
+    enough. The three other line separators of Unicode, which JSON allows in strings, are escaped.
+    """
+    for separator, escaped in LINE_SEPARATORS.items():
+        data = data.replace(separator, escaped)
     return f"data: {data}\n\n".encode()
 
 

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import itertools
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+PROG = "python -m benchmarks.http"
+DESCRIPTION = "Measure completions servers under load, in interleaved runs."
 _fresh = itertools.count()
 WORDS = "the dog went to a park and saw kite ball boat hat".split()
 
@@ -117,23 +120,45 @@ async def measure(servers: Sequence[Server], together: int, tokens: int, repeats
 
 async def model_of(url: str) -> str:
     async with httpx.AsyncClient() as http:
-        return str((await http.get(f"{url}/models")).json()["data"][0]["id"])
+        reply = await http.get(f"{url}/models")
+        reply.raise_for_status()
+        return str(reply.json()["data"][0]["id"])
 
 
 async def run(options: argparse.Namespace) -> None:
-    named = (server.partition("=") for server in options.server)
-    servers = [Server(name, url, await model_of(url)) for name, _, url in named]
+    servers = [Server(name, url, await model_of(url)) for name, url in options.server]
     Console().print(await measure(servers, options.together, options.tokens, options.repeats))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.http", description=__doc__)
-    parser.add_argument("server", nargs="+", help="NAME=URL")
-    parser.add_argument("--together", type=int, default=32, help="concurrent requests")
-    parser.add_argument("--tokens", type=int, default=48)
-    parser.add_argument("--repeats", type=int, default=3)
-    asyncio.run(run(parser.parse_args()))
+def main(arguments: Sequence[str] | None = None, prog: str = PROG) -> int:
+    """Print a table of the servers. Return 0, or 2 after a line on stderr if a server fails."""
+    parser = argparse.ArgumentParser(prog=prog, description=DESCRIPTION)
+    option = parser.add_argument
+    option("server", nargs="+", type=named_url, metavar="NAME=URL", help="base URL of the API")
+    option("--together", type=positive, default=32, help="concurrent requests")
+    option("--tokens", type=positive, default=48, help="of each output")
+    option("--repeats", type=positive, default=3, help="after a warm-up")
+    try:
+        asyncio.run(run(parser.parse_args(arguments)))
+    except (httpx.HTTPError, httpx.InvalidURL, LookupError, ValueError) as error:
+        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def named_url(text: str) -> tuple[str, str]:
+    """Parse NAME=URL. The URL is that of the API, without `/completions`."""
+    name, separator, url = text.partition("=")
+    if not (name and separator and url.startswith(("http://", "https://"))):
+        raise argparse.ArgumentTypeError(f"must be NAME=http://…, got {text!r}")
+    return name, url.rstrip("/").removesuffix("/completions")
+
+
+def positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return number
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,7 +5,7 @@ import base64
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -20,12 +20,16 @@ from reference.explain import Explainer
 from reference.output_text import LogprobsEntry, TextDelta, token_display
 from reference.params import CompletionParams
 
+PROG = "python -m reference"
 SERVER_ONLY = {"stream", "stream_options", "user", "prompt_cache_key", "data"}
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line. Return 0, or 2 after printing a one-line error."""
-    options = vars(parser().parse_args(arguments))
+def main(arguments: Sequence[str] | None = None, prog: str = PROG) -> int:
+    """Run the command line. Return 0, or 2 after printing a one-line error.
+
+    prog: the command's name in its help.
+    """
+    options = vars(parser(prog).parse_args(arguments))
     prompt, directory, explain, svg, images = (
         options.pop(name) for name in ("prompt", "model", "explain", "svg", "image")
     )
@@ -35,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         params = CompletionParams(**values, data={"image": [data_uri(path) for path in images]})
         run(load_bundle(directory), prompt, params, console, explain)
         if svg is not None:
-            console.save_svg(svg, title=f"python -m reference {prompt!r}")
+            console.save_svg(svg, title=f"{prog} {prompt!r}")
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -98,9 +102,9 @@ def logprob_table(entries: list[LogprobsEntry]) -> Table:
     return table
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = PROG) -> argparse.ArgumentParser:
     """Return the argument parser: one option for each parameter that is not server-only."""
-    result = argparse.ArgumentParser(prog="python -m reference", description=__doc__)
+    result = argparse.ArgumentParser(prog=prog, description=__doc__)
     result.add_argument("prompt")
     result.add_argument("--model", default=EMBEDDED / "text", help="a checkpoint directory")
     result.add_argument(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from reference.images.decoding import ImageLimits
+from reference.images.limits import ImageLimits
 from reference.images.placement import ImageProcessor, load_image_processor
 from reference.model import checkpoint
 from reference.model.checkpoint import Checkpoint

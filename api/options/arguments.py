@@ -6,8 +6,9 @@ from pathlib import Path
 
 from api.observability.logs import FORMATS, LEVELS
 from api.security.hosts import is_loopback, parse_origin
-from reference.images.decoding import ImageLimits
+from reference.images.limits import ImageLimits
 
+PROG = "python -m api"
 MAX_CONCURRENCY = 256  # sequences: one for each prompt of the longest list
 MAX_RESPONSE_VALUES = 8_000_000  # about 200 MB of JSON
 
@@ -18,10 +19,10 @@ EPILOG = (
 DESCRIPTION = "Serve a checkpoint directory at /v1/openai/completions and /v1/completions."
 
 
-def build_parser(backends: Iterable[str]) -> argparse.ArgumentParser:
+def build_parser(backends: Iterable[str], prog: str = PROG) -> argparse.ArgumentParser:
     """Build the parser. `api.options.config` adds the environment and a file."""
     result = argparse.ArgumentParser(
-        prog="completions-spec serve",
+        prog=prog,
         description=DESCRIPTION,
         epilog=EPILOG,
         allow_abbrev=False,

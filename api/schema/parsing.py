@@ -5,12 +5,15 @@ length, and recurses into containers of any depth.
 """
 
 import json
+import math
 import re
+from decimal import Decimal
 from typing import Any, NoReturn
 
 from starlette.requests import Request
 
 from api.errors import InvalidRequest, body_too_large
+from api.schema.request import MAX_EXACT
 from api.schema.validation_errors import error_detail
 
 MAX_DEPTH = 100  # of nested arrays and objects
@@ -59,12 +62,23 @@ def parse_strict(body: bytes) -> Any:
     if exceeds_max_depth(body):
         raise_malformed(0, "nested too deeply")
     try:
-        return json.loads(text, parse_constant=refuse_constant)
+        return json.loads(text, parse_float=parse_number, parse_constant=refuse_constant)
     except json.JSONDecodeError as error:
         raise_malformed(error.pos, error.msg)
     except ValueError:  # of `refuse_constant`, or of `int` for too many digits: find the position
         positions = (match.start() for match in INVALID_NUMBER.finditer(text) if match[1])
         raise_malformed(next(positions, 0), "not a JSON number, or a number of too many digits")
+
+
+def parse_number(text: str) -> int | float:
+    """Parse a number that has a fraction or an exponent. An integer too large for a float to be
+    exact, as 9007199254740993.0, becomes an int.
+    """
+    value = float(text)
+    if -MAX_EXACT < value < MAX_EXACT or math.isinf(value):
+        return value
+    exact = Decimal(text)
+    return int(exact) if exact == exact.to_integral_value() else value
 
 
 def refuse_constant(name: str) -> NoReturn:

@@ -1,11 +1,12 @@
 """The request body as a pydantic model: one field per parameter, made from `reference.params`.
 
 Coercions are pydantic's lax ones ("2" is 2, "yes" is true), with two exceptions: a boolean is not
-accepted as a number, and token ids in a prompt must be integers. The fields, and so the errors, are
-in the order of the table.
+accepted as a number, and token ids in a prompt must be integers. As in JSON Schema, 2.0 and 2e0 are
+integers. The fields, and so the errors, are in the order of the table.
 """
 
 import json
+import math
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
@@ -27,6 +28,7 @@ from pydantic_core import PydanticKnownError
 from reference.params import CompletionParams
 
 MAX_PROMPTS = 256
+MAX_EXACT = 2**53  # a float is exact for every integer up to here
 
 TABLE = {f.name: f for f in fields(CompletionParams)}
 
@@ -68,6 +70,35 @@ def reject_bool(value: Any, kind: Literal["int_type", "float_type"] = "int_type"
     if isinstance(value, bool):
         raise PydanticKnownError(kind)
     return value
+
+
+def exact_integer(value: Any) -> Any:
+    """Convert a float without a fraction to an int; return other values unchanged.
+
+    The parser reads integers from MAX_EXACT on as int: a float of this size had a fraction.
+    """
+    if isinstance(value, float) and value.is_integer() and abs(value) < MAX_EXACT:
+        return int(value)
+    return value
+
+
+def to_integer(value: Any) -> Any:
+    """Convert a float without a fraction to an int. Raises a validation error for a boolean and
+    for any other float, of which pydantic would accept some that were rounded.
+    """
+    result = exact_integer(reject_bool(value))
+    if isinstance(result, float) and math.isfinite(result):
+        raise PydanticKnownError("int_from_float")
+    return result
+
+
+def to_integers(values: Any) -> Any:
+    """Convert the floats of a list. A list without floats, which may have millions of items, is
+    returned as it is.
+    """
+    if not isinstance(values, list) or float not in set(map(type, values)):
+        return values
+    return [exact_integer(value) for value in values]
 
 
 # The numeric parameters, and pydantic's type of the error for a value that is not a number.
@@ -173,7 +204,7 @@ def prompt_type(vocab_size: int | None) -> Any:
     Only the first wrong id of a list is reported: there may be millions.
     """
     token = Annotated[int, Strict(), Field(ge=0, lt=vocab_size)]
-    ids = Annotated[list[token], Field(min_length=1, fail_fast=True)]
+    ids = Annotated[list[token], Field(min_length=1, fail_fast=True), BeforeValidator(to_integers)]
     list_bounds = Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)
     return Annotated[
         Annotated[Text, Tag("text")]
@@ -222,9 +253,10 @@ class CompletionRequest(BaseModel):
 
     @field_validator(*NUMBERS, mode="before")
     @classmethod
-    def reject_bools(cls, value: Any, info: ValidationInfo) -> Any:
-        """Reject booleans here, not in the types, to keep the JSON schema of a number."""
-        return reject_bool(value, NUMBERS[str(info.field_name)])
+    def to_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Convert here, not in the types, to keep the JSON schema of a number."""
+        kind = NUMBERS[str(info.field_name)]
+        return to_integer(value) if kind == "int_type" else reject_bool(value, kind)
 
     def prompts(self) -> list[str | list[int]]:
         """Return each prompt, as text or as token ids."""
@@ -250,7 +282,7 @@ def to_plain(value: Any) -> Any:
 
 def request_model(max_logprobs: int, vocab_size: int | None = None) -> type[CompletionRequest]:
     """Return the type of the requests for one model. vocab_size: None if the model is unknown."""
-    token = Annotated[int, bounds("stop_token_ids", lt=vocab_size), BeforeValidator(reject_bool)]
+    token = Annotated[int, bounds("stop_token_ids", lt=vocab_size), BeforeValidator(to_integer)]
     stop_ids = list[token] | None
     prompt = Field(description=CompletionRequest.model_fields["prompt"].description)
     return create_model(

@@ -19,6 +19,7 @@ from conformance.fixtures.parameters import WRONG_VALUES, Parameter, parameters
 from conformance.harness.capabilities import LOGPROBS
 from conformance.harness.registry import CheckGroup
 from conformance.http.client import Server, assert_success
+from conformance.http.response import Completion
 from conformance.verdicts import Evidence, Level
 
 STRINGS = ("", "a", "ü 漢 😀\n", "long " * 200)
@@ -60,6 +61,19 @@ def compare_with_omitted(server: Server, parameter: Parameter, value: Any) -> No
         assert_status(reply, 200)
     omitted, sent = (server.complete(**fields, **{name: v}) for v in (..., value))
     assert_same_completion(omitted, sent, f"with {name} {value!r} the answer without {name}")
+
+
+def compare_with_float(server: Server, parameter: Parameter) -> None:
+    """Compare the answers with an integer and with the same number written as a float. Raises
+    Unsupported if the integer is refused, too.
+    """
+    name, value = parameter.name, parameter.ordinary
+    number = [float(item) for item in value] if parameter.is_list else float(value)
+    expected = server.complete(**{name: value})
+    reply = server.post(**{name: number})
+    assert_status(reply, 200)
+    what = f"the answer with {name} {value!r}"
+    assert_same_completion(expected, Completion(reply.json, reply.at), what)
 
 
 def format_value(value: Any) -> str:
@@ -106,11 +120,14 @@ def exact_checks(parameter: Parameter) -> Iterator[GeneratedCheck]:
 
 
 def comparisons(parameter: Parameter) -> Iterator[GeneratedCheck]:
-    """Yield the checks that compare a value with the absence of the field."""
+    """Yield the checks that compare a value with another spelling or with no field."""
     default, off = parameter.default, parameter.off_value
     if default not in (None, ()):
         clause = f"Without the field the answer is the same as with {format_value(default)}."
         yield "default", clause, partial(compare_with_default, parameter=parameter)
+    if parameter.type in (int, tuple[int, ...]):
+        clause = "An integer may be written with a fraction of zero, as in JSON Schema: 1.0 is 1."
+        yield "integral-float", clause, partial(compare_with_float, parameter=parameter)
     if parameter.nullable and parameter.name not in EXPENSIVE:
         clause = "With null the answer is the same as without the field."
         yield "null", clause, partial(compare_with_omitted, parameter=parameter, value=None)

@@ -1,5 +1,6 @@
 """prompt: the text or the token ids that the model continues."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from conformance.assertions.basic import (
     assert_error_names_field,
     assert_rejected,
     assert_same_choices,
+    assert_status,
     assert_that,
 )
 from conformance.harness.capabilities import (
@@ -84,6 +86,22 @@ def token_ids_verbatim(server: Server) -> None:
     for ids in [5, 6, 7], [5]:
         answer = server.complete(prompt=ids)
         assert_equal(answer.prompt_tokens, len(ids), "prompt_tokens", answer.at)
+
+
+@checks.consistency(Level.MUST, Evidence.METAMORPHIC, PROMPT_IDS)
+def integral_float(server: Server) -> None:
+    """A token id may be written with a fraction of zero or an exponent, as in JSON Schema: 7.0 and
+    70e-1 are the id 7.
+    """
+    expected = server.complete(prompt=[5, 6, 7]).choices
+    spellings = ["[5.0, 6, 7]", "[5, 6.0, 70e-1]"]
+    spellings += ["[[5.0, 6e0, 7.0]]"] if has(server, PROMPT_LISTS) else []
+    for spelling in spellings:
+        body = json.dumps(server.body(prompt="PROMPT")).replace('"PROMPT"', spelling)
+        reply = server.send(body.encode())
+        assert_status(reply, 200)
+        actual = Completion(reply.json, reply.at).choices
+        assert_same_choices(expected, actual, "the answer to [5, 6, 7]")
 
 
 @checks.protocol(Level.MUST, Evidence.EXACT, PROMPT_IDS)

@@ -38,6 +38,7 @@ REPEAT_BYTES: Json = {
     "repetition_penalty": 0.01,
 }
 TRIES = 12
+LINE_SEPARATORS = ("\x85", "\u2028", "\u2029")
 
 
 def two_choices(server: Server) -> Json:
@@ -69,6 +70,21 @@ def sse_framing(server: Server) -> None:
         assert_that(frame.startswith("data: {"), "data: {json}", repr(frame[:200]), stream.at)
         assert_that("\n" not in frame and "\r" not in frame, "one line", repr(frame), stream.at)
         assert_json(frame.removeprefix("data: "), stream)
+
+
+@checks.protocol(Level.SHOULD, Evidence.EXACT, ECHO, spec="HTML: server-sent events")
+def line_separators_escaped(server: Server) -> None:
+    """The line separators U+0085, U+2028 and U+2029 of a text are escaped in the JSON of an event,
+    because many clients split a stream at every line break of Unicode.
+    """
+    logprobs = {"logprobs": 1} if has(server, PROMPT_LOGPROBS) else {}
+    for separator in LINE_SEPARATORS:
+        prompt = f"one{separator}two"
+        stream = server.stream(prompt=prompt, max_tokens=1, echo=True, **logprobs)
+        raw = [line for line in stream.text.split("\n") if separator in line]
+        assert_that(not raw, f"{separator!a} as an escape", f"{raw[:1]!a}", stream.at)
+        text = stream.completion.text
+        assert_that(text.startswith(prompt), f"a text that begins with {prompt!a}", text, stream.at)
 
 
 def assert_json(text: str, stream: Stream) -> None:

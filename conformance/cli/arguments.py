@@ -8,11 +8,12 @@ from pathlib import Path
 from conformance.verdicts import Depth
 
 KEY = "COMPLETIONS_API_KEY"  # specific, so that no other program's secret is sent to a server
+PROG = "python -m conformance"
 DESCRIPTION = "Conformance checks for the parameters of a completions endpoint."
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m conformance", description=DESCRIPTION)
+def build_parser(prog: str = PROG) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description=DESCRIPTION)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_run_options(commands.add_parser("run", help="check a server against the specification"))
     add_selection_options(commands.add_parser("list", help="list the checks"))

@@ -1,53 +1,28 @@
-"""Decodes `data:` URIs (RFC 2397) of base64 PNG, JPEG, WebP or GIF, with Pillow.
+"""Decodes `data:` URIs of PNG, JPEG, WebP or GIF, with Pillow.
 
 No URL is ever fetched. The declared size is checked before any pixel is decompressed, so a small
 file cannot exhaust the memory.
 """
 
-import base64
-import binascii
 import io
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from reference.images.data_uri import parse_data_uri
+from reference.images.limits import ImageError, ImageLimits
+
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 TYPES = ("image/png", "image/jpeg", "image/jpg", "image/webp", "image/gif")
-HEADER = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),", re.IGNORECASE)
-MAX_HEADER_LENGTH = 200  # characters
 MAX_MARKERS, MAX_SEGMENTS = 100, 5000  # a progressive JPEG has about ten scans
 
 # In compressed data, 0xFF is followed by 0 or by a restart marker.
 MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 END, SCAN, EXIF = 0xD9, 0xDA, 0xE1
-
-
-class ImageError(ValueError):
-    """The input is not an image, or the image is not accepted. The message gives the reason."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageLimits:
-    """Limits on the images of a request. Their size in bytes is limited by the request body.
-
-    images: number per request. pixels: number per image, as sent; decoding takes up to a dozen
-    bytes for each.
-
-    Raises ValueError for more pixels than Pillow decompresses without a warning.
-    """
-
-    images: int = 16
-    pixels: int = 2**25
-
-    def __post_init__(self) -> None:
-        max_pixels = Image.MAX_IMAGE_PIXELS
-        if max_pixels is not None and self.pixels > max_pixels:
-            raise ValueError(f"pixels: must be at most {max_pixels} per image, got {self.pixels}")
 
 
 def decode_image(uri: str, limits: ImageLimits) -> Image.Image:
@@ -61,21 +36,14 @@ def decode_image(uri: str, limits: ImageLimits) -> Image.Image:
 
 
 def decode_uri(uri: str) -> bytes:
-    """Return the bytes of a `data:` URI. Raises ImageError for any other URI, and for one that does
-    not declare an image in base64.
+    """Return the content of a `data:` URI. Raises ImageError for any other URI, and for one that
+    does not declare an image.
     """
-    header = HEADER.match(uri, 0, MAX_HEADER_LENGTH)
-    if header is None:
-        raise ImageError("not a data: URI, such as data:image/png;base64,…")
-    kind, parameters = header[1].strip().lower(), header[2].lower().split(";")
-    if kind not in TYPES:
-        raise ImageError(f"{kind[:50]!r} is not image/png, image/jpeg, image/webp or image/gif")
-    if parameters[-1].strip() != "base64":
-        raise ImageError("a data: URI that is not in base64")
-    try:
-        return base64.b64decode(uri[header.end() :], validate=True)
-    except (binascii.Error, ValueError):  # ValueError: characters beyond ASCII
-        raise ImageError("not base64") from None
+    parsed = parse_data_uri(uri)
+    if parsed.media_type not in TYPES:
+        kind = parsed.media_type[:50]
+        raise ImageError(f"{kind!r} is not image/png, image/jpeg, image/webp or image/gif")
+    return parsed.content
 
 
 def decode_bytes(data: bytes, limits: ImageLimits) -> Image.Image:

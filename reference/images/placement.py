@@ -3,21 +3,24 @@
 The text of a prompt has one placeholder token per image. `expand_placeholders` repeats each
 placeholder once for every image token, and records its span. At these positions the image's
 embeddings replace the embedding of the placeholder's id.
+
+Only a vision-language model imports Pillow, when it is loaded.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from reference.images import decoding
-from reference.images.decoding import ImageError, ImageLimits
-from reference.images.preprocessor import Preprocessor
+from reference.images.limits import ImageError, ImageLimits
 from reference.model.config_fields import ConfigError
 from reference.model.vision_config import VisionConfig
 from reference.request import Image, ImageSpan
 from reference.stopping import token_budget
 from reference.tokenizer.protocol import Tokenizer
+
+if TYPE_CHECKING:
+    from reference.images.preprocessor import Preprocessor
 
 
 class ImagesUnsupported(ValueError):
@@ -36,14 +39,16 @@ class TooManyImages(ValueError):
 class ImageProcessor:
     """Decodes and preprocesses the images for one model. image_token_id: the placeholder."""
 
-    preprocessor: Preprocessor
+    preprocessor: "Preprocessor"
     image_token_id: int
     tokens_per_image: int
     limits: ImageLimits = field(default_factory=ImageLimits)
 
     def process(self, uri: str) -> Image:
         """Decode and preprocess one image. Raises ImageError."""
-        image = decoding.decode_image(uri, self.limits)
+        from reference.images.decoding import decode_image
+
+        image = decode_image(uri, self.limits)
         height, width = self.preprocessor.resized(image.height, image.width)
         if height * width > self.limits.pixels:
             raise ImageError(
@@ -60,8 +65,8 @@ def load_image_processor(
     limits: ImageLimits | None = None,
 ) -> ImageProcessor | None:
     """Load the image processor of a checkpoint directory; None for a text-only model. Raises
-    ConfigError if the preprocessor does not fit the vision encoder, or if no text encodes to the
-    placeholder.
+    ConfigError if the preprocessor does not fit the vision encoder, if no text encodes to the
+    placeholder, or if Pillow is not installed.
     """
     if config is None:
         return None
@@ -72,6 +77,12 @@ def load_image_processor(
             f"{directory}: image_token_index: {token} is not a token of the tokenizer; `<image>` "
             "should be in tokenizer.json or in the added_tokens_decoder of tokenizer_config.json"
         )
+    try:
+        from reference.images.preprocessor import Preprocessor
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{directory}: images need Pillow (install the extra 'images'): {error}"
+        ) from None
     preprocessor = Preprocessor.load(directory)
     if preprocessor.output != (config.image_size, config.image_size):
         raise ConfigError(
@@ -99,6 +110,7 @@ def expand_placeholders(
                counts with all its tokens, in the context length and in `usage`.
     Off value: null or no images.
     Example:   token 9 is the placeholder, and an image takes three tokens.
+               >>> from reference.images.preprocessor import Preprocessor
                >>> image_processor = ImageProcessor(
                ...     preprocessor=Preprocessor.from_json({"size": 1, "crop_size": 1}),
                ...     image_token_id=9,

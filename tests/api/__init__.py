@@ -18,6 +18,7 @@ Files, in reading order:
     test_encoding        JSON bodies in pieces
     test_large_responses large responses and their limit
     test_openapi         the OpenAPI document
+    schema               the JSON bodies
     security             API keys, web pages
     options              the environment and a TOML file
     observability        metrics, logs, traces

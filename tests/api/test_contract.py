@@ -1,15 +1,22 @@
 """The API contract, as far as it does not depend on the backend."""
 
+import json
 import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from api.engine import ServedModel
+from api.sse import format_event
 from tests.api.http_client import PATH, Json, join_events, parse_events, post
 
 PROMPT = "once upon a time"
+
+
+SEPARATORS = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"  # and \r, \n: the line breaks of str.splitlines
 
 
 @pytest.fixture
@@ -178,6 +185,23 @@ def test_prompt_that_fills_the_context_is_refused(served: ServedModel, complete:
         assert (error["code"], error["param"]) == ("context_length_exceeded", "prompt")
         assert set(error) == {"message", "type", "param", "code"} and error["message"]
     assert complete(prompt=[5] * (served.context - 1)).status_code == 200
+
+
+@given(st.text(st.sampled_from(f'\r\n{SEPARATORS}\\"é a')))
+def test_event_is_one_line_for_every_client(text: str) -> None:
+    event = format_event(json.dumps({text: text}, ensure_ascii=False)).decode()
+    data, end = event.splitlines()
+    assert end == "" and json.loads(data.removeprefix("data: ")) == {text: text}
+
+
+def test_line_separators_do_not_split_events(complete: Any) -> None:
+    prompt = "a".join(SEPARATORS)
+    body = {"prompt": prompt, "echo": True, "logprobs": 1, "max_tokens": 2}
+    response = complete(stream=True, **body)
+    assert response.text.splitlines() == response.text.split("\n")[:-1]
+    joined = join_events(parse_events(response.text))
+    assert joined["choices"] == complete(**body).json()["choices"]
+    assert joined["choices"][0]["text"].startswith(prompt)
 
 
 def test_unknown_model_is_404(complete: Any) -> None:

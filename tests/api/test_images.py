@@ -18,7 +18,7 @@ from api.app import create_app
 from api.engine import ServedModel
 from api.prepare import PreparedRequest, prepare
 from api.schema.request import CompletionRequest, request_model
-from reference.images.decoding import ImageLimits
+from reference.images.limits import ImageLimits
 from reference.images.placement import ImageProcessor
 from reference.images.preprocessor import Preprocessor
 from tests.api.conftest import Build, toy_engine, wait_until

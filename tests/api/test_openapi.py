@@ -1,5 +1,9 @@
 """The OpenAPI document matches the server: schemathesis sends valid and invalid requests."""
 
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
@@ -9,6 +13,7 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from starlette.testclient import TestClient
 
 from api.app import create_app
 from tests.api.toy import toy_model
@@ -22,6 +27,17 @@ CHECKS = [
 ]
 APP = create_app([toy_model()], keys=["key"])
 schema = schemathesis.openapi.from_asgi("/openapi.json", APP)
+
+
+@pytest.mark.parametrize(("takes_images", "max_items"), [(True, None), (False, 0)])
+def test_text_only_server_documents_an_empty_list_of_images(
+    takes_images: bool, max_items: int | None
+) -> None:
+    served = replace(toy_model(), image_processor=cast(Any, object()) if takes_images else None)
+    document = TestClient(create_app([served])).get("/openapi.json").json()
+    served.engine.close()
+    images = document["components"]["schemas"]["Data"]["properties"]["image"]
+    assert images.get("maxItems") == max_items
 
 
 @schema.parametrize()

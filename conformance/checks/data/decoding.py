@@ -1,5 +1,6 @@
 """Image decoding: format, palette, alpha channel, orientation, animation, size."""
 
+from conformance.assertions.basic import assert_status
 from conformance.assertions.images import ONE_IMAGE_PROMPT, assert_equivalent_images, image_data
 from conformance.assertions.logprobs import assert_reference_logprobs
 from conformance.fixtures import images as image_files
@@ -21,6 +22,19 @@ def pixel_identity(server: Server) -> None:
         files = image_files.all_formats(number)
         lossless = {name: image for name, image in files.items() if name != "JPEG"}
         assert_equivalent_images(server, lossless, mosaic_uri(number))
+
+
+@checks.consistency(
+    Level.MUST, Evidence.METAMORPHIC, VISION, LOGPROBS, spec="images.data_uri.parse_data_uri"
+)
+def uri_spellings(server: Server) -> None:
+    """Every spelling of a `data:` URI is the same image: white space, percent-encoding, missing
+    padding, other parameters, a fragment, and a file without base64.
+    """
+    spellings = image_files.uri_spellings(mosaic(0).convert("RGB"))
+    for image in spellings.values():
+        assert_status(server.post(prompt=ONE_IMAGE_PROMPT, max_tokens=1, **image_data(image)), 200)
+    assert_equivalent_images(server, spellings, mosaic_uri(0))
 
 
 @checks.consistency(Level.MUST, Evidence.METAMORPHIC, VISION, LOGPROBS)

@@ -156,7 +156,7 @@ def error_names_index(server: Server) -> None:
         assert_that(named == [index], f"data.image[{index}] in the message", message, reply.at)
 
 
-@checks.protocol(Level.MUST, Evidence.EXACT, VISION, spec="images.decoding.ImageLimits")
+@checks.protocol(Level.MUST, Evidence.EXACT, VISION, spec="images.limits.ImageLimits")
 def decompression_bomb(server: Server) -> None:
     """A small file whose header claims 60,000 × 60,000 pixels is a 400 with the code
     `invalid_image`.

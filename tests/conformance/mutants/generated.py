@@ -121,6 +121,12 @@ def refuse_long(value: Any) -> Any:
     return MAX_STRING if isinstance(value, str) and len(value) > MAX_STRING else value
 
 
+def refuse_floats(parameter: Parameter, value: Any) -> Any:
+    """Return a value of the wrong type for a float, or for a list with one."""
+    items = value if isinstance(value, list) else [value]
+    return parameter.wrong_values[0] if any(isinstance(i, float) for i in items) else value
+
+
 Fault = tuple[str, str, str, Maker]  # name, name of the check that must fail it, fault, maker
 
 
@@ -132,6 +138,9 @@ def type_faults(parameter: Parameter) -> Iterator[Fault]:
     if parameter.type is int:
         cut = changed(lambda v: int(v) if isinstance(v, float) else v)
         yield "fraction-truncated", "type", "Truncate a fraction.", cut
+    if parameter.type in (int, tuple[int, ...]):
+        refused = changed(partial(refuse_floats, parameter))
+        yield "float-refused", "integral-float", "Refuse every float.", refused
     if parameter.type is bool:
         yield "truthiness", "type", "Treat any value that is not empty as true.", changed(bool)
     if parameter.type is str:

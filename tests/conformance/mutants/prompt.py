@@ -40,6 +40,25 @@ def null_prompt_is_empty(model: Bundle) -> ASGIApp:
     return with_prompts(model, type(None), lambda prompt: "")
 
 
+@mutant("prompt/integral-float")
+def float_ids_refused(model: Bundle) -> ASGIApp:
+    """Refuse a list with a float."""
+    return with_prompts(model, list, lambda p: None if float in map(type, p) else p)
+
+
+@mutant("prompt/integral-float")
+def nested_float_ids_dropped(model: Bundle) -> ASGIApp:
+    """Drop the floats of a list of lists of token ids."""
+
+    def drop(prompt: list[Any]) -> list[Any]:
+        return [
+            [i for i in item if type(i) is int] if isinstance(item, list) else item
+            for item in prompt
+        ]
+
+    return with_prompts(model, list, drop)
+
+
 @mutant("prompt/unknown-token-ids")
 def ids_modulo_vocab(model: Bundle) -> ASGIApp:
     """Take ids modulo the vocabulary size."""

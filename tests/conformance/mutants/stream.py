@@ -1,6 +1,7 @@
 """Mutants of stream."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -52,6 +53,25 @@ def done_marker_missing(model: Bundle) -> ASGIApp:
     """Leave out `[DONE]`."""
     return mutate_text(
         conforming_app(model), lambda text, kind: text.replace("data: [DONE]\n\n", "")
+    )
+
+
+@mutant("stream/line-separators-escaped")
+def raw_line_separators(model: Bundle) -> ASGIApp:
+    """Send every character as it is."""
+    return mutate_text(
+        conforming_app(model),
+        lambda text, kind: re.sub(
+            r"\\u(0085|2028|2029)", lambda match: chr(int(match[1], 16)), text
+        ),
+    )
+
+
+@mutant("stream/line-separators-escaped")
+def line_separators_dropped(model: Bundle) -> ASGIApp:
+    """Leave out line separators."""
+    return mutate_text(
+        conforming_app(model), lambda text, kind: re.sub(r"\\u(0085|2028|2029)", "", text)
     )
 
 

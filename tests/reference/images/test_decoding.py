@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from reference.images import decoding
-from reference.images.decoding import ImageError, ImageLimits
+from reference.images.limits import ImageError, ImageLimits
 from tests.support.image_files import IMAGE_FILES, INVALID_IMAGE_URIS, data_uri, png
 
 SMALL = ImageLimits(pixels=10_000)
@@ -102,7 +102,7 @@ def test_transparent_color_is_white_and_alpha_is_dropped() -> None:
 BOMBS = """
 import base64, io, resource, struct, sys, zlib
 from PIL import Image
-from reference.images import decoding
+from reference.images import decoding, limits
 from tests.support.image_files import png
 
 def webp(side):
@@ -133,8 +133,8 @@ bombs = [
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for bomb in bombs:
     try:
-        decoding.decode_bytes(bomb, decoding.ImageLimits())
-    except decoding.ImageError:
+        decoding.decode_bytes(bomb, limits.ImageLimits())
+    except limits.ImageError:
         pass
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """

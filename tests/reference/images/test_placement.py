@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.images import placement
-from reference.images.decoding import ImageError, ImageLimits
+from reference.images.limits import ImageError, ImageLimits
 from reference.images.placement import (
     ImageCountMismatch,
     ImageProcessor,

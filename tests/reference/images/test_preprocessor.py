@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from reference.images import decoding
-from reference.images.decoding import ImageLimits
+from reference.images.limits import ImageLimits
 from reference.images.preprocessor import Preprocessor
 from reference.model.config_fields import ConfigError
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,7 @@ from reference.bundle import Bundle
 from reference.images import decoding
 from reference.images.placement import ImageProcessor
 from tests.conformance.mutants import mutant
-from tests.conformance.mutants.data.helpers import with_image_uris
+from tests.conformance.mutants.data.helpers import BLACK, with_image_uris
 from tests.conformance.mutations.engine import served_model
 
 
@@ -55,6 +56,47 @@ def palette_index_as_gray(model: Bundle) -> ASGIApp:
         return PillowImage.frombytes("L", image.size, image.tobytes())
 
     return with_decoder(model, decode)
+
+
+def refuse_spelling(model: Bundle, pattern: str) -> ASGIApp:
+    """Refuse a `data:` URI that a regex matches."""
+    return with_image_uris(model, lambda uri: "refused" if re.search(pattern, uri) else uri)
+
+
+@mutant("data/uri-spellings")
+def white_space_refused(model: Bundle) -> ASGIApp:
+    """Refuse base64 in several lines, as Python's strict decoder does."""
+    return refuse_spelling(model, r"base64,.*\s\S")
+
+
+@mutant("data/uri-spellings")
+def percent_encoding_refused(model: Bundle) -> ASGIApp:
+    """Refuse base64 with escapes."""
+    return refuse_spelling(model, "base64,.*%")
+
+
+@mutant("data/uri-spellings")
+def missing_padding_refused(model: Bundle) -> ASGIApp:
+    """Refuse base64 whose length is not a multiple of four."""
+    return refuse_spelling(model, r"base64,(?:.{4})*.{1,3}$")
+
+
+@mutant("data/uri-spellings")
+def parameters_refused(model: Bundle) -> ASGIApp:
+    """Refuse a media type with parameters."""
+    return refuse_spelling(model, "^data:[^;,]*;(?! *base64,)")
+
+
+@mutant("data/uri-spellings")
+def unpadded_is_black(model: Bundle) -> ASGIApp:
+    """Use a black image for base64 without padding."""
+    return with_image_uris(model, lambda uri: uri if "=" in uri.partition(",")[2] else BLACK)
+
+
+@mutant("data/uri-spellings")
+def raw_content_refused(model: Bundle) -> ASGIApp:
+    """Refuse a file that is not in base64."""
+    return refuse_spelling(model, "^data:(?!.*base64,)")
 
 
 @mutant("data/alpha-channel-dropped", "data/any-format-matches-model")

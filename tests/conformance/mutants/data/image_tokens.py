@@ -8,7 +8,7 @@ from conformance.fixtures.images import PLACEHOLDER
 from reference import sampler
 from reference.bundle import Bundle
 from reference.images import decoding
-from reference.images.decoding import ImageLimits
+from reference.images.limits import ImageLimits
 from reference.logits import Logits
 from tests.conformance.mutants import mutant
 from tests.conformance.mutants.data.helpers import (

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Scope
 from api.app import create_app
 from reference.bundle import Bundle
 from reference.images import decoding
-from reference.images.decoding import ImageError, ImageLimits
+from reference.images.limits import ImageError, ImageLimits
 from tests.conformance.mutants import mutant
 from tests.conformance.mutants.data.helpers import (
     BLACK,
