@@ -2,6 +2,7 @@
 
 import codecs
 from collections.abc import Sequence
+from itertools import accumulate
 
 from reference.tokenizer.protocol import Tokenizer
 from reference.tokenizer.vocabulary import strips_space
@@ -33,6 +34,10 @@ class Detokenizer:
         self._strip_space = token in self.tokenizer.space_after
         return self._count(self._decoder.decode(piece))
 
+    def keep_space(self) -> None:
+        """Keep the leading space of the next token, which may otherwise be stripped."""
+        self._strip_space = False
+
     def flush(self) -> str:
         """Return what remains of an incomplete character when the text ends."""
         return self._count(self._decoder.decode(b"", final=True))
@@ -47,11 +52,36 @@ def without_bos(tokenizer: Tokenizer, tokens: Sequence[int]) -> Sequence[int]:
     return tokens[1:] if tokens and tokens[0] == tokenizer.bos_id else tokens
 
 
-def decode(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
-    """Decode a whole prompt: `decode(encode(text)) == text`."""
+def prompt_parts(tokenizer: Tokenizer, tokens: Sequence[int]) -> list[str]:
+    """Return the characters that each token of a prompt completes, then the rest of its text.
+
+    The leading BOS, which is not part of the text, has none.
+    """
     detokenizer = Detokenizer(tokenizer)
-    pieces = [detokenizer.push(t) for t in without_bos(tokenizer, tokens)]
-    return "".join(pieces) + detokenizer.flush()
+    text = without_bos(tokenizer, tokens)
+    parts = [""] * (len(tokens) - len(text))
+    for i, token in enumerate(text):
+        if not tokenizer.doubles_space and has_own_space(tokenizer, text[i : i + 2]):
+            detokenizer.keep_space()
+        parts.append(detokenizer.push(token))
+    return [*parts, detokenizer.flush()]
+
+
+def has_own_space(tokenizer: Tokenizer, tokens: Sequence[int]) -> bool:
+    """Return whether the leading space of a text is not one that `encode` put there: another space
+    follows it, or no text.
+    """
+    known = (t for t in tokens if t < tokenizer.vocab_size)
+    pieces = (b"" if t in tokenizer.added_ids else tokenizer.token_bytes(t) for t in known)
+    return b"".join(pieces)[:2] in (b" ", b"  ")
+
+
+def decode(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
+    """Decode a whole prompt: `decode(encode(text)) == text`.
+
+    The exceptions are tokenizers to which "a" and " a" are the same text: this gives "a".
+    """
+    return "".join(prompt_parts(tokenizer, tokens))
 
 
 def token_offsets(tokenizer: Tokenizer, tokens: Sequence[int], text: str) -> list[int]:
@@ -60,10 +90,7 @@ def token_offsets(tokenizer: Tokenizer, tokens: Sequence[int], text: str) -> lis
     If decoding gives the text, it also gives the offsets. Otherwise the prompt was sent as a text
     that the tokenizer does not encode losslessly: it reports where its tokens begin.
     """
-    detokenizer = Detokenizer(tokenizer)
-    offsets, pieces = [0] * (len(tokens) - len(without_bos(tokenizer, tokens))), []
-    for token in without_bos(tokenizer, tokens):
-        offsets.append(detokenizer.length)
-        pieces.append(detokenizer.push(token))
-    decoded = "".join(pieces) + detokenizer.flush()
-    return offsets if decoded == text else tokenizer.offsets(text)
+    parts = prompt_parts(tokenizer, tokens)
+    if "".join(parts) != text:
+        return tokenizer.offsets(text)
+    return [0, *accumulate(map(len, parts[:-1]))][: len(tokens)]

@@ -44,6 +44,7 @@ class JsonTokenizer:
         self.bos_id = self._bos(config)
         probe = self._ids("a")
         self.leading_space = bool(probe) and self._pieces[probe[0]].startswith(b" ")
+        self.doubles_space = probe != self._ids(" a")
         self.added_ids = frozenset(self._added)
         self.space_after = frozenset(filter(self._puts_space_after, self._added))
 

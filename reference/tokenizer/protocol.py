@@ -10,8 +10,9 @@ from typing import Protocol, runtime_checkable
 class Tokenizer(Protocol):
     """Token ids are 0 ≤ id < vocab_size. special_ids: control tokens and the unknown token, which
     are never part of an output. bos_id: the first id of every encoded text, or None. added_ids:
-    tokens that `encode` finds by their exact text, special or not. space_after: those of them after
-    which `encode` puts a space before the text, which decoding strips again.
+    tokens that `encode` recognizes by their exact text, special or not. space_after: those of them
+    after which `encode` puts a space before the text, which decoding strips again. doubles_space:
+    whether it does so before a text that begins with a space, too.
     """
 
     vocab_size: int
@@ -19,6 +20,7 @@ class Tokenizer(Protocol):
     bos_id: int | None
     added_ids: frozenset[int]
     space_after: frozenset[int]
+    doubles_space: bool
 
     @property
     def leading_space(self) -> bool:

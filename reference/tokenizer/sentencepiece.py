@@ -43,6 +43,7 @@ class SentencePieceTokenizer:
         self.special_ids = frozenset(control) | special_tokens(config) | empty
         self.added_ids = frozenset(i for i, name in self._names.items() if name)
         self.space_after: frozenset[int] = frozenset()
+        self.doubles_space = True
         self._pieces = [self._bytes(i, name) for i, name in enumerate(names)]
         # A normalizer's table may shorten the text, and without byte fallback a run of unknown
         # characters is one token.

@@ -75,6 +75,7 @@ class ToyTokenizer:
     leading_space = False
     added_ids = special_ids
     space_after: frozenset[int] = frozenset()
+    doubles_space = True
 
     def __init__(self, bos_id: int | None = BOS) -> None:
         self.bos_id = bos_id

@@ -11,6 +11,7 @@ class ByteTokenizer:
     special_ids = frozenset({256})
     added_ids = special_ids
     space_after: frozenset[int] = frozenset()
+    doubles_space = True
     bos_id = None
     leading_space = True
 

@@ -37,6 +37,7 @@ class IdsOnlyTokenizer:
     special_ids: frozenset[int] = frozenset()
     added_ids: frozenset[int] = frozenset()
     space_after: frozenset[int] = frozenset()
+    doubles_space: bool = True
     bos_id: int | None = None
     leading_space: bool = False
 
