@@ -66,7 +66,7 @@ def resolve_stop_strings(params: CompletionParams, vocabulary: Vocabulary) -> Co
     text of a special token becomes a stop token id.
 
     Such a token has no text in the output, where `StopStrings` could find it. Several tokens with
-    this text all count. An ordinary token is found by its text.
+    this text all count. The text of an ordinary token is in the output.
     """
     named = (i for stop in params.stop for i in vocabulary.special_names.get(stop, ()))
     return replace(params, stop_token_ids=tuple(dict.fromkeys((*params.stop_token_ids, *named))))
