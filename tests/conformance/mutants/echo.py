@@ -155,9 +155,9 @@ def stop_matches_prompt(model: Bundle) -> ASGIApp:
 def add_spaces(choice: Json) -> None:
     """Put a space after each special token in the text, and shift the offsets."""
     logprobs, text = choice["logprobs"] or {"text_offset": []}, choice["text"]
-    names = [m.end() for m in re.finditer(r"</?s>(?=\w)", text)]
+    names = [m.end() for m in re.finditer(r"</?(?:s|unk)>(?=\w)", text)]
     logprobs["text_offset"] = [o + sum(end <= o for end in names) for o in logprobs["text_offset"]]
-    choice["text"] = re.sub(r"(</?s>)(?=\w)", r"\1 ", text)
+    choice["text"] = re.sub(r"(</?(?:s|unk)>)(?=\w)", r"\1 ", text)
 
 
 @mutant("echo/special-tokens-verbatim")

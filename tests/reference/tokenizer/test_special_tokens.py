@@ -3,13 +3,18 @@
 import random
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 from sentencepiece import SentencePieceTrainer
 from tokenizers import AddedToken
 
+from reference.bundle import Bundle, build_vocabulary
+from reference.grammar.response_format import compile_format
+from reference.grammar.token_mask import GrammarMatcher
 from reference.output_text import echo, prompt_text, start_choice
 from reference.params import CompletionParams
 from reference.request import TokenGenerated, TokenLogprobs
@@ -238,3 +243,22 @@ def test_normalized_added_token_is_not_followed_by_a_space() -> None:
     [token] = [i for i in tokenizer.added_ids if tokenizer.token_bytes(i) == b"<n>"]
     assert token not in tokenizer.space_after
     assert spans(tokenizer, "<n>ab")[1:] == [(b"ab", "ab")]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_constrained_output_follows_any_token(model: Bundle, name: str) -> None:
+    """The text of an output is in the language, whichever token is before it."""
+    tokenizer, pattern = load(name), "( ?ab|<tool>|  <wide>| )+Then"
+    config = replace(model.checkpoint.config, vocab_size=tokenizer.vocab_size)
+    vocabulary, rng = build_vocabulary(tokenizer, config), random.Random(0)
+    language = compile_format({"type": "regex", "regex": pattern})
+    assert language is not None
+    for prompt in ([], tokenizer.encode("a"), *([i] for i in sorted(tokenizer.added_ids))):
+        strip_space = vocabulary.strips_leading_space(prompt)
+        end = frozenset({min(tokenizer.special_ids)})
+        matcher = GrammarMatcher(language, vocabulary, end, strip_space=strip_space)
+        detokenizer, text = Detokenizer(tokenizer, prompt), ""
+        while (token := int(rng.choice(np.flatnonzero(matcher.allowed())))) not in end:
+            matcher.push(token)
+            text += detokenizer.push(token)
+        assert re.fullmatch(pattern, text + detokenizer.flush()), text
