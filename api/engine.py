@@ -9,6 +9,7 @@ from typing import Protocol
 from reference.images.placement import ImageProcessor
 from reference.request import EngineStats, Event, Request
 from reference.tokenizer.protocol import Tokenizer
+from reference.tokenizer.vocabulary import Vocabulary
 
 
 class Engine(Protocol):
@@ -42,6 +43,7 @@ class ServedModel:
     name: str
     engine: Engine
     tokenizer: Tokenizer
+    vocabulary: Vocabulary
     vocab_size: int
     context: int
     image_processor: ImageProcessor | None = None

@@ -12,7 +12,7 @@ from reference.images.placement import expand_placeholders
 from reference.params import CompletionParams
 from reference.prompt import prompt_ids
 from reference.request import ImageSpan, Request
-from reference.stopping import token_budget
+from reference.stopping import resolve_stop_strings, token_budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,9 @@ class PreparedRequest:
     @property
     def requests(self) -> list[Request]:
         """One independent request per prompt. Without a seed each draws its own."""
+        params = resolve_stop_strings(self.params, self.served_model.vocabulary)
         return [
-            Request.of(ids, self.params, self.principal, self.language, images)
+            Request.of(ids, params, self.principal, self.language, images)
             for ids, images in zip(self.ids, self.images, strict=True)
         ]
 

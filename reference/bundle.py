@@ -79,11 +79,16 @@ def build_vocabulary(tokenizer: Tokenizer, config: LlamaConfig) -> Vocabulary:
     placeholder = set() if config.vision is None else {config.vision.image_token_id}
     unknown = set(range(tokenizer.vocab_size, vocab_size))
     known = min(vocab_size, tokenizer.vocab_size)
+    pieces = tuple(map(tokenizer.token_bytes, range(known))) + (b"",) * (vocab_size - known)
+    prepends = tokenizer.leading_space or tokenizer.space_after
+    spaced = {i for i in tokenizer.added_ids if i < known and pieces[i].startswith(b" ")}
     return Vocabulary(
-        pieces=tuple(map(tokenizer.token_bytes, range(known))) + (b"",) * (vocab_size - known),
+        pieces=pieces,
         disallowed_token_ids=tokenizer.special_ids | placeholder | unknown,
         bos_id=tokenizer.bos_id,
         leading_space=tokenizer.leading_space,
+        space_after=tokenizer.space_after,
+        context_dependent_ids=tokenizer.space_after | (spaced if prepends else set()),
     )
 
 

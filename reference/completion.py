@@ -13,6 +13,7 @@ from reference.params import CompletionParams
 from reference.prefix_cache import PrefixCache
 from reference.prompt import prompt_ids
 from reference.request import PromptProcessed, Request, TokenGenerated
+from reference.stopping import resolve_stop_strings
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ def stream(
     text = prompt_text(model.tokenizer, prompt)
     choices = [start_choice(model.tokenizer, params, ids, text) for _ in range(params.n)]
     finished: set[int | None] = set()
-    request = Request.of(ids, params, language=language, images=images)
+    engine_params = resolve_stop_strings(params, model.vocabulary)
+    request = Request.of(ids, engine_params, language=language, images=images)
     # The engine does not see the text: a choice that ends at a stop string is aborted.
     for event in generate(model, request, prefix_cache, finished.__contains__, sample):
         match event:

@@ -5,11 +5,12 @@ The tokens of every backend pass through here, streamed or not.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from reference.params import CompletionParams
 from reference.request import ImageSpan, TokenGenerated, TokenLogprobs
 from reference.stopping import StopStrings
-from reference.tokenizer.detokenizer import Detokenizer, decode, without_bos
+from reference.tokenizer.detokenizer import Detokenizer, decode, token_offsets
 from reference.tokenizer.protocol import Tokenizer
 
 MIN_LOGPROB = -9999.0  # written for −inf: JSON has no infinity
@@ -110,19 +111,20 @@ class StreamedChoice:
                >>> choice.finished
                True
 
-    start: offset of the output in the returned text. at_start: the prompt has no text.
+    params: as sent by the client, without the stop token ids that its stop strings name. prompt:
+    its token ids. start: offset of the output in the returned text.
     """
 
     tokenizer: Tokenizer
     params: CompletionParams
-    at_start: bool
+    prompt: Sequence[int]
     start: int = 0
     tokens: int = field(default=0, init=False)
     finished: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self._display = token_display(self.tokenizer, self.params)
-        self._detokenizer = Detokenizer(self.tokenizer, at_start=self.at_start)
+        self._detokenizer = Detokenizer(self.tokenizer, self.prompt)
         self._stops = StopStrings(self.params.stop)
         self._pending: list[tuple[int, TokenGenerated]] = []  # (offset, event) without an entry yet
         self._emitted_chars = 0
@@ -135,7 +137,16 @@ class StreamedChoice:
         self._emitted_chars += len(text)
         reason = "stop" if stop is not None else event.finish_reason
         self.finished = reason is not None
-        return TextDelta(text, self._entries(), reason, event.stop_reason if stop is None else stop)
+        return TextDelta(
+            text, self._entries(), reason, self._stop_reason(event) if stop is None else stop
+        )
+
+    def _stop_reason(self, event: TokenGenerated) -> str | int | None:
+        """Return the stop token id that ended the choice, or the stop string that names it."""
+        token = event.stop_reason
+        if token is None or token in self.params.stop_token_ids:
+            return token
+        return self.tokenizer.token_bytes(token).decode()
 
     def _emittable_text(self, event: TokenGenerated) -> tuple[str, str | None]:
         # The token of a "stop" is end-of-sequence or a stop id: it is not part of the text.
@@ -166,8 +177,7 @@ def start_choice(
     tokenizer: Tokenizer, params: CompletionParams, prompt: Sequence[int], prompt_text: str
 ) -> StreamedChoice:
     """Return an empty choice that continues a prompt."""
-    at_start = not without_bos(tokenizer, prompt)
-    return StreamedChoice(tokenizer, params, at_start, len(prompt_text) if params.echo else 0)
+    return StreamedChoice(tokenizer, params, prompt, len(prompt_text) if params.echo else 0)
 
 
 def prompt_text(tokenizer: Tokenizer, prompt: str | Sequence[int]) -> str:
@@ -212,14 +222,13 @@ def echo_entries(
     images: Sequence[ImageSpan] = (),
 ) -> Iterator[LogprobsEntry]:
     """Yield the entries of `echo`, one by one: those of a long prompt take much memory."""
+    if prompt_logprobs is None:
+        return
     display = token_display(tokenizer, params)
-    detokenizer = Detokenizer(tokenizer, at_start=True)
     # Only the first position of an image is the placeholder that was sent.
-    image_positions = {i for span in images for i in range(span.start + 1, span.stop)}
-    offset = 0
-    for i, (token, logprobs) in enumerate(zip(prompt, prompt_logprobs or (), strict=False)):
-        if i not in image_positions:
-            offset = min(detokenizer.length, len(text))
-            if i > 0 or token != tokenizer.bos_id:
-                detokenizer.push(token)
-        yield display.entry(token, logprobs, offset)
+    repeated = {i for span in images for i in range(span.start + 1, span.stop)}
+    sent = [token for i, token in enumerate(prompt) if i not in repeated]
+    offsets = token_offsets(tokenizer, sent, text)
+    index = accumulate(i not in repeated for i in range(len(prompt)))
+    for token, logprobs, i in zip(prompt, prompt_logprobs, index, strict=True):
+        yield display.entry(token, logprobs, offsets[i - 1])

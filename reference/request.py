@@ -134,7 +134,8 @@ class PromptProcessed:
 class TokenGenerated:
     """One generated token. The last one of its choice has a finish_reason: "stop" or "length".
 
-    stop_reason: the id of `stop_token_ids` that ended the choice; None for end-of-sequence.
+    stop_reason: the id of `stop_token_ids` that ended the choice; None for end-of-sequence. The
+    parameters of a `Request` include the ids that stop strings name.
     """
 
     choice: int

@@ -1,8 +1,10 @@
 """The end of a choice: token budget, finish reasons, stop strings."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from reference.params import DEFAULT_MAX_TOKENS
+from reference.params import DEFAULT_MAX_TOKENS, CompletionParams
+from reference.tokenizer.vocabulary import Vocabulary
 
 
 class ContextLengthExceeded(ValueError):
@@ -59,14 +61,28 @@ def finish(
     return ("length", None) if generated >= budget else (None, None)
 
 
+def resolve_stop_strings(params: CompletionParams, vocabulary: Vocabulary) -> CompletionParams:
+    """Return the parameters for an engine, which has ids only: a stop string that is exactly the
+    text of a special token becomes a stop token id.
+
+    Such a token has no text in the output, where `StopStrings` could find it. Several tokens with
+    this text all count. The text of an ordinary token is in the output.
+    """
+    named = (i for stop in params.stop for i in vocabulary.special_names.get(stop, ()))
+    return replace(params, stop_token_ids=tuple(dict.fromkeys((*params.stop_token_ids, *named))))
+
+
 class StopStrings:
     """Search for the first stop string in a text that arrives in parts.
 
     Meaning:   the text ends before the match. Only the output is searched, across token
                boundaries.
-    Boundary:  the withheld text is the longest suffix that is a proper prefix of a stop string.
+    Boundary:  the withheld text is the longest suffix that is a proper prefix of a stop string. A
+               string that is exactly the text of a special token is also a stop token id
+               (`resolve_stop_strings`).
     Ties:      the match that *completes* first wins; of those that complete together, the first in
-               the list.
+               the list. A token that is end-of-sequence, or in `stop_token_ids`, is reported as
+               that, not as a string.
     Off value: no strings.
     Example:   "x" is safe to emit, "a" may become "ab"; the next part completes "ab".
                >>> stops = StopStrings(["b.", "ab"])

@@ -33,7 +33,9 @@ class Choice(BaseModel):
 
 
 class PromptTokensDetails(BaseModel):
-    """cached_tokens: number of prompt tokens whose KV cache was reused from earlier requests."""
+    """cached_tokens: number of prompt tokens whose KV cache was reused from earlier requests, a
+    multiple of the backend's block size.
+    """
 
     cached_tokens: int
 

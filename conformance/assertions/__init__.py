@@ -11,5 +11,6 @@ prefix_cache        requests that probe the prefix cache
 streaming           a stream compared with the same request without `stream`
 response_format     texts that a `response_format` constrains
 images              log-probabilities of prompts with images
+special_tokens      prompts that contain special tokens
 end_of_sequence     texts that end by themselves; texts and seeds computed by the reference
 """

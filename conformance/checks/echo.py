@@ -8,6 +8,7 @@ from conformance.assertions.logprobs import assert_reference_prompt_logprobs
 from conformance.assertions.next_token import (
     TIE_GAP,
 )
+from conformance.assertions.special_tokens import prompt_with_special_tokens
 from conformance.assertions.token_boundaries import token_boundaries
 from conformance.fixtures.prompts import PROMPTS
 from conformance.harness.capabilities import (
@@ -16,6 +17,7 @@ from conformance.harness.capabilities import (
     MULTIPLE_CHOICES,
     PROMPT_IDS,
     PROMPT_LOGPROBS,
+    STREAM,
     TOKEN_IDS,
     unique_token_names,
 )
@@ -24,6 +26,7 @@ from conformance.http.client import PROMPT, Server
 from conformance.http.exchange import Exchange
 from conformance.http.response import TOKEN_ID, Completion, Logprobs
 from conformance.verdicts import Evidence, Inconclusive, Level
+from reference.tokenizer.detokenizer import token_offsets
 
 checks = CheckGroup("echo")
 
@@ -213,3 +216,18 @@ def prompt_logprobs_match_model(server: Server) -> None:
     """
     for prompt in (" ".join(PROMPTS[:4]), "Zoë 🙂 says"):
         assert_reference_prompt_logprobs(server, 3, prompt)
+
+
+@checks.truth(Level.MUST, Evidence.EXACT, PROMPT_IDS, PROMPT_LOGPROBS, STREAM)
+def special_tokens_verbatim(server: Server) -> None:
+    """A prompt with special tokens is echoed as sent, and its ids as the text that encodes to them.
+    `text_offset` is where each token begins in it, streamed or not.
+    """
+    text = prompt_with_special_tokens(server.oracle)
+    ids = list(server.oracle.ids(text))
+    expected = [*token_offsets(server.oracle.model.tokenizer, ids, text), len(text)]
+    for prompt in (text, ids):
+        fields = {"prompt": prompt, "max_tokens": 1, "echo": True, "logprobs": 0}
+        for choice in server.complete(**fields).choice, server.stream(**fields).completion.choice:
+            assert_that(choice.text.startswith(text), f"{text!r} first", choice.text, choice.at)
+            assert_equal(choice.logprobs.offsets, expected, "text_offset", choice.at)

@@ -7,8 +7,13 @@ from conformance.assertions.basic import (
     assert_same_completion,
     assert_that,
 )
+from conformance.assertions.special_tokens import (
+    REPEATING,
+    prompts_before_special_tokens,
+    token_name,
+)
 from conformance.assertions.token_boundaries import ABSENT_TEXT, TokenBoundaries, token_boundaries
-from conformance.harness.capabilities import LOGPROBS, STREAM
+from conformance.harness.capabilities import LOGPROBS, STREAM, unique_token_names
 from conformance.harness.registry import CheckGroup
 from conformance.http.client import Server
 from conformance.verdicts import Evidence, Failed, Inconclusive, Level, NonStrict
@@ -218,3 +223,24 @@ def streamed_texts(server: Server, boundaries: TokenBoundaries, **fields: object
     """Return the texts of a stream's events that have any."""
     parts = server.stream(**boundaries.fields, **fields).parts
     return [part["text"] for part in parts if part.get("text")]
+
+
+@checks.truth(Level.MUST, Evidence.EXACT, LOGPROBS)
+def special_token_name_stops(server: Server) -> None:
+    """A stop string that is exactly the text of a special token ends the text at that token, which
+    is otherwise masked; the token is counted and has a logprobs entry, but is not in the text.
+    """
+    oracle = server.oracle
+    special = oracle.special_ids - set(oracle.model.checkpoint.eos_token_ids)
+    prompts = prompts_before_special_tokens(oracle, special)
+    for prompt, token in prompts:
+        stop = token_name(oracle, token)
+        fields = {"prompt": prompt, "max_tokens": 2, "logprobs": 0, **REPEATING}
+        answer = server.complete(**fields, stop=[ABSENT_TEXT, stop], **unique_token_names(server))
+        choice = answer.choice
+        assert_equal(oracle.token_ids(choice), [token], "the tokens", choice.at)
+        assert_equal(choice.text, "", "text", choice.at)
+        assert_equal(choice.stop_reason, stop, "stop_reason", choice.at)
+        assert_equal(answer.completion_tokens, 1, "completion_tokens", choice.at)
+    if not prompts:
+        raise Inconclusive("no tried prompt makes a special token the argmax")

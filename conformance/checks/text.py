@@ -2,18 +2,16 @@
 
 from typing import Any
 
-import numpy as np
-
 from conformance.assertions.basic import assert_equal, assert_that
 from conformance.assertions.end_of_sequence import ended_completion, reference_text
+from conformance.assertions.special_tokens import REPEATING, prompts_before_special_tokens
 from conformance.assertions.token_boundaries import REPLACEMENT_CHARACTER
 from conformance.fixtures.prompts import PROMPTS
 from conformance.harness.capabilities import LOGPROBS, SEEDS, STREAM
 from conformance.harness.registry import CheckGroup
 from conformance.http.client import Server
 from conformance.http.oracle import Oracle
-from conformance.oracle.dialects import STEP_NAMES, chain
-from conformance.oracle.greedy_paths import CLEAR_GAP, completion_with_ids
+from conformance.oracle.greedy_paths import completion_with_ids
 from conformance.verdicts import Evidence, Failed, Inconclusive, Level, NonStrict
 
 checks = CheckGroup("text", spec="tokenizer.detokenizer.Detokenizer")
@@ -21,9 +19,6 @@ checks = CheckGroup("text", spec="tokenizer.detokenizer.Detokenizer")
 # Characters that most vocabularies spell byte by byte: a model may continue with more of them.
 MULTIBYTE_PROMPT = "日本語の文章です"
 ONLY_ASCII = "every text is plain ASCII"
-
-# Raises the logits of the prompt's tokens so much that the argmax is one of them.
-REPEATING = {"temperature": 0, "repetition_penalty": 0.01}
 
 
 def multibyte_requests(server: Server) -> list[dict[str, Any]]:
@@ -104,30 +99,12 @@ def special_tokens_not_sampled(server: Server) -> None:
     eos_token_ids = server.oracle.model.checkpoint.eos_token_ids
     disallowed = server.oracle.special_ids - set(eos_token_ids)
     prompts = prompts_before_special_tokens(server.oracle, disallowed)
-    for prompt in prompts:
+    for prompt, _ in prompts:
         choice, ids = completion_with_ids(server, prompt=prompt, max_tokens=1, **REPEATING)
         sampled = sorted(disallowed & set(ids))
         assert_that(not sampled, "no special token", sampled, choice.at)
     if not prompts:
         raise Inconclusive("no tried prompt makes a special token the argmax")
-
-
-def prompts_before_special_tokens(oracle: Oracle, disallowed: frozenset[int]) -> list[str]:
-    """Return at most three prompts after which a disallowed token would clearly be the argmax if it
-    were allowed.
-    """
-    without_mask = chain(STEP_NAMES[1:])
-    names = [oracle.model.tokenizer.token_bytes(token).decode() for token in sorted(disallowed)[:8]]
-    prompts: list[str] = []
-    for prompt in (text + name for text in ("", *PROMPTS) for name in names):
-        step = oracle.first_step(prompt, REPEATING)
-        scores = without_mask(step.logits, step.history)
-        allowed_scores = np.delete(scores, list(disallowed))
-        if scores[list(disallowed)].max() > allowed_scores.max() + CLEAR_GAP:
-            prompts.append(prompt)
-        if len(prompts) == 3:
-            break
-    return prompts
 
 
 @checks.truth(Level.MUST, Evidence.EXACT, LOGPROBS, spec="stopping.finish")

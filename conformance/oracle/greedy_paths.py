@@ -23,6 +23,7 @@ from reference.logits import Logits
 from reference.params import CompletionParams
 from reference.request import Request
 from reference.sampler import SamplingHistory, trace
+from reference.stopping import resolve_stop_strings
 
 CLEAR_GAP = 0.2  # of a logit: a chain with a larger gap did not choose these tokens
 
@@ -94,6 +95,7 @@ def reference_path(
 
     greedy = CompletionParams(**{**params, "temperature": 0, "max_tokens": length})
     language = compile_format(greedy.response_format)
+    greedy = resolve_stop_strings(greedy, oracle.model.vocabulary)
     request = Request(prompt=oracle.ids(prompt), params=greedy, seed=0, language=language)
     for _ in generate(oracle.model, request, sample=choose_argmax):
         pass

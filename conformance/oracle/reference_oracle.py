@@ -22,6 +22,7 @@ from reference.params import CompletionParams
 from reference.prompt import prompt_ids
 from reference.request import ImageSpan, PromptProcessed, Request, TokenGenerated, TokenLogprobs
 from reference.sampler import SamplingHistory
+from reference.stopping import resolve_stop_strings
 
 # Error of a log-probability, with float32 on both sides: over hundreds of prompt tokens, two orders
 # of summation differ by a few 1e-5 of a logit. Weights or arithmetic of fewer bits need more:
@@ -86,7 +87,7 @@ class ReferenceOracle:
         steps: list[DecodeStep] = []
         if not output:
             return steps
-        completion_params = CompletionParams(**params | {"max_tokens": len(output), "n": 1})
+        completion_params = self._params(**params | {"max_tokens": len(output), "n": 1})
 
         def choose_output(logits: Logits, history: SamplingHistory, noise: Logits) -> int:
             token = int(output[len(steps)])
@@ -104,9 +105,13 @@ class ReferenceOracle:
                 break
         return steps
 
+    def _params(self, **params: Any) -> CompletionParams:
+        """Return the parameters as an engine receives them."""
+        return resolve_stop_strings(CompletionParams(**params), self.model.vocabulary)
+
     def first_step(self, prompt: str | Sequence[int], params: dict[str, Any]) -> DecodeStep:
         ids = self.ids(prompt)
-        completion_params = CompletionParams(**params | {"n": 1})
+        completion_params = self._params(**params | {"n": 1})
         logits = self._cached_first(ids, tuple(image_uris(completion_params.data)))
         stop_ids = completion_params.stop_token_ids
         ends = frozenset(self.model.checkpoint.eos_token_ids) | frozenset(stop_ids)

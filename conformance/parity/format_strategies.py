@@ -259,7 +259,7 @@ PIECES = [text.encode() for text in TEXTS] + INCOMPLETE
 
 def vocabulary(rng: Random) -> Vocabulary:
     """A vocabulary: all or few single bytes, and pieces of JSON and of characters, with or without
-    a leading space. Some pieces occur twice, and some are disallowed.
+    a leading space. Some pieces occur twice, and some are disallowed, always or under a grammar.
     """
     singles = SINGLE_BYTES if rng.random() < 0.4 else rng.sample(SINGLE_BYTES, rng.randint(0, 20))
     pieces = [*singles, *rng.sample(PIECES, rng.randint(5, 40))]
@@ -272,6 +272,8 @@ def vocabulary(rng: Random) -> Vocabulary:
         disallowed_token_ids=frozenset(disallowed),
         bos_id=rng.choice([None, 0]),
         leading_space=rng.random() < 0.5,
+        space_after=frozenset({2}) if rng.random() < 0.3 else frozenset(),
+        context_dependent_ids=frozenset(rng.choice(ids) for _ in range(rng.randint(0, 4))),
     )
 
 

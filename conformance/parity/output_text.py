@@ -18,6 +18,7 @@ from reference.output_text import LogprobsEntry, TextDelta, echo, prompt_text, s
 from reference.params import CompletionParams
 from reference.prompt import prompt_ids
 from reference.request import Request
+from reference.stopping import resolve_stop_strings
 
 Deltas = list[list[TextDelta]]  # of each choice
 
@@ -34,7 +35,7 @@ def streamed(backend: Backend, text_request: TextRequest, coverage: Coverage) ->
     """Every streamed delta is the reference's: text, log-probabilities, finish reason."""
     bundle, prompt = backend.bundle, text_request.prompt
     params, request, output = run(backend, text_request)
-    actual = deltas(bundle, prompt, request, output)
+    actual = deltas(bundle, prompt, params, request.prompt, output)
     expected: Deltas = [[] for _ in actual]
     sample = replay_sampler(request, output, coverage)
     for choice, delta in stream(bundle, prompt, params, sample=sample):
@@ -54,7 +55,8 @@ def complete_output(backend: Backend, text_request: TextRequest, coverage: Cover
     """The streamed deltas, joined, are the reference's completion."""
     bundle, prompt = backend.bundle, text_request.prompt
     params, request, output = run(backend, text_request)
-    actual = [joined(parts) for parts in deltas(bundle, prompt, request, output)]
+    parts = deltas(bundle, prompt, params, request.prompt, output)
+    actual = [joined(choice) for choice in parts]
     coverage.counts["completions"] += len(actual)
     expected = complete(bundle, prompt, params)
     for a, b in zip(actual, expected, strict=True):
@@ -75,19 +77,24 @@ def run(
     """Run a request on the backend's engine."""
     bundle, params = backend.bundle, CompletionParams(**text_request.params)
     ids = prompt_ids(bundle.tokenizer, text_request.prompt, bundle.vocab_size, bundle.context)
-    request = Request.of(ids, params, language=compile_format(params.response_format))
+    engine_params = resolve_stop_strings(params, bundle.vocabulary)
+    request = Request.of(ids, engine_params, language=compile_format(params.response_format))
     [output] = collect(backend.large_cache, [request])
     assert output.error is None, output.error
     return params, request, output
 
 
 def deltas(
-    bundle: Bundle, prompt: str | Sequence[int], request: Request, output: RequestOutput
+    bundle: Bundle,
+    prompt: str | Sequence[int],
+    params: CompletionParams,
+    ids: Sequence[int],
+    output: RequestOutput,
 ) -> Deltas:
     """Return the text deltas of each choice up to its end. The engine does not know about stop
     strings, so the tokens after one are ignored.
     """
-    tokenizer, params, ids = bundle.tokenizer, request.params, request.prompt
+    tokenizer = bundle.tokenizer
     text = prompt_text(tokenizer, prompt)
     prompt_logprobs = output.prompt.prompt_logprobs if output.prompt else None
     result: Deltas = []
@@ -139,7 +146,7 @@ def check_entries(
 
 
 PREFIXES = ["Once upon a time", "The dog", "1. drum\n2.", "“Zoë” 👩‍👩‍👧", " ", "</s>", "a"]
-STOPS = [" ", "e", "\n", ". ", "the", " a", "ed ", "He ", "“", "zzz"]
+STOPS = [" ", "e", "\n", ". ", "the", " a", "ed ", "He ", "“", "zzz", "</s>", "<s>", "<unk>"]
 
 
 def text_requests(backend: Backend) -> st.SearchStrategy[TextRequest]:

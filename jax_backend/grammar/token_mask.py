@@ -42,7 +42,8 @@ class LLVocabulary:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.eos_token_id = len(vocabulary.pieces)
         self.tokens = [*vocabulary.pieces, b"\xff<end>"]
-        self.special_token_ids = sorted({*vocabulary.disallowed_token_ids, self.eos_token_id})
+        excluded = vocabulary.disallowed_token_ids | vocabulary.context_dependent_ids
+        self.special_token_ids = sorted({*excluded, self.eos_token_id})
 
     def __call__(self, text: bytes) -> list[int]:
         raise NotImplementedError("forced text is off")

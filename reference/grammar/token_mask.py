@@ -26,8 +26,9 @@ def token_trie(vocabulary: Vocabulary, *, strip_space: bool) -> TokenTrie:
     whose leading space is stripped.
     """
     root = TokenTrie()
+    excluded = vocabulary.disallowed_token_ids | vocabulary.context_dependent_ids
     for token, piece in enumerate(vocabulary.first_pieces if strip_space else vocabulary.pieces):
-        if token not in vocabulary.disallowed_token_ids:
+        if token not in excluded:
             node = root
             for byte in piece:
                 node = node.children.setdefault(byte, TokenTrie())

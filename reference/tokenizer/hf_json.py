@@ -44,6 +44,19 @@ class JsonTokenizer:
         self.bos_id = self._bos(config)
         probe = self._ids("a")
         self.leading_space = bool(probe) and self._pieces[probe[0]].startswith(b" ")
+        self.doubles_space = probe != self._ids(" a")
+        self.added_ids = frozenset(self._added)
+        self.space_after = frozenset(filter(self._puts_space_after, self._added))
+
+    def _puts_space_after(self, token: int) -> bool:
+        """Return whether `encode` puts a space before a text that follows an added token."""
+        # A token that must be a whole word is not one before a letter.
+        probes = (self._ids(self._added[token] + text) for text in ("a", "."))
+        return any(
+            ids[0] == token and self._pieces[ids[1]].startswith(b" ")
+            for ids in probes
+            if len(ids) > 1
+        )
 
     def _bos(self, config: dict[str, Any]) -> int | None:
         """Return the BOS id: from the post-processor's template, else from the config."""
@@ -77,6 +90,13 @@ class JsonTokenizer:
 
     def encode(self, text: str) -> list[int]:
         return ([] if self.bos_id is None else [self.bos_id]) + self._ids(text)
+
+    def offsets(self, text: str) -> list[int]:
+        spans = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        ends = [0, *(end for _, end in spans)]
+        # A post-processor may have trimmed spaces: a token begins where the last one ends.
+        starts = [min(start, end) for (start, _), end in zip(spans, ends, strict=False)]
+        return [0] * (self.bos_id is not None) + starts
 
     def token_bytes(self, token: int) -> bytes:
         return self._pieces[token]

@@ -9,12 +9,18 @@ from typing import Protocol, runtime_checkable
 @runtime_checkable
 class Tokenizer(Protocol):
     """Token ids are 0 ≤ id < vocab_size. special_ids: control tokens and the unknown token, which
-    are never part of an output. bos_id: the first id of every encoded text, or None.
+    are never part of an output. bos_id: the first id of every encoded text, or None. added_ids:
+    tokens that `encode` recognizes by their exact text, special or not. space_after: those of them
+    after which `encode` puts a space before the text, which decoding strips again. doubles_space:
+    whether it does so before a text that begins with a space, too.
     """
 
     vocab_size: int
     special_ids: frozenset[int]
     bos_id: int | None
+    added_ids: frozenset[int]
+    space_after: frozenset[int]
+    doubles_space: bool
 
     @property
     def leading_space(self) -> bool:
@@ -23,6 +29,11 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a prompt: BOS if the tokenizer adds one, and special tokens where
         the text contains their names.
+        """
+
+    def offsets(self, text: str) -> list[int]:
+        """Return the character at which each token of `encode(text)` begins in the text, also where
+        encoding is not lossless.
         """
 
     def token_bytes(self, token: int) -> bytes:

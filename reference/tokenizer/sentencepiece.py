@@ -6,6 +6,7 @@ from typing import Any
 
 from sentencepiece import SentencePieceProcessor
 from sentencepiece import sentencepiece_model_pb2 as sentencepiece_model
+from sentencepiece.sentencepiece_pb2 import SentencePieceText
 
 from reference.tokenizer.files import (
     BYTE_PIECE,
@@ -40,6 +41,9 @@ class SentencePieceTokenizer:
         self._names = control | added
         empty = {i for i, name in enumerate(names) if not name}
         self.special_ids = frozenset(control) | special_tokens(config) | empty
+        self.added_ids = frozenset(i for i, name in self._names.items() if name)
+        self.space_after: frozenset[int] = frozenset()
+        self.doubles_space = True
         self._pieces = [self._bytes(i, name) for i, name in enumerate(names)]
         # A normalizer's table may shorten the text, and without byte fallback a run of unknown
         # characters is one token.
@@ -73,6 +77,27 @@ class SentencePieceTokenizer:
                 space = " " if i == 0 and self.leading_space else ""
                 tokens += self._processor.encode(space + part)
         return tokens
+
+    def offsets(self, text: str) -> list[int]:
+        pattern, _ = self._special
+        offsets = [] if self.bos_id is None else [0]
+        start = 0
+        for i, part in enumerate(pattern.split(text)):
+            if i % 2:
+                offsets.append(start)
+            elif part:
+                space = " " if i == 0 and self.leading_space else ""
+                offsets += [start + offset for offset in self._part_offsets(space, part)]
+            start += len(part)
+        return offsets
+
+    def _part_offsets(self, space: str, part: str) -> list[int]:
+        """Return the characters of a part at which its tokens begin, if `space` precedes it."""
+        encoded = self._processor.encode(space + part, out_type="serialized_proto")
+        pieces = SentencePieceText.FromString(encoded).pieces
+        chars = [i for i, c in enumerate(part) for _ in c.encode()]  # the character of each byte
+        chars = [0] * len(space) + chars + [len(part)]
+        return [chars[piece.begin] for piece in pieces]
 
     def token_bytes(self, token: int) -> bytes:
         return self._pieces[token]

@@ -3,6 +3,28 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
+
+
+class SpaceRule(Protocol):
+    """The places where `encode` puts a space that is not in the text: before a text, if
+    `leading_space`, and after the tokens `space_after`.
+    """
+
+    @property
+    def bos_id(self) -> int | None: ...
+
+    @property
+    def leading_space(self) -> bool: ...
+
+    @property
+    def space_after(self) -> frozenset[int]: ...
+
+
+def strips_space(rule: SpaceRule, prompt: Sequence[int]) -> bool:
+    """Return whether decoding strips a space from the token after these."""
+    text = prompt[1:] if prompt and prompt[0] == rule.bos_id else prompt
+    return text[-1] in rule.space_after if text else rule.leading_space
 
 
 @dataclass(frozen=True, eq=False)
@@ -11,20 +33,31 @@ class Vocabulary:
 
     pieces: the bytes that each of the V tokens adds to a text. disallowed_token_ids: ids that are
     never sampled, unless they end the output. bos_id: the id that every encoded text starts with,
-    or None. leading_space: whether the first space of a text is stripped.
+    or None. leading_space: whether the first space of a text is stripped. space_after: ids after
+    which a space is stripped. context_dependent_ids: ids that are never sampled under a grammar,
+    because their text, or that of the token after them, depends on the tokens around them.
     """
 
     pieces: tuple[bytes, ...]
     disallowed_token_ids: frozenset[int]
     bos_id: int | None = None
     leading_space: bool = False
+    space_after: frozenset[int] = frozenset()
+    context_dependent_ids: frozenset[int] = frozenset()
 
     def strips_leading_space(self, prompt: Sequence[int]) -> bool:
-        """Return whether the output after this prompt begins a text, whose first space is
-        stripped.
-        """
-        has_bos = prompt[:1] == (self.bos_id,)
-        return self.leading_space and not prompt[has_bos:]
+        """Return whether a leading space of the output after this prompt is stripped."""
+        return strips_space(self, prompt)
+
+    @cached_property
+    def special_names(self) -> dict[str, tuple[int, ...]]:
+        """The disallowed ids by their text; several may have the same text."""
+        ids: dict[str, tuple[int, ...]] = {}
+        for token in sorted(self.disallowed_token_ids):
+            if token < len(self.pieces) and (piece := self.pieces[token]):
+                name = piece.decode(errors="replace")
+                ids[name] = (*ids.get(name, ()), token)
+        return ids
 
     @cached_property
     def first_pieces(self) -> tuple[bytes, ...]:

@@ -47,6 +47,7 @@ from reference.request import (
     TokenLogprobs,
 )
 from reference.stopping import finish, token_budget
+from reference.tokenizer.vocabulary import Vocabulary
 
 BOS, EOS = 0, 1
 LETTERS, SPECIAL = range(2, 28), range(28, 36)
@@ -72,6 +73,9 @@ class ToyTokenizer:
     special_ids = frozenset({BOS, EOS})
     max_token_bytes = 1
     leading_space = False
+    added_ids = special_ids
+    space_after: frozenset[int] = frozenset()
+    doubles_space = True
 
     def __init__(self, bos_id: int | None = BOS) -> None:
         self.bos_id = bos_id
@@ -81,6 +85,10 @@ class ToyTokenizer:
         return ids + [
             IDS.get(bytes([b]), BYTES + b) if b < 128 else BYTES + b for b in text.encode()
         ]
+
+    def offsets(self, text: str) -> list[int]:
+        of_bytes = [i for i, c in enumerate(text) for _ in c.encode()]
+        return [0] * (self.bos_id is not None) + of_bytes
 
     def token_bytes(self, token: int) -> bytes:
         return PIECES[token]
@@ -248,10 +256,12 @@ def toy_model(
     engine: ToyEngine | None = None, name: str = "toy", tokenizer: ToyTokenizer | None = None
 ) -> ServedModel:
     """Return the toy as a served model."""
+    unused = VOCABULARY - len(PIECES)
     return ServedModel(
         name=name,
         engine=engine or ToyEngine(),
         tokenizer=tokenizer or ToyTokenizer(),
+        vocabulary=Vocabulary((*PIECES, *[b""] * unused), frozenset({BOS, EOS})),
         vocab_size=VOCABULARY,
         context=CONTEXT,
         build="toy",

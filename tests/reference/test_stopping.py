@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.stopping import ContextLengthExceeded, StopStrings, finish, token_budget
+from reference.params import CompletionParams
+from reference.stopping import (
+    ContextLengthExceeded,
+    StopStrings,
+    finish,
+    resolve_stop_strings,
+    token_budget,
+)
+from reference.tokenizer.vocabulary import Vocabulary
 from tests.support.stop_strings import cut_at_first_stop
 
 TEXT = st.text("ab.", max_size=12)
@@ -60,3 +68,29 @@ def test_token_budget(max_tokens: int | None, context: int, prompt: int) -> None
     else:
         limit = 16384 if max_tokens is None else max_tokens
         assert token_budget(max_tokens, context, prompt) == min(limit, context - prompt)
+
+
+VOCABULARY = Vocabulary(
+    (b"<s>", b"</s>", b"<end>", b"a", b"<end>", b"<tool>", b"\xff", b""),
+    disallowed_token_ids=frozenset({0, 1, 2, 4, 6, 7, 9}),
+)
+
+
+@pytest.mark.parametrize(
+    ("stop", "ids", "resolved"),
+    [
+        (["<end>"], (), (2, 4)),
+        (["</s>", "x", "<s>"], (), (1, 0)),
+        (["<end>"], (4, 3), (4, 3, 2)),
+        (["<end> ", "x<end>", "<END>", "end"], (3,), (3,)),
+        (["a", "<tool>"], (), ()),
+        ([], (2, 2), (2,)),
+    ],
+    ids=str,
+)
+def test_stop_strings_that_name_special_tokens(
+    stop: list[str], ids: tuple[int, ...], resolved: tuple[int, ...]
+) -> None:
+    params = CompletionParams(stop=tuple(stop), stop_token_ids=ids, seed=3)
+    expected = CompletionParams(stop=tuple(stop), stop_token_ids=resolved, seed=3)
+    assert resolve_stop_strings(params, VOCABULARY) == expected

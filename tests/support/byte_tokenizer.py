@@ -9,11 +9,17 @@ class ByteTokenizer:
 
     vocab_size = 259
     special_ids = frozenset({256})
+    added_ids = special_ids
+    space_after: frozenset[int] = frozenset()
+    doubles_space = True
     bos_id = None
     leading_space = True
 
     def encode(self, text: str) -> list[int]:
         return list((" " + text).encode())
+
+    def offsets(self, text: str) -> list[int]:
+        return [0, *(i for i, c in enumerate(text) for _ in c.encode())]
 
     def token_bytes(self, token: int) -> bytes:
         return bytes([token]) if token < 256 else b"</s>" if token == 256 else b"ab"

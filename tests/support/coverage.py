@@ -53,8 +53,8 @@ COVERED: dict[str, Covered] = {
     "logprobs": Covered(
         "logprobs/token_logprobs", twin="logprobs.token_logprobs", decisions=(4, 6)
     ),
-    "echo": Covered("engine/requests", port="serving.prefill.prefill_chunk", decisions=(6, 10)),
-    "stop": Covered("output_text/streamed", decisions=(7,)),
+    "echo": Covered("engine/requests", port="serving.prefill.prefill_chunk", decisions=(6, 9, 10)),
+    "stop": Covered("output_text/streamed", decisions=(7, 9)),
     "stop_token_ids": Covered("stopping/finish", twin="stopping.finish", decisions=(9,)),
     "presence_penalty": step("presence_penalty", 3),
     "frequency_penalty": step("frequency_penalty", 3),
@@ -67,7 +67,7 @@ COVERED: dict[str, Covered] = {
     "stream_options": Covered("engine/requests", generated=False),
     "return_tokens_as_token_ids": Covered("output_text/streamed", decisions=(6,)),
     "prompt_cache_key": Covered(
-        "prefix_cache/block_hashes", twin="prefix_cache.root_hash", decisions=(10, 12)
+        "prefix_cache/block_hashes", twin="prefix_cache.root_hash", decisions=(10, 12, 22)
     ),
     "data": Covered("vision/default", port="model.vision.Vision", generated=False, decisions=(17,)),
 }

@@ -35,11 +35,17 @@ class IdsOnlyTokenizer:
 
     vocab_size: int
     special_ids: frozenset[int] = frozenset()
+    added_ids: frozenset[int] = frozenset()
+    space_after: frozenset[int] = frozenset()
+    doubles_space: bool = True
     bos_id: int | None = None
     leading_space: bool = False
 
     def encode(self, text: str) -> list[int]:
         raise ValueError("prompt: this model has no tokenizer and takes token ids only")
+
+    def offsets(self, text: str) -> list[int]:
+        return self.encode(text)
 
     def token_bytes(self, token: int) -> bytes:
         return CHARACTERS[token % len(CHARACTERS)]

@@ -1,5 +1,6 @@
 """Mutants of echo."""
 
+import re
 from collections.abc import Callable
 
 from starlette.types import ASGIApp
@@ -149,3 +150,34 @@ def stop_matches_prompt(model: Bundle) -> ASGIApp:
         return next(((text.find(s), s) for s in stops if s in text), None)
 
     return truncate_text(model, cut)
+
+
+def add_spaces(choice: Json) -> None:
+    """Put a space after each special token in the text, and shift the offsets."""
+    logprobs, text = choice["logprobs"] or {"text_offset": []}, choice["text"]
+    names = [m.end() for m in re.finditer(r"</?(?:s|unk)>(?=\w)", text)]
+    logprobs["text_offset"] = [o + sum(end <= o for end in names) for o in logprobs["text_offset"]]
+    choice["text"] = re.sub(r"(</?(?:s|unk)>)(?=\w)", r"\1 ", text)
+
+
+@mutant("echo/special-tokens-verbatim")
+def space_after_special_tokens(model: Bundle) -> ASGIApp:
+    """Put a space after each special token in the echo of token ids."""
+    broken = mutate_json(conforming_app(model), each_choice(add_spaces))
+    return broken_when(model, lambda b: b.get("echo") and isinstance(b["prompt"], list), broken)
+
+
+@mutant("echo/special-tokens-verbatim")
+def offsets_with_spaces(model: Bundle) -> ASGIApp:
+    """Count a space after each special token in `text_offset`, of a stream only."""
+
+    def change(choice: Json) -> None:
+        text = choice["text"]
+        add_spaces(choice)
+        choice["text"] = text
+
+    return broken_when(
+        model,
+        lambda b: b.get("echo") and b.get("stream"),
+        mutate_json(conforming_app(model), event=each_choice(change)),
+    )

@@ -9,7 +9,12 @@ from starlette.types import ASGIApp
 from reference.bundle import Bundle
 from reference.stopping import partial_match_length
 from tests.conformance.mutants import mutant
-from tests.conformance.mutations.engine import Json, conforming_app
+from tests.conformance.mutations.engine import (
+    Json,
+    conforming_app,
+    with_engine_requests,
+    with_params,
+)
 from tests.conformance.mutations.requests import broken_when, mutate_body, route_by_body
 from tests.conformance.mutations.responses import each_choice, mutate_json, truncate_text
 
@@ -198,3 +203,34 @@ def fixed_hold_back_window(model: Bundle) -> ASGIApp:
 
     broken = mutate_json(conforming_app(model), event=each_choice(change))
     return broken_when(model, lambda body: body.get("stop"), broken)
+
+
+@mutant("stop/special-token-name-stops")
+def special_names_ignored(model: Bundle) -> ASGIApp:
+    """Search for stop strings in the text only."""
+    return with_engine_requests(
+        model, lambda r: with_params(r, stop_token_ids=()) if r.params.stop else r
+    )
+
+
+@mutant("stop/special-token-name-stops")
+def special_token_id_as_reason(model: Bundle) -> ASGIApp:
+    """Report the id of a special token that a stop string names."""
+    tokenizer = model.tokenizer
+    ids = {tokenizer.token_bytes(i).decode(): i for i in model.disallowed_token_ids}
+
+    def change(choice: Json) -> None:
+        choice["stop_reason"] = ids.get(choice["stop_reason"], choice["stop_reason"])
+
+    return mutate_json(conforming_app(model), each_choice(change))
+
+
+@mutant("stop/special-token-name-stops")
+def special_token_name_in_text(model: Bundle) -> ASGIApp:
+    """Keep the name of a special token that ends the text."""
+
+    def change(choice: Json) -> None:
+        if str(choice["stop_reason"]).startswith("<"):
+            choice["text"] += choice["stop_reason"]
+
+    return mutate_json(conforming_app(model), each_choice(change))

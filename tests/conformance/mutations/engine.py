@@ -28,6 +28,7 @@ def served_model(
         name=NAME,
         engine=engine or ReferenceEngine(model, sample),
         tokenizer=model.tokenizer,
+        vocabulary=model.vocabulary,
         vocab_size=model.vocab_size,
         context=model.context,
         image_processor=model.image_processor,

@@ -32,6 +32,7 @@ def client(model: Bundle, engine: JaxEngine) -> Iterator[TestClient]:
         name="tiny",
         engine=engine,
         tokenizer=model.tokenizer,
+        vocabulary=model.vocabulary,
         vocab_size=model.vocab_size,
         context=model.context,
     )

@@ -39,11 +39,12 @@ def expected_mask(
     of a text of the language, an end token if the text is in the language.
     """
     allowed = []
+    excluded = vocabulary.disallowed_token_ids | vocabulary.context_dependent_ids
     for token, piece in enumerate(vocabulary.pieces):
         if strip_space and piece.startswith(b" "):
             piece = piece[1:]
         is_prefix = derivatives.advance(derivatives.language.start, text + piece) is not EMPTY_SET
-        allowed.append(is_prefix and token not in vocabulary.disallowed_token_ids)
+        allowed.append(is_prefix and token not in excluded)
         if token in end_tokens:
             allowed[token] = derivatives.accepts(text)
     return allowed
