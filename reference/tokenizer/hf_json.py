@@ -1,20 +1,31 @@
 """Tokenizers stored as `tokenizer.json` (Llama 3)."""
 
+import itertools
 import json
+from dataclasses import replace
 from typing import Any
 
 import tokenizers
 
+from reference.tokenizer.added_tokens import (
+    AddedTokens,
+    adds_bos,
+    find_bos,
+    merge,
+    parse_list,
+    with_roles,
+)
 from reference.tokenizer.files import (
     BYTE_OF,
     BYTE_PIECE,
     SENTENCEPIECE_SPACE,
     TokenizerError,
+    errors_in,
+    flatten_sequence,
     is_byte_level,
     is_lossless,
+    is_space_escape,
     max_text_bytes,
-    special_tokens,
-    token_name,
 )
 
 
@@ -23,51 +34,77 @@ class JsonTokenizer:
     byte alphabet (Llama 3) or in SentencePiece's notation (Llama 2).
     """
 
-    def __init__(self, text: str, config: dict[str, Any]) -> None:
-        try:
-            self._tokenizer = tokenizers.Tokenizer.from_str(text)
-        except Exception as error:  # the library raises plain Exception
-            raise TokenizerError(f"tokenizer.json: {error}") from error
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+    def __init__(self, text: str, config: dict[str, Any], added: AddedTokens | None = None) -> None:
+        self._tokenizer = parse(text)
         spec = json.loads(text)
         self._byte_level = is_byte_level(spec.get("decoder"))
-        added = self._tokenizer.get_added_tokens_decoder()
-        self._added = {i: token.content for i, token in added.items()}
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=False)
+        with errors_in("tokenizer.json"):
+            own = merge({}, parse_list(spec))
+        self._added = with_roles(added or own, config, vocabulary)
+        matched = match_as_written(spec, self._added)
+        if matched != own or any(self._id(t.content) != i for i, t in matched.items()):
+            self._tokenizer = parse(json.dumps(with_added_tokens(spec, matched)))
+        for i, token in self._added.items():
+            if token.content and self._id(token.content) != i:
+                raise TokenizerError(
+                    f"{token.file}: token {token.content!r} cannot have the id {i}"
+                )
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
         self.vocab_size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
-        special = {i for i, token in added.items() if token.special}
+        special = {i for i, token in self._added.items() if token.special}
         gaps = {i for i in range(self.vocab_size) if self._tokenizer.id_to_token(i) is None}
-        self.special_ids = frozenset(special | gaps | special_tokens(config))
+        self.special_ids = frozenset(special | gaps | unknown_token(spec["model"]))
         self._pieces = [self._bytes(i) for i in range(self.vocab_size)]
-        lossless = is_lossless(spec, self._byte_level)
+        lossless = is_lossless(spec, self._byte_level) and not any(
+            token.lstrip or token.rstrip for token in self._added.values()
+        )
         self.max_token_bytes = max_text_bytes(self._pieces, self._byte_level) if lossless else None
         self.bos_id = self._bos(config)
         probe = self._ids("a")
         self.leading_space = bool(probe) and self._pieces[probe[0]].startswith(b" ")
 
+    def _id(self, piece: str) -> int | None:
+        token: int | None = self._tokenizer.token_to_id(piece)
+        return token
+
     def _bos(self, config: dict[str, Any]) -> int | None:
-        """Return the BOS id: from the post-processor's template, else from the config."""
-        template = self._tokenizer.encode("", add_special_tokens=True).ids
-        adds_bos = config.get("add_bos_token", bool(template))
-        if not adds_bos:
+        """Return the BOS id: what the post-processor puts before a text, else the config's."""
+        prefix = self._prefix()
+        if not (bool(prefix) if adds_bos(config) is None else adds_bos(config)):
             return None
-        if template:
-            return int(template[0])
-        name = token_name(config.get("bos_token"))
-        token = None if name is None else self._tokenizer.token_to_id(name)
-        if token is None:
+        if len(prefix) > 1:
+            names = ", ".join(repr(self._tokenizer.id_to_token(token)) for token in prefix)
             raise TokenizerError(
-                "tokenizer_config.json: add_bos_token is set and bos_token is not a token"
+                f"tokenizer.json: post_processor: puts {len(prefix)} tokens before a text "
+                f"({names}); at most one is supported"
             )
-        return int(token)
+        return prefix[0] if prefix else find_bos(config, self._added)
+
+    def _prefix(self) -> list[int]:
+        """Return the ids that the post-processor puts before a text."""
+        probes = itertools.chain("a", self._tokenizer.get_vocab(with_added_tokens=False))
+        probe = next((text for text in probes if self._ids(text)), "")
+        encoding = self._tokenizer.encode(probe, add_special_tokens=True)
+        tokens = zip(encoding.ids, encoding.sequence_ids, strict=True)
+        return [token for token, _ in itertools.takewhile(lambda pair: pair[1] is None, tokens)]
 
     def _bytes(self, token: int) -> bytes:
         """Convert a token's name in the file to the bytes it adds to the text."""
         name = self._tokenizer.id_to_token(token)
-        if token in self._added or name is None:
-            return self._added.get(token, "").encode()
+        if token in self._added:
+            return self._added[token].content.encode()
+        if name is None:
+            return b""
         if self._byte_level:
-            return bytes(BYTE_OF[c] for c in name)
+            try:
+                return bytes(BYTE_OF[c] for c in name)
+            except KeyError as error:
+                raise TokenizerError(
+                    f"tokenizer.json: token {token}, {name!r}: {error.args[0]!r} is not in the "
+                    "alphabet of byte-level pieces"
+                ) from None
         if byte := BYTE_PIECE.fullmatch(name):
             return bytes.fromhex(byte[1])
         return str(name).replace(SENTENCEPIECE_SPACE, " ").encode()
@@ -76,7 +113,60 @@ class JsonTokenizer:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def encode(self, text: str) -> list[int]:
-        return ([] if self.bos_id is None else [self.bos_id]) + self._ids(text)
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        if self.bos_id is None:
+            return list(encoding.ids)
+        if encoding.ids[:1] == [self.bos_id]:  # the text has the BOS that would be added
+            return [self.bos_id, *self._ids(text[encoding.offsets[0][1] :])]
+        return [self.bos_id, *encoding.ids]
 
     def token_bytes(self, token: int) -> bytes:
         return self._pieces[token]
+
+
+def parse(text: str) -> tokenizers.Tokenizer:
+    """Parse a tokenizer.json. Raises TokenizerError."""
+    try:
+        return tokenizers.Tokenizer.from_str(text)
+    except Exception as error:  # the library raises plain Exception
+        raise TokenizerError(f"tokenizer.json: {error}") from error
+
+
+def match_as_written(spec: dict[str, Any], added: AddedTokens) -> AddedTokens:
+    """Clear `normalized` if the normalizer only escapes spaces as "▁" and puts one before the text.
+
+    The library would apply that to the added token, too, and find it only after a space, which it
+    would include. Raises TokenizerError for `normalized` if the normalizer does more than that.
+    """
+    steps = list(flatten_sequence(spec.get("normalizer"), "normalizers"))
+    escapes = [step for step in steps if is_space_escape(step)]
+    if not escapes:
+        return added
+    for token in added.values():
+        if token.normalized and len(escapes) < len(steps):
+            raise TokenizerError(
+                f"{token.file}: token {token.content!r}: normalized is not supported for the "
+                f"normalizer {[step['type'] for step in steps]}"
+            )
+    return {i: replace(token, normalized=False) for i, token in added.items()}
+
+
+def with_added_tokens(spec: dict[str, Any], added: AddedTokens) -> dict[str, Any]:
+    """Return a tokenizer.json with these added tokens. The library numbers tokens that the
+    vocabulary lacks consecutively, so that they are entered there, too.
+    """
+    tokens = {i: token for i, token in sorted(added.items()) if token.content}
+    entries = [{"id": i, "content": t.content, **t.flags()} for i, t in tokens.items()]
+    model = spec["model"]
+    if isinstance(model["vocab"], dict):
+        ids = {token.content: i for i, token in tokens.items()}
+        model = model | {"vocab": model["vocab"] | ids}
+    return spec | {"added_tokens": entries, "model": model}
+
+
+def unknown_token(model: dict[str, Any]) -> set[int]:
+    """Return the id of the token for unknown text, if there is one."""
+    token = model.get("unk_id")
+    if token is None and model.get("unk_token") is not None:
+        token = model["vocab"].get(model["unk_token"])
+    return set() if token is None else {int(token)}
