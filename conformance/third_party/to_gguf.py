@@ -119,7 +119,7 @@ def add_vocabulary(writer: Any, directory: Path, config: LlamaConfig) -> None:
     for token in eos:
         writer.add_eos_token_id(token)
     writer.add_unk_token_id(trainer.unk_id)
-    writer.add_add_bos_token(bool(settings.get("add_bos_token", True)))
+    writer.add_add_bos_token(added_tokens.adds_bos(settings) is not False)
     writer.add_add_eos_token(bool(settings.get("add_eos_token", False)))
     writer.add_add_space_prefix(normalizer.add_dummy_prefix)
 

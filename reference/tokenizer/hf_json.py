@@ -52,6 +52,8 @@ class JsonTokenizer:
                 )
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        post_processor = self._tokenizer.post_processor
+        self._tokenizer.post_processor = None  # `encode` adds the BOS itself, and trims no offset
         self.vocab_size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
         special = {i for i, token in self._added.items() if token.special}
         gaps = {i for i in range(self.vocab_size) if self._tokenizer.id_to_token(i) is None}
@@ -61,7 +63,7 @@ class JsonTokenizer:
             token.lstrip or token.rstrip for token in self._added.values()
         )
         self.max_token_bytes = max_text_bytes(self._pieces, self._byte_level) if lossless else None
-        self.bos_id = self._bos(config)
+        self.bos_id = self._bos(config, post_processor)
         probe = self._ids("a")
         self.leading_space = bool(probe) and self._pieces[probe[0]].startswith(b" ")
 
@@ -69,10 +71,11 @@ class JsonTokenizer:
         token: int | None = self._tokenizer.token_to_id(piece)
         return token
 
-    def _bos(self, config: dict[str, Any]) -> int | None:
+    def _bos(self, config: dict[str, Any], post_processor: Any) -> int | None:
         """Return the BOS id: what the post-processor puts before a text, else the config's."""
-        prefix = self._prefix()
-        if not (bool(prefix) if adds_bos(config) is None else adds_bos(config)):
+        prefix = self._prefix(post_processor)
+        adds = adds_bos(config)
+        if not (bool(prefix) if adds is None else adds):
             return None
         if len(prefix) > 1:
             names = ", ".join(repr(self._tokenizer.id_to_token(token)) for token in prefix)
@@ -82,13 +85,19 @@ class JsonTokenizer:
             )
         return prefix[0] if prefix else find_bos(config, self._added)
 
-    def _prefix(self) -> list[int]:
+    def _prefix(self, post_processor: Any) -> list[int]:
         """Return the ids that the post-processor puts before a text."""
         probes = itertools.chain("a", self._tokenizer.get_vocab(with_added_tokens=False))
-        probe = next((text for text in probes if self._ids(text)), "")
-        encoding = self._tokenizer.encode(probe, add_special_tokens=True)
-        tokens = zip(encoding.ids, encoding.sequence_ids, strict=True)
-        return [token for token, _ in itertools.takewhile(lambda pair: pair[1] is None, tokens)]
+        probe = next((text for text in probes if self._ids(text)), None)
+        if post_processor is None or probe is None:
+            return []
+        encoding = self._tokenizer.encode(probe, add_special_tokens=False)
+        encoding = post_processor.process(encoding)
+        if 0 not in encoding.sequence_ids:
+            raise TokenizerError(
+                "tokenizer.json: post_processor: must mark which tokens are those of the text"
+            )
+        return list(encoding.ids[: encoding.sequence_ids.index(0)])
 
     def _bytes(self, token: int) -> bytes:
         """Convert a token's name in the file to the bytes it adds to the text."""
@@ -113,12 +122,18 @@ class JsonTokenizer:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def encode(self, text: str) -> list[int]:
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
-        if self.bos_id is None:
-            return list(encoding.ids)
-        if encoding.ids[:1] == [self.bos_id]:  # the text has the BOS that would be added
-            return [self.bos_id, *self._ids(text[encoding.offsets[0][1] :])]
-        return [self.bos_id, *encoding.ids]
+        encoding, _ = self._encode(text)
+        return [*([] if self.bos_id is None else [self.bos_id]), *encoding.ids]
+
+    def _encode(self, text: str) -> tuple[tokenizers.Encoding, int]:
+        """Encode a text without the BOS that is put before it. If the text begins with a BOS, that
+        one is left out, and its length in characters is returned.
+        """
+        encoding, length = self._tokenizer.encode(text, add_special_tokens=False), 0
+        if self.bos_id is not None and encoding.ids[:1] == [self.bos_id]:
+            length = encoding.offsets[0][1]
+            encoding = self._tokenizer.encode(text[length:], add_special_tokens=False)
+        return encoding, length
 
     def token_bytes(self, token: int) -> bytes:
         return self._pieces[token]

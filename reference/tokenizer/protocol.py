@@ -8,8 +8,8 @@ from typing import Protocol, runtime_checkable
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Token ids are 0 ≤ id < vocab_size. special_ids: control tokens and the unknown token, which
-    are never part of an output. bos_id: the first id of every encoded text, or None.
+    """Token ids are 0 ≤ id < vocab_size. special_ids: control tokens, padding and the unknown
+    token, which are never part of an output. bos_id: the first id of every encoded text, or None.
     """
 
     vocab_size: int
@@ -22,7 +22,8 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a prompt: BOS if the tokenizer adds one, and special tokens where
-        the text contains their names.
+        the text contains their names. A BOS at the beginning of the text is that BOS: it is not
+        added twice.
         """
 
     def token_bytes(self, token: int) -> bytes:

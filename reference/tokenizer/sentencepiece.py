@@ -76,9 +76,7 @@ class SentencePieceTokenizer:
         return name.replace(SENTENCEPIECE_SPACE, " ").encode()
 
     def encode(self, text: str) -> list[int]:
-        segments = self._matcher.split(text)
-        if self.bos_id is not None and segments[:1] and segments[0][0] == self.bos_id:
-            segments = segments[1:]  # the text has the BOS that would be added
+        segments, _ = self._split(text)
         tokens = [] if self.bos_id is None else [self.bos_id]
         for i, (token, part) in enumerate(segments):
             if token is None:
@@ -87,6 +85,15 @@ class SentencePieceTokenizer:
             else:
                 tokens.append(token)
         return tokens
+
+    def _split(self, text: str) -> tuple[list[tuple[int | None, str]], int]:
+        """Split a text at its added tokens. If it begins with the BOS that is put before a text,
+        that one is left out, and its length in characters is returned.
+        """
+        segments = self._matcher.split(text)
+        if self.bos_id is not None and segments and segments[0][0] == self.bos_id:
+            return segments[1:], len(segments[0][1])
+        return segments, 0
 
     def token_bytes(self, token: int) -> bytes:
         return self._pieces[token]
