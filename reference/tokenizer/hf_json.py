@@ -92,12 +92,11 @@ class JsonTokenizer:
         if post_processor is None or probe is None:
             return []
         encoding = self._tokenizer.encode(probe, add_special_tokens=False)
-        encoding = post_processor.process(encoding)
-        if 0 not in encoding.sequence_ids:
-            raise TokenizerError(
-                "tokenizer.json: post_processor: must mark which tokens are those of the text"
-            )
-        return list(encoding.ids[: encoding.sequence_ids.index(0)])
+        processed = post_processor.process(encoding)
+        is_text = [not special for special in processed.special_tokens_mask]
+        if list(itertools.compress(processed.ids, is_text)) != encoding.ids:
+            raise TokenizerError("tokenizer.json: post_processor: must keep the text, once")
+        return list(processed.ids[: is_text.index(True)])
 
     def _bytes(self, token: int) -> bytes:
         """Convert a token's name in the file to the bytes it adds to the text."""
