@@ -119,7 +119,7 @@ class AddedTokenMatcher:
                     single_word=token.single_word,
                     lstrip=token.lstrip,
                     rstrip=token.rstrip,
-                    normalized=token.normalized and bool(charsmap),
+                    normalized=token.normalized,
                 )
                 for token in tokens.values()
             ]
