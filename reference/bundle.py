@@ -100,8 +100,8 @@ def load_processor(directory: str | Path, limits: ImageLimits | None = None) -> 
     limits: bounds on the images of a request. Raises CheckpointError, ConfigError or
     TokenizerError.
     """
-    tokenizer = load_tokenizer(directory)
     config = checkpoint.read_config(directory)
+    tokenizer = load_tokenizer(directory)
     image_processor = load_image_processor(directory, config.vision, tokenizer, limits)
     return Processor(tokenizer, image_processor, build_vocabulary(tokenizer, config))
 

@@ -15,6 +15,7 @@ Source: `PreTrainedTokenizerBase._from_pretrained` and `TokenizersBackend.__init
 `added_tokens_decoder` hides the other files; here the files must agree on every id.
 """
 
+import itertools
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -234,8 +235,11 @@ def with_roles(
     ids = {piece: i for piece, i in vocabulary.items() if i not in added}
     ids |= {token.content: i for i, token in added.items()}
     complete = dict(added)
+    free = itertools.count(1 + max(ids.values(), default=-1))
     for token in roles_of(config).values():
-        i = ids.setdefault(token.content, 1 + max(ids.values(), default=-1))
+        if token.content not in ids:
+            ids[token.content] = next(free)
+        i = ids[token.content]
         complete[i] = replace(complete.get(i, token), special=True)
     return complete
 

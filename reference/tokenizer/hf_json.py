@@ -41,7 +41,7 @@ class JsonTokenizer:
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=False)
         with errors_in("tokenizer.json"):
             own = merge({}, parse_list(spec))
-        self._added = with_roles(added or own, config, vocabulary)
+        self._added = with_roles(own | (added or {}), config, vocabulary)
         matched = match_as_written(spec, self._added)
         if matched != own or any(self._id(t.content) != i for i, t in matched.items()):
             self._tokenizer = parse(json.dumps(with_added_tokens(spec, matched)))
@@ -58,6 +58,11 @@ class JsonTokenizer:
         special = {i for i, token in self._added.items() if token.special}
         gaps = {i for i in range(self.vocab_size) if self._tokenizer.id_to_token(i) is None}
         self.special_ids = frozenset(special | gaps | unknown_token(spec["model"]))
+        # "▁" in an added token is a space if the model may generate the token as a piece.
+        pieces = set() if self._byte_level else set(vocabulary.values())
+        self._names = {
+            i: token.content for i, token in self._added.items() if token.special or i not in pieces
+        }
         self._pieces = [self._bytes(i) for i in range(self.vocab_size)]
         lossless = is_lossless(spec, self._byte_level) and not any(
             token.lstrip or token.rstrip for token in self._added.values()
@@ -101,8 +106,8 @@ class JsonTokenizer:
     def _bytes(self, token: int) -> bytes:
         """Convert a token's name in the file to the bytes it adds to the text."""
         name = self._tokenizer.id_to_token(token)
-        if token in self._added:
-            return self._added[token].content.encode()
+        if token in self._names:
+            return self._names[token].encode()
         if name is None:
             return b""
         if self._byte_level:

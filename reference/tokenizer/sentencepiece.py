@@ -47,7 +47,9 @@ class SentencePieceTokenizer:
         }
         vocabulary = {p.piece: i for i, p in enumerate(proto.pieces)}
         added = with_roles(added or {}, config, vocabulary, replaceable=control)
-        self._names = {i: token.content for i, token in (control | added).items()}
+        # "▁" in an added token is a space if the model may generate the token as a piece.
+        named = {i: t for i, t in added.items() if t.special or i >= len(proto.pieces)}
+        self._names = {i: token.content for i, token in (control | named).items()}
         self.vocab_size = max([len(proto.pieces), *(i + 1 for i in added)])
         names = [p.piece for p in proto.pieces] + [""] * (self.vocab_size - len(proto.pieces))
         self._pieces = [self._bytes(i, name) for i, name in enumerate(names)]

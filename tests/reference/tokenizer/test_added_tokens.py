@@ -273,3 +273,25 @@ def test_unknown_token_of_tokenizer_json_is_special(tmp_path: Path) -> None:
     spec = json.loads(metaspace_file()) | {"added_tokens": []}
     t = load_tokenizer(write_tokenizer(tmp_path, json.dumps(spec)))
     assert t.special_ids == {spec["model"]["vocab"]["<unk>"]}
+
+
+@pytest.mark.parametrize("kind", ["sentencepiece", "metaspace"])
+def test_added_token_that_is_a_piece_keeps_its_text(kind: str, tmp_path: Path) -> None:
+    """ "▁" is a space in a piece that the model generates, also if a file lists the piece."""
+    plain = load_tokenizer(write_tokenizer(tmp_path / "plain", MODELS[kind]))
+    piece = next(i for i in range(plain.vocab_size) if plain.token_bytes(i) == b" a")
+    listed = {"tokenizer.json": {piece: token_entry("▁a")}}
+    t = load_tokenizer(write(tmp_path / "listed", kind, listed))
+    assert t.token_bytes(piece) == b" a" and piece not in t.special_ids
+    assert t.encode("b▁a")[-1] == t.encode("b a")[-1] == piece
+    special = {"tokenizer.json": {piece: token_entry("▁a", special=True)}}
+    t = load_tokenizer(write(tmp_path / "special", kind, special))
+    assert t.token_bytes(piece) == "▁a".encode() and piece in t.special_ids
+
+
+def test_added_token_of_a_byte_level_file_has_its_own_bytes(tmp_path: Path) -> None:
+    """Its text is not in the alphabet of the pieces."""
+    n = size("byte")
+    entries = {n: token_entry("é x ｜▁")}
+    t = load_tokenizer(write(tmp_path, "byte", {"tokenizer_config.json": entries}))
+    assert t.token_bytes(n) == "é x ｜▁".encode() and t.encode("aé x ｜▁b").count(n) == 1
