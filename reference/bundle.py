@@ -8,6 +8,7 @@ from reference.images.placement import ImageProcessor, load_image_processor
 from reference.model import checkpoint
 from reference.model.checkpoint import Checkpoint
 from reference.model.config import LlamaConfig
+from reference.model.config_fields import ConfigError
 from reference.tokenizer.loader import load_tokenizer
 from reference.tokenizer.protocol import Tokenizer
 from reference.tokenizer.vocabulary import Vocabulary
@@ -74,8 +75,13 @@ def build_vocabulary(tokenizer: Tokenizer, config: LlamaConfig) -> Vocabulary:
     """Return the bytes of each token, and the ids that are not text.
 
     The latter are special tokens, the image placeholder, and ids that only the embedding has.
+    Raises ConfigError if the tokenizer begins every text with an id that the embedding lacks.
     """
     vocab_size = config.vocab_size
+    if tokenizer.bos_id is not None and tokenizer.bos_id >= vocab_size:
+        raise ConfigError(
+            f"vocab_size: {vocab_size} leaves out the tokenizer's BOS token {tokenizer.bos_id}"
+        )
     placeholder = set() if config.vision is None else {config.vision.image_token_id}
     unknown = set(range(tokenizer.vocab_size, vocab_size))
     known = min(vocab_size, tokenizer.vocab_size)
@@ -84,7 +90,8 @@ def build_vocabulary(tokenizer: Tokenizer, config: LlamaConfig) -> Vocabulary:
     spaced = {i for i in tokenizer.added_ids if i < known and pieces[i].startswith(b" ")}
     return Vocabulary(
         pieces=pieces,
-        disallowed_token_ids=tokenizer.special_ids | placeholder | unknown,
+        disallowed_token_ids=frozenset(range(vocab_size))
+        & (tokenizer.special_ids | placeholder | unknown),
         bos_id=tokenizer.bos_id,
         leading_space=tokenizer.leading_space,
         space_after=tokenizer.space_after,
@@ -98,8 +105,8 @@ def load_processor(directory: str | Path, limits: ImageLimits | None = None) -> 
     limits: bounds on the images of a request. Raises CheckpointError, ConfigError or
     TokenizerError.
     """
-    tokenizer = load_tokenizer(directory)
     config = checkpoint.read_config(directory)
+    tokenizer = load_tokenizer(directory)
     image_processor = load_image_processor(directory, config.vision, tokenizer, limits)
     return Processor(tokenizer, image_processor, build_vocabulary(tokenizer, config))
 

@@ -29,7 +29,7 @@ from conformance.harness.capabilities import (
 from conformance.harness.registry import CheckGroup
 from conformance.http.client import PROMPT, Server
 from conformance.http.response import TOKEN_ID, Completion
-from conformance.verdicts import Evidence, Inconclusive, Level, ServerError
+from conformance.verdicts import Evidence, Inconclusive, Level, NonStrict, ServerError
 
 checks = CheckGroup("prompt", spec="prompt.prompt_ids")
 
@@ -250,12 +250,31 @@ def exact_token_count(server: Server) -> None:
 def special_tokens_in_text(server: Server) -> None:
     """The text of a special token is encoded as that token."""
     tokenizer = server.oracle.model.tokenizer
-    names = [
-        tokenizer.token_bytes(token).decode() for token in sorted(server.oracle.special_ids)[:8]
-    ]
-    for name in filter(None, names):
-        for text in name, f"a{name} b":
+    for token in sorted(server.oracle.special_ids)[:8]:
+        name = tokenizer.token_bytes(token).decode()
+        texts = [f"a{name} b"] if token == tokenizer.bos_id else [name, f"a{name} b"]
+        for text in texts if name else ():
             assert_token_count(server, text)
+
+
+@checks.truth(Level.SHOULD, Evidence.EXACT, spec="tokenizer.loader.load_tokenizer")
+def leading_bos(server: Server) -> None:
+    """A text that begins with the BOS token has one BOS, not a second one before it. A further BOS
+    in the text counts.
+    """
+    tokenizer = server.oracle.model.tokenizer
+    if tokenizer.bos_id is None:
+        raise Inconclusive("the tokenizer adds no BOS token")
+    bos = tokenizer.token_bytes(tokenizer.bos_id).decode()
+    for text in f"{bos}a", f"{bos} a{bos}b", f"{bos}{bos}a":
+        answer = server.complete(prompt=text, max_tokens=1)
+        expected = len(server.oracle.ids(text))
+        if answer.prompt_tokens == expected + 1:
+            note = "BOS is added before the BOS of the text"
+            raise NonStrict(
+                f"{expected} prompt_tokens", answer.prompt_tokens, note=note, at=answer.at
+            )
+        assert_equal(answer.prompt_tokens, expected, f"prompt_tokens of {text!r}", answer.at)
 
 
 @checks.truth(Level.MUST, Evidence.EXACT)

@@ -16,7 +16,8 @@ from sentencepiece import sentencepiece_model_pb2 as sentencepiece_model
 
 from reference.model import checkpoint
 from reference.model.config import LlamaConfig
-from reference.tokenizer import files
+from reference.tokenizer import added_tokens
+from reference.tokenizer.added_tokens import AddedTokens
 
 
 class NotConvertible(ValueError):
@@ -103,8 +104,9 @@ def add_vocabulary(writer: Any, directory: Path, config: LlamaConfig) -> None:
     trainer, normalizer = proto.trainer_spec, proto.normalizer_spec
     if trainer.model_type != trainer.BPE or normalizer.remove_extra_whitespaces:
         raise NotConvertible("tokenizer.model: must be a BPE model that keeps white space")
-    settings = files.read_config(directory / "tokenizer_config.json")
-    tokens = list(vocabulary(proto, settings, config.vocab_size))
+    settings = added_tokens.read_config(directory)
+    added = added_tokens.read_added_tokens(directory, settings)
+    tokens = list(vocabulary(proto, added, config.vocab_size))
     eos = checkpoint.read_eos_token_ids(directory, config)
     if len(eos) > 1:
         raise NotConvertible(f"eos_token_id: must be a single id for GGUF, got {eos}")
@@ -117,20 +119,18 @@ def add_vocabulary(writer: Any, directory: Path, config: LlamaConfig) -> None:
     for token in eos:
         writer.add_eos_token_id(token)
     writer.add_unk_token_id(trainer.unk_id)
-    writer.add_add_bos_token(bool(settings.get("add_bos_token", True)))
+    writer.add_add_bos_token(added_tokens.adds_bos(settings) is not False)
     writer.add_add_eos_token(bool(settings.get("add_eos_token", False)))
     writer.add_add_space_prefix(normalizer.add_dummy_prefix)
 
 
-def vocabulary(proto: Any, settings: Any, vocab_size: int) -> Iterator[tuple[str, float, int]]:
+def vocabulary(proto: Any, added: AddedTokens, vocab_size: int) -> Iterator[tuple[str, float, int]]:
     """Yield (piece, score, type) of the ids 0 ≤ id < vocab_size.
 
     SentencePiece and GGUF number the types in the same way. Ids above those of the SentencePiece
     model are added tokens, or rows of the embedding that no text maps to.
     """
     kinds = sentencepiece_model.ModelProto.SentencePiece
-    added = files.added_tokens(settings)
-    special = files.special_tokens(settings)
     if len(proto.pieces) > vocab_size:
         raise NotConvertible(
             f"tokenizer.model: {len(proto.pieces)} pieces exceed the vocabulary of {vocab_size}"
@@ -139,7 +139,8 @@ def vocabulary(proto: Any, settings: Any, vocab_size: int) -> Iterator[tuple[str
         if i < len(proto.pieces):
             yield proto.pieces[i].piece, proto.pieces[i].score, proto.pieces[i].type
         elif i in added:
-            yield added[i], 0.0, kinds.CONTROL if i in special else kinds.USER_DEFINED
+            kind = kinds.CONTROL if added[i].special else kinds.USER_DEFINED
+            yield added[i].content, 0.0, kind
         else:
             yield f"<unused_{i}>", 0.0, kinds.UNUSED
 

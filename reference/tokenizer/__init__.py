@@ -8,5 +8,6 @@ Reading order:
     loader          `load_tokenizer`: picks the kind of a checkpoint's tokenizer
     sentencepiece   tokenizers stored as `tokenizer.model`
     hf_json         tokenizers stored as `tokenizer.json`
+    added_tokens    texts that are one token, from every file that lists some
     files           parsing of tokenizer files, shared by both kinds
 """

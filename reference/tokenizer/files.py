@@ -1,8 +1,9 @@
-"""Parsing of tokenizer files: `tokenizer_config.json`, and the parts of a `tokenizer.json`."""
+"""Parsing of tokenizer files: JSON objects, and the parts of a `tokenizer.json`."""
 
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,54 +15,22 @@ class TokenizerError(ValueError):
     """A tokenizer file is missing, invalid, or of a kind that cannot encode text without loss."""
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Read a tokenizer_config.json; empty if there is none. Raises TokenizerError, naming the
-    file.
-    """
+@contextmanager
+def errors_in(file: str | Path) -> Iterator[None]:
+    """Raise a ValueError as a TokenizerError that names the file."""
     try:
-        config = json.loads(path.read_text("utf-8")) if path.exists() else {}
-        if not isinstance(config, dict):
-            raise ValueError("not a JSON object")
-        added_tokens(config), special_tokens(config), token_name(config.get("bos_token"))
+        yield
     except (ValueError, RecursionError) as error:
-        raise TokenizerError(f"{path}: {error}") from error
-    return config
+        raise TokenizerError(f"{file}: {error}") from error
 
 
-def added_tokens_decoder(config: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """Return `added_tokens_decoder`, by id: the tokens that are not in the model's file."""
-    decoder = config.get("added_tokens_decoder") or {}
-    try:
-        return {int(i): {"special": False} | token for i, token in decoder.items()}
-    except (AttributeError, TypeError):
-        raise ValueError("added_tokens_decoder: not an object of objects") from None
-
-
-def added_tokens(config: Mapping[str, Any]) -> dict[int, str]:
-    """Return the text of each added token, by id."""
-    texts: dict[int, str] = {}
-    for i, token in added_tokens_decoder(config).items():
-        if i < 0 or not isinstance(token.get("content"), str):
-            raise ValueError(
-                f"added_tokens_decoder: {i}: must be an id ≥ 0 and an object with `content`"
-            )
-        texts[i] = token["content"]
-    return texts
-
-
-def special_tokens(config: Mapping[str, Any]) -> frozenset[int]:
-    """Return the ids of the added tokens that are special."""
-    return frozenset(i for i, token in added_tokens_decoder(config).items() if token["special"])
-
-
-def token_name(token: Any) -> str | None:
-    """Return the text of a token as tokenizer_config.json writes it: a string, an object with
-    `content`, or null for none.
-    """
-    name = token.get("content") if isinstance(token, dict) else token
-    if token is not None and not isinstance(name, str):
-        raise ValueError(f"bos_token: {token!r} is not a token")
-    return name
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object; empty if the file does not exist. Raises TokenizerError."""
+    with errors_in(path):
+        value = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        if not isinstance(value, dict):
+            raise ValueError("not a JSON object")
+    return value
 
 
 def is_byte_level(decoder: Mapping[str, Any] | None) -> bool:
@@ -104,17 +73,17 @@ def max_text_bytes(pieces: Iterable[bytes], byte_level: bool) -> int:
 
 
 def is_lossless(spec: Mapping[str, Any], byte_level: bool) -> bool:
-    """Return whether a tokenizer.json encodes each byte of a text in some piece.
+    """Return whether a tokenizer.json encodes each byte of a text in some piece, outside of added
+    tokens.
 
-    That fails if a normalizer shortens the text (NFKC, Strip), if spaces are dropped between words
-    or absorbed by an added token, or if a run of unknown characters becomes one token.
+    That fails if a normalizer shortens the text (NFKC, Strip), if spaces are dropped between words,
+    or if a run of unknown characters becomes one token.
     """
     model = spec["model"]
     alphabet = BYTE_OF if byte_level else [f"<0x{b:02X}>" for b in range(256)]
     return (
         all(map(keeps_length, flatten_sequence(spec.get("normalizer"), "normalizers")))
         and all(map(keeps_all_text, flatten_sequence(spec.get("pre_tokenizer"), "pretokenizers")))
-        and not any(t.get("lstrip") or t.get("rstrip") for t in spec.get("added_tokens") or [])
         and model.get("type") == "BPE"
         and bool(byte_level or model.get("byte_fallback"))
         and all(piece in model["vocab"] for piece in alphabet)
@@ -130,6 +99,13 @@ def flatten_sequence(step: Mapping[str, Any] | None, field: str) -> Iterator[Map
             yield from flatten_sequence(inner, field)
     elif step is not None:
         yield step
+
+
+def is_space_escape(normalizer: Mapping[str, Any]) -> bool:
+    """Return whether a normalizer writes spaces as "▁", or puts one before the text."""
+    if normalizer["type"] == "Replace":
+        return bool(normalizer["pattern"].get("String") == " ")
+    return bool(normalizer["type"] == "Prepend")
 
 
 def keeps_length(normalizer: Mapping[str, Any]) -> bool:

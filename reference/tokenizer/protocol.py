@@ -8,11 +8,11 @@ from typing import Protocol, runtime_checkable
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Token ids are 0 ≤ id < vocab_size. special_ids: control tokens and the unknown token, which
-    are never part of an output. bos_id: the first id of every encoded text, or None. added_ids:
-    tokens that `encode` recognizes by their exact text, special or not. space_after: those of them
-    after which `encode` puts a space before the text, which decoding strips again. doubles_space:
-    whether it does so before a text that begins with a space, too.
+    """Token ids are 0 ≤ id < vocab_size. special_ids: control tokens, padding and the unknown
+    token, which are never part of an output. bos_id: the first id of every encoded text, or None.
+    added_ids: tokens that `encode` recognizes by their exact text, special or not. space_after:
+    those of them after which `encode` puts a space before the text, which decoding strips again.
+    doubles_space: whether it does so before a text that begins with a space, too.
     """
 
     vocab_size: int
@@ -28,7 +28,8 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a prompt: BOS if the tokenizer adds one, and special tokens where
-        the text contains their names.
+        the text contains their names. A BOS at the beginning of the text is that BOS: it is not
+        added twice.
         """
 
     def offsets(self, text: str) -> list[int]:

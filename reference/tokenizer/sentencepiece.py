@@ -1,20 +1,26 @@
 """Tokenizers stored as `tokenizer.model` (Llama 1 and 2, Mistral, TinyLlama)."""
 
-import re
-from functools import cached_property
 from typing import Any
 
+import tokenizers
+import tokenizers.models
+import tokenizers.normalizers
 from sentencepiece import SentencePieceProcessor
 from sentencepiece import sentencepiece_model_pb2 as sentencepiece_model
 from sentencepiece.sentencepiece_pb2 import SentencePieceText
 
+from reference.tokenizer.added_tokens import (
+    AddedToken,
+    AddedTokens,
+    adds_bos,
+    find_bos,
+    with_roles,
+)
 from reference.tokenizer.files import (
     BYTE_PIECE,
     SENTENCEPIECE_SPACE,
     TokenizerError,
-    added_tokens,
     max_text_bytes,
-    special_tokens,
 )
 
 
@@ -23,7 +29,9 @@ class SentencePieceTokenizer:
     after a special token.
     """
 
-    def __init__(self, model: bytes, config: dict[str, Any]) -> None:
+    def __init__(
+        self, model: bytes, config: dict[str, Any], added: AddedTokens | None = None
+    ) -> None:
         proto = sentencepiece_model.ModelProto.FromString(model)
         piece_types = sentencepiece_model.ModelProto.SentencePiece
         normalizer = proto.normalizer_spec
@@ -32,25 +40,39 @@ class SentencePieceTokenizer:
         self.leading_space = bool(normalizer.add_dummy_prefix)
         normalizer.add_dummy_prefix = False  # `encode` adds the leading space itself
         self._processor = SentencePieceProcessor(model_proto=proto.SerializeToString())
-        added = added_tokens(config)
-        names = [p.piece for p in proto.pieces]
-        names += [added.get(i, "") for i in range(len(names), max(added, default=-1) + 1)]
-        self.vocab_size = len(names)
         not_text = {piece_types.UNKNOWN, piece_types.CONTROL, piece_types.UNUSED}
-        control = {i: p.piece for i, p in enumerate(proto.pieces) if p.type in not_text}
-        self._names = control | added
-        empty = {i for i, name in enumerate(names) if not name}
-        self.special_ids = frozenset(control) | special_tokens(config) | empty
-        self.added_ids = frozenset(i for i, name in self._names.items() if name)
+        control = {
+            i: AddedToken(p.piece, special=True)
+            for i, p in enumerate(proto.pieces)
+            if p.type in not_text
+        }
+        vocabulary = {p.piece: i for i, p in enumerate(proto.pieces)}
+        added = with_roles(added or {}, config, vocabulary, replaceable=control)
+        # "▁" in an added token is a space if the model may generate the token as a piece.
+        named = {i: t for i, t in added.items() if t.special or i >= len(proto.pieces)}
+        self._names = {i: token.content for i, token in (control | named).items()}
+        self.vocab_size = max([len(proto.pieces), *(i + 1 for i in added)])
+        names = [p.piece for p in proto.pieces] + [""] * (self.vocab_size - len(proto.pieces))
+        self._pieces = [self._bytes(i, name) for i, name in enumerate(names)]
+        special = {i for i, token in added.items() if token.special}
+        gaps = {i for i, piece in enumerate(self._pieces) if not piece}
+        self.special_ids = frozenset(control.keys() | special | gaps)
+        matched = control | added
+        self.added_ids = frozenset(i for i, token in matched.items() if token.content)
         self.space_after: frozenset[int] = frozenset()
         self.doubles_space = True
-        self._pieces = [self._bytes(i, name) for i, name in enumerate(names)]
-        # A normalizer's table may shorten the text, and without byte fallback a run of unknown
-        # characters is one token.
-        lossless = proto.trainer_spec.byte_fallback and not normalizer.precompiled_charsmap
+        self._matcher = AddedTokenMatcher(matched, normalizer.precompiled_charsmap)
+        # A normalizer's table may shorten the text, without byte fallback a run of unknown
+        # characters is one token, and an added token may include any amount of white space.
+        lossless = (
+            proto.trainer_spec.byte_fallback
+            and not normalizer.precompiled_charsmap
+            and not any(token.lstrip or token.rstrip for token in added.values())
+        )
         self.max_token_bytes = max_text_bytes(self._pieces, False) if lossless else None
-        adds_bos = config.get("add_bos_token", True) and proto.trainer_spec.bos_id >= 0
-        self.bos_id = proto.trainer_spec.bos_id if adds_bos else None
+        trained = proto.trainer_spec.bos_id
+        bos = find_bos(config, added, trained if trained >= 0 else None)
+        self.bos_id = None if adds_bos(config) is False else bos
 
     def _bytes(self, token: int, name: str) -> bytes:
         """Convert a piece's name in the file to the bytes it adds to the text."""
@@ -60,34 +82,26 @@ class SentencePieceTokenizer:
             return bytes.fromhex(byte[1])
         return name.replace(SENTENCEPIECE_SPACE, " ").encode()
 
-    @cached_property
-    def _special(self) -> tuple[re.Pattern[str], dict[str, int]]:
-        """A pattern that matches the names of special and added tokens, and the id of each name."""
-        ids = {name: i for i, name in self._names.items() if name}
-        longest_first = sorted(ids, key=len, reverse=True)
-        return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")"), ids
-
     def encode(self, text: str) -> list[int]:
-        pattern, special = self._special
+        segments, _ = self._split(text)
         tokens = [] if self.bos_id is None else [self.bos_id]
-        for i, part in enumerate(pattern.split(text)):
-            if i % 2:
-                tokens.append(special[part])
-            elif part:
+        for i, (token, part) in enumerate(segments):
+            if token is None:
                 space = " " if i == 0 and self.leading_space else ""
                 tokens += self._processor.encode(space + part)
+            else:
+                tokens.append(token)
         return tokens
 
     def offsets(self, text: str) -> list[int]:
-        pattern, _ = self._special
+        segments, start = self._split(text)
         offsets = [] if self.bos_id is None else [0]
-        start = 0
-        for i, part in enumerate(pattern.split(text)):
-            if i % 2:
-                offsets.append(start)
-            elif part:
+        for i, (token, part) in enumerate(segments):
+            if token is None:
                 space = " " if i == 0 and self.leading_space else ""
                 offsets += [start + offset for offset in self._part_offsets(space, part)]
+            else:
+                offsets.append(start)
             start += len(part)
         return offsets
 
@@ -99,5 +113,52 @@ class SentencePieceTokenizer:
         chars = [0] * len(space) + chars + [len(part)]
         return [chars[piece.begin] for piece in pieces]
 
+    def _split(self, text: str) -> tuple[list[tuple[int | None, str]], int]:
+        """Split a text at its added tokens. If it begins with the BOS that is put before a text,
+        that one is left out, and its length in characters is returned.
+        """
+        segments = self._matcher.split(text)
+        if self.bos_id is not None and segments and segments[0][0] == self.bos_id:
+            return segments[1:], len(segments[0][1])
+        return segments, 0
+
     def token_bytes(self, token: int) -> bytes:
         return self._pieces[token]
+
+
+class AddedTokenMatcher:
+    """Finds added tokens in a text, by the rules of the `tokenizers` library.
+
+    charsmap: the table of a SentencePiece normalizer, applied before a `normalized` token is
+    searched; empty for none.
+    """
+
+    def __init__(self, added: AddedTokens, charsmap: bytes) -> None:
+        tokens = {i: token for i, token in added.items() if token.content}
+        self._ids = list(tokens)
+        self._tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())  # finds added tokens only
+        if charsmap:
+            self._tokenizer.normalizer = tokenizers.normalizers.Precompiled(charsmap)
+        self._tokenizer.add_tokens(
+            [
+                tokenizers.AddedToken(
+                    token.content,
+                    single_word=token.single_word,
+                    lstrip=token.lstrip,
+                    rstrip=token.rstrip,
+                    normalized=token.normalized,
+                )
+                for token in tokens.values()
+            ]
+        )
+
+    def split(self, text: str) -> list[tuple[int | None, str]]:
+        """Return the parts of a text, each with the id of the added token that it is, or None."""
+        tokens = self._tokenizer.encode(text, add_special_tokens=False)
+        parts: list[tuple[int | None, str]] = []
+        end = 0
+        for i, (start, stop) in zip(tokens.ids, tokens.offsets, strict=True):
+            parts += [(None, text[end:start]), (self._ids[i], text[start:stop])]
+            end = stop
+        parts.append((None, text[end:]))
+        return [part for part in parts if part[1]]

@@ -126,6 +126,14 @@ def bos_added_to_ids(model: Bundle) -> ASGIApp:
     return with_prompts(model, list, lambda p: bos + p if is_ids(p) else p)
 
 
+@mutant("prompt/leading-bos")
+def bos_added_twice(model: Bundle) -> ASGIApp:
+    """Add the BOS token before a text that begins with it."""
+    tokenizer = model.tokenizer
+    bos = tokenizer.token_bytes(tokenizer.bos_id or 0).decode()
+    return with_prompts(model, str, lambda p: bos + p if p.startswith(bos) else p)
+
+
 @mutant("prompt/lossless-echo")
 def nfc_normalized(model: Bundle) -> ASGIApp:
     """Normalize the prompt to NFC, which composes combining marks."""

@@ -152,6 +152,26 @@ def test_eos_token_ids(tmp_path: Path, generation: Any, ids: tuple[int, ...]) ->
     assert load(tmp_path).eos_token_ids == ids
 
 
+@pytest.mark.parametrize(
+    ("config", "generation", "ids"),
+    [
+        (5, [3, 4], (3, 4)),
+        ([3, 4], 5, (5,)),
+        ([3, 4], None, (3, 4)),
+        ([3, 4], [], ()),
+        ([3], [4, 3], (4, 3)),
+        (None, 3, (3,)),
+    ],
+)
+def test_eos_list_in_one_file_and_number_in_the_other(
+    tmp_path: Path, config: Any, generation: Any, ids: tuple[int, ...]
+) -> None:
+    """The ids of generation_config.json replace those of config.json: they are not merged."""
+    write(tmp_path, arrays(), eos_token_id=config)
+    write_json(tmp_path / "generation_config.json", {"eos_token_id": generation})
+    assert load(tmp_path).eos_token_ids == ids
+
+
 def test_bad_generation_config(tmp_path: Path) -> None:
     write(tmp_path, arrays())
     write_json(tmp_path / "generation_config.json", {"eos_token_id": "</s>"})

@@ -5,18 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2 as sentencepiece_model
-from tokenizers import (
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    processors,
-    trainers,
-)
 
 from reference.bundle import EMBEDDED, Bundle
 from reference.tokenizer.detokenizer import Detokenizer, decode, without_bos
@@ -27,57 +18,11 @@ from reference.tokenizer.protocol import HasMaxTokenBytes, Tokenizer
 from reference.tokenizer.sentencepiece import SentencePieceTokenizer
 from tests.support.strategies import TEXTS
 from tests.support.texts import HARD_TEXTS
-
-WORDS = ["the cat sat on the mat", "once upon a time there was a cat", "naïve café 12 345"]
-
-
-def byte_level_file() -> str:
-    """A tokenizer.json like Llama 3's."""
-    t = tokenizers.Tokenizer(models.BPE())
-    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    t.decoder = decoders.ByteLevel()
-    special = ["<|begin|>", "<|end|>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-    )
-    t.train_from_iterator(WORDS, trainer)
-    t.post_processor = processors.TemplateProcessing(
-        single="<|begin|> $A", special_tokens=[("<|begin|>", t.token_to_id("<|begin|>"))]
-    )
-    return str(t.to_str())
+from tests.support.tokenizer_files import byte_level_file, metaspace_file
 
 
 def byte_level() -> JsonTokenizer:
     return JsonTokenizer(byte_level_file(), {})
-
-
-def metaspace_file() -> str:
-    """A tokenizer.json like Llama 2's: spaces as ▁, byte fallback."""
-    pieces = [
-        "<unk>",
-        "<s>",
-        "</s>",
-        *(f"<0x{b:02X}>" for b in range(256)),
-        "▁",
-        *"abc",
-        "▁a",
-        "ab",
-    ]
-    vocab = {piece: i for i, piece in enumerate(pieces)}
-    merges = [("▁", "a"), ("a", "b")]
-    t = tokenizers.Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", byte_fallback=True))
-    t.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    t.decoder = decoders.Sequence(
-        [
-            decoders.Replace("▁", " "),
-            decoders.ByteFallback(),
-            decoders.Fuse(),
-            decoders.Strip(" ", 1),
-        ]
-    )
-    t.add_special_tokens(["<unk>", "<s>", "</s>"])
-    return str(t.to_str())
 
 
 def metaspace() -> JsonTokenizer:
@@ -144,7 +89,7 @@ def test_special_token_names_encode_to_special_tokens() -> None:
     end, begin = t.encode("</s>")[1], t.bos_id
     assert end in t.special_ids and t.token_bytes(end) == b"</s>"
     assert t.encode("a</s>b")[2] == end
-    assert t.encode("<s>a")[:2] == [begin, begin]
+    assert t.encode("a<s>")[2] == begin
     assert decode(t, t.encode("a</s> b<s>")) == "a</s> b<s>"
     b = byte_level()
     assert b.encode("x<|end|>")[-1] in b.special_ids
@@ -266,6 +211,37 @@ def test_broken_file_is_refused_by_name(case: str, tmp_path: Path) -> None:
         load_tokenizer(directory)
 
 
+@pytest.mark.parametrize("piece", ["two words", "▁the", "你"])
+def test_piece_outside_the_byte_alphabet_is_named(piece: str, tmp_path: Path) -> None:
+    spec = json.loads(byte_level_file())
+    token = spec["model"]["vocab"][piece] = len(spec["model"]["vocab"])
+    write(tmp_path, "tokenizer.json", json.dumps(spec).encode())
+    with pytest.raises(TokenizerError, match=rf"tokenizer.json: token {token}, '{piece}': '.' is "):
+        load_tokenizer(tmp_path)
+
+
+TIKTOKEN = b"IQ== 0\nIg== 1\nICBhYQ== 2\n"
+
+
+@pytest.mark.parametrize("model", [TIKTOKEN, TIKTOKEN.replace(b"\n", b"\r\n")])
+def test_tiktoken_model_gives_way_to_tokenizer_json(model: bytes, tmp_path: Path) -> None:
+    write(tmp_path, "tokenizer.model", model)
+    with pytest.raises(TokenizerError, match=r"tokenizer\.model: .*tiktoken.* no tokenizer\.json"):
+        load_tokenizer(tmp_path)
+    write(tmp_path, "tokenizer.json", byte_level_file().encode())
+    assert load_tokenizer(tmp_path).encode("the") == byte_level().encode("the")
+
+
+@pytest.mark.parametrize(
+    "model", [b"", b"version https://git-lfs.github.com/spec/v1\n", b"\xff\xff", b"IQ==\n"]
+)
+def test_broken_model_is_refused_next_to_tokenizer_json(model: bytes, tmp_path: Path) -> None:
+    write(tmp_path, "tokenizer.json", byte_level_file().encode())
+    write(tmp_path, "tokenizer.model", model)
+    with pytest.raises(TokenizerError, match="tokenizer.model"):
+        load_tokenizer(tmp_path)
+
+
 BROKEN_CONFIGS = [
     *("", "{", "[]", "5", "\xff", "[" * 10**5),
     '{"added_tokens_decoder": [1]}',
@@ -275,6 +251,13 @@ BROKEN_CONFIGS = [
     '{"added_tokens_decoder": {"3": {"special": true}}}',
     '{"bos_token": 5}',
     '{"bos_token": {"special": true}}',
+    '{"pad_token": ["<pad>"]}',
+    '{"additional_special_tokens": "<x>"}',
+    '{"additional_special_tokens": [5]}',
+    '{"extra_special_tokens": {"image_token": 5}}',
+    '{"add_bos_token": "yes"}',
+    '{"added_tokens_decoder": {"3": {"content": "a", "lstrip": 1}}}',
+    '{"added_tokens_decoder": {"3.5": {"content": "a"}}}',
 ]
 
 
@@ -286,4 +269,23 @@ def test_broken_config_is_refused_by_name(text: str, name: str, tmp_path: Path) 
     load_tokenizer(tmp_path)
     write(tmp_path, "tokenizer_config.json", text.encode("latin-1"))
     with pytest.raises(TokenizerError, match="tokenizer_config.json: "):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{", '{"a": "b"}', '{"a": -1}', '{"a": true}', '{"a": 1.5}']
+)
+@pytest.mark.parametrize("name", ["tokenizer.model", "tokenizer.json"])
+def test_broken_added_tokens_are_refused_by_name(text: str, name: str, tmp_path: Path) -> None:
+    model = (EMBEDDED / "text" / "tokenizer.model").read_bytes()
+    write(tmp_path, name, model if name == "tokenizer.model" else byte_level_file().encode())
+    write(tmp_path, "added_tokens.json", text.encode())
+    with pytest.raises(TokenizerError, match="added_tokens.json: "):
+        load_tokenizer(tmp_path)
+
+
+def test_broken_special_tokens_map_is_refused_by_name(tmp_path: Path) -> None:
+    write(tmp_path, "tokenizer.model", (EMBEDDED / "text" / "tokenizer.model").read_bytes())
+    write(tmp_path, "special_tokens_map.json", b'{"pad_token": 5}')
+    with pytest.raises(TokenizerError, match=r"special_tokens_map\.json: pad_token: 5"):
         load_tokenizer(tmp_path)
