@@ -19,7 +19,6 @@ ids (`prepare`) and submitted to the engine (`stream`). The engine's events beco
     openapi      the OpenAPI document, made from the models of `schema`
     app          the Starlette app: routes, models, health
     server       uvicorn with a graceful shutdown
-    hosts        names of this machine in `Host` and `Origin`
     origins      protection from web pages, CORS
     arguments    command-line arguments
     __main__     the command line; the only file that knows the backends

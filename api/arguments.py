@@ -1,16 +1,21 @@
 """The command-line arguments of the endpoint."""
 
 import argparse
+import ipaddress
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from api.hosts import is_loopback, parse_origin
 from reference.bundle import EMBEDDED
 from reference.images.decoding import ImageLimits
 
 MAX_CONCURRENCY = 256  # sequences: one for each prompt of the longest list
 MAX_RESPONSE_VALUES = 8_000_000  # about 200 MB of JSON
+
+# RFC 6454, section 6.2.
+ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[^\[\]]+\]|[^\[\]:/?#@\s]+)(:\d+)?")
+DEFAULT_PORTS = {("http", ":80"), ("https", ":443")}  # which browsers leave out
 
 DESCRIPTION = "Serve a checkpoint directory at /v1/openai/completions and /v1/completions."
 
@@ -147,10 +152,17 @@ def image_pixels(text: str) -> int:
 
 
 def origin(text: str) -> str:
-    try:
-        return parse_origin(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    """Return an origin as browsers write it; "*" and "null" are also valid.
+
+    Refuses a path, which an origin does not have, and a default port.
+    """
+    result = text.lower()
+    match = ORIGIN.fullmatch(result)
+    is_valid = match is not None and (match[1], match[3]) not in DEFAULT_PORTS
+    if result not in ("*", "null") and not is_valid:
+        message = f"must be scheme://host[:port] without a default port, got {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return result
 
 
 def is_local(options: argparse.Namespace, keys: Sequence[str]) -> bool:
@@ -176,3 +188,11 @@ def check_bind(host: str, keys: Sequence[str], allow_open: bool) -> None:
             f"--host {host} is reachable from other machines: set --api-key (or API_KEYS), "
             "or --allow-open to allow unauthenticated access"
         )
+
+
+def is_loopback(name: str) -> bool:
+    """Return whether a host name or an address is the loopback interface."""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"

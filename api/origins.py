@@ -5,6 +5,7 @@ whose own domain resolves to 127.0.0.1 (DNS rebinding) has the same origin as th
 `Host` is its domain.
 """
 
+import re
 from collections.abc import Sequence
 
 from starlette.datastructures import Headers
@@ -12,8 +13,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.arguments import ORIGIN, is_loopback
 from api.errors import ApiError, forbidden_host, forbidden_origin, on_api_error
-from api.hosts import is_loopback_host, is_loopback_origin
+
+# RFC 9112, section 3.2: a name or an address, and an optional port.
+HOST = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(:\d*)?")
 
 
 class Origins(CORSMiddleware):
@@ -55,3 +59,20 @@ class Origins(CORSMiddleware):
 
     def is_allowed_origin(self, origin: str) -> bool:
         return super().is_allowed_origin(origin) or (self.local and is_loopback_origin(origin))
+
+
+def is_loopback_url_host(host: str) -> bool:
+    """Return whether browsers resolve the host of a URL to the loopback interface (RFC 6761)."""
+    return is_loopback(host.strip("[]")) or host.endswith(".localhost")
+
+
+def is_loopback_host(header: str) -> bool:
+    """Return whether a `Host` header names this machine, with any port."""
+    match = HOST.fullmatch(header.lower())
+    return match is not None and is_loopback_url_host(match[1])
+
+
+def is_loopback_origin(header: str) -> bool:
+    """Return whether an `Origin` header is a page that this machine serves."""
+    match = ORIGIN.fullmatch(header.lower())
+    return match is not None and match[1] in ("http", "https") and is_loopback_url_host(match[2])

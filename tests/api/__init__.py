@@ -12,11 +12,9 @@ Files, in reading order:
     test_parsing         from bytes to JSON
     test_validation      invalid fields
     test_unknown_fields  unknown fields
-    test_auth            API keys
+    access/              API keys; web pages: Host, Origin, CORS
     test_limits          limits on sizes and concurrency; admission
-    test_encoding        JSON bodies in pieces
-    test_large_responses large responses and their limit
-    test_origins         web pages: Host, Origin, CORS
+    responses/           JSON bodies in pieces; large responses and their limit
     test_failures        400s, failing engines, disconnecting clients
     test_live            requests over a socket
     test_server          shutdown

@@ -1,5 +1,6 @@
 """A server without keys on this machine refuses web pages of other machines; CORS."""
 
+import argparse
 import ipaddress
 from collections.abc import Iterator
 from typing import Any
@@ -10,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from api import arguments
 from api.app import create_app
+from api.arguments import is_loopback
 from api.engine import ServedModel
-from api.hosts import is_loopback, is_loopback_host, is_loopback_origin, parse_origin
+from api.origins import is_loopback_host, is_loopback_origin
 from tests.api.conftest import running_server
 from tests.api.http_client import PATH, body_bytes, post
 from tests.api.toy import toy_model
@@ -179,7 +182,7 @@ def test_without_options_there_is_no_check_and_no_cors(toy_client: TestClient) -
 
 
 @pytest.mark.parametrize(
-    ("text", "origin"),
+    ("text", "expected"),
     [
         ("https://App.Example", "https://app.example"),
         ("http://localhost:3000", "http://localhost:3000"),
@@ -189,8 +192,8 @@ def test_without_options_there_is_no_check_and_no_cors(toy_client: TestClient) -
         ("null", "null"),
     ],
 )
-def test_valid_origins(text: str, origin: str) -> None:
-    assert parse_origin(text) == origin
+def test_valid_origins(text: str, expected: str) -> None:
+    assert arguments.origin(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -199,8 +202,8 @@ def test_valid_origins(text: str, origin: str) -> None:
     + ["https://", "", "https://a b", "https://*.example/x", "https://user@a.example"],
 )
 def test_invalid_origins(text: str) -> None:
-    with pytest.raises(ValueError, match="scheme://host"):
-        parse_origin(text)
+    with pytest.raises(argparse.ArgumentTypeError, match="scheme://host"):
+        arguments.origin(text)
 
 
 @pytest.fixture(scope="module")
