@@ -26,29 +26,29 @@ HEADERS = {
 
 # Line breaks in Unicode, but not in server-sent events. Clients that split a stream with
 # `str.splitlines`, such as httpx's `iter_lines`, would cut an event in two.
-LINE_SEPARATORS = {c: json.dumps(c)[1:-1] for c in "\x85\u2028\u2029"}
+LINE_SEPARATORS = {c.encode(): json.dumps(c)[1:-1].encode() for c in "\x85\u2028\u2029"}
 
-
-def format_event(data: str) -> bytes:
-    """Return the bytes of one event.
-
-    data: JSON or `[DONE]`, which has no line breaks of server-sent events, so one `data:` line is
-    enough. The three other line separators of Unicode, which JSON allows in strings, are escaped.
-    """
-    for separator, escaped in LINE_SEPARATORS.items():
-        data = data.replace(separator, escaped)
-    return f"data: {data}\n\n".encode()
-
-
-DONE = format_event("[DONE]")
+DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
 def event_pieces(json: Iterable[Buffer]) -> Iterator[Buffer]:
-    """Yield the bytes of one event, whose JSON is in pieces."""
+    """Yield the bytes of one event, whose JSON is in pieces that end between characters.
+
+    JSON has no line breaks of server-sent events, so one `data:` line is enough. The other line
+    separators of Unicode, which it allows in strings, are escaped.
+    """
     yield b"data: "
-    yield from json
+    yield from map(escape_line_separators, json)
     yield b"\n\n"
+
+
+def escape_line_separators(json: Buffer) -> bytes:
+    """Escape U+0085, U+2028 and U+2029, whose UTF-8 is part of no other character's."""
+    result = bytes(json)
+    for separator, escaped in LINE_SEPARATORS.items():
+        result = result.replace(separator, escaped)
+    return result
 
 
 Events = AsyncIterator[Sequence[Iterable[Buffer]]]
@@ -96,7 +96,8 @@ async def send_rest(
     except Exception as error:
         api_error = to_api_error(error)
         logger.warning("a stream ended with an error", exc_info=api_error.status == 500)
-        await send_pieces(send, [format_event(json.dumps(api_error.body))])
+        error_json = json.dumps(api_error.body).encode()
+        await send_pieces(send, list(event_pieces([error_json])))
     await send({"type": "http.response.body", "body": DONE, "more_body": False})
 
 

@@ -78,7 +78,7 @@ class JsonTokenizer:
     def _puts_space_after(self, token: int) -> bool:
         """Return whether `encode` puts a space before a text that follows an added token."""
         # A token that must be a whole word is not one before a letter.
-        probes = (self._ids(self._added[token] + text) for text in ("a", "."))
+        probes = (self._ids(self._added[token].content + text) for text in ("a", "."))
         return any(
             ids[0] == token and self._pieces[ids[1]].startswith(b" ")
             for ids in probes

@@ -15,10 +15,9 @@ Files, in reading order:
     test_limits          limits on sizes and concurrency
     test_failures        400s, failing engines, disconnecting clients
     test_live            requests over a socket
-    test_encoding        JSON bodies in pieces
-    test_large_responses large responses and their limit
     test_openapi         the OpenAPI document
     schema               the JSON bodies
+    responses            JSON in pieces, large responses
     security             API keys, web pages
     options              the environment and a TOML file
     observability        metrics, logs, traces

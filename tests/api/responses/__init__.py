@@ -1,0 +1,1 @@
+"""Tests of response bodies: their pieces, and large ones."""
