@@ -10,6 +10,7 @@ stopping           Token budget and finish reason.
 prefix_cache       Block hashes: the prefixes that requests share.
 grammar            Token masks of constrained decoding.
 format_strategies  Random response formats and vocabularies.
+pattern_strategies Random regular expressions.
 model/             Attention, decoder layer, whole model, vision tower.
 engine             Whole requests: same result as the reference, same bits under every load.
 output_text        The text and log-probabilities that a client receives.

@@ -10,6 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from conformance.parity.pattern_strategies import NAME_ATOMS, anchored, looking_ahead, pattern
 from reference.tokenizer.vocabulary import Vocabulary
 
 Schema = dict[str, Any]
@@ -20,38 +21,6 @@ VALUES += [[1, "a"], {}, {"a": [None]}, 12345678901234567890, "ab"]
 FORMATS = ["date", "time", "date-time", "uuid", "email", "ipv4", "ipv6"]
 TYPES = ["null", "boolean", "integer", "number", "string", "array", "object"]
 DEPTH = 3
-
-ATOMS = ["a", "b", "0", "-", " ", ".", "[ab]", "[^a]", "[a-c0]", "[^\\d]", "[^\\s\\w]", "\\n", "€"]
-ATOMS += ["\\d", "\\w", "\\s", "\\D", "\\W", "\\S", "😀", "[€-😀]", "(?s:.)", '"', "\\\\", "/"]
-TIMES = ["*", "+", "?", "*?", "+?", "??", "{2}", "{1,2}", "{0,3}", "{2,}", "{1,3}?"]
-
-
-def pattern(rng: Random, depth: int = 2, atoms: list[str] = ATOMS) -> str:
-    """A regular expression without an anchor."""
-    terms = [term(rng, depth, atoms) for _ in range(rng.randint(1, 3))]
-    return "".join(terms)
-
-
-def term(rng: Random, depth: int, atoms: list[str]) -> str:
-    """An atom, a repetition, a group or an alternation."""
-    kind = rng.choice(["atom", "atom", "times", "group", "group", "either"])
-    if depth == 0 or kind == "atom":
-        return rng.choice(atoms)
-    if kind == "times":
-        return rng.choice(atoms) + rng.choice(TIMES)
-    content = pattern(rng, depth - 1, atoms)
-    if kind == "either":
-        content += "|" + rng.choice(["", pattern(rng, depth - 1, atoms)])
-    opening = rng.choice(["(", "(?:"])
-    return f"{opening}{content}){rng.choice(['', '', *TIMES])}"
-
-
-def anchored(rng: Random, atoms: list[str] = ATOMS) -> str:
-    """A pattern with or without anchors, at its ends or at those of alternatives."""
-    a, b, c = (pattern(rng, 1, atoms) for _ in range(3))
-    forms = [a, f"^{a}", f"{a}$", f"^{a}$", f"^{a}|{b}$", f"^(?:{a}|{b})$"]
-    forms += [f"(^{a}|{b}){c}", f"{a}({b}$|{c})", f"(?:^|{a}){b}", "^", "$", ""]
-    return rng.choice(forms)
 
 
 def schema(rng: Random) -> Schema:
@@ -71,6 +40,7 @@ def subschema(rng: Random, depth: int, references: list[str]) -> Schema:
     """A schema that must be present. references: targets of `$ref`."""
     simple = [integer, number, text, text, enum, constant, any_scalar_type]
     nested = [array, object_schema, object_schema, any_of, one_of, all_of, several_types, nullable]
+    nested += [mapping, unique_array]
     make = rng.choice(simple if depth == 0 else nested + simple)
     schema = make(rng, depth, references)
     if rng.random() < 0.1:
@@ -94,13 +64,19 @@ def several_types(rng: Random, depth: int, references: list[str]) -> Schema:
 
 
 def integer(rng: Random, depth: int, references: list[str]) -> Schema:
-    return {"type": "integer", **bounds(rng, rng.randint(-120, 1200), rng.randint(1, 300))}
+    schema = {"type": "integer", **bounds(rng, rng.randint(-120, 1200), rng.randint(1, 300))}
+    return schema | multiple(rng, [1, 2, 3, 7, 10, 12, 0.5, 1.5])
 
 
 def number(rng: Random, depth: int, references: list[str]) -> Schema:
     low = rng.randint(-2000, 2000) / rng.choice([1, 2, 10, 1000])
     span = rng.choice([0.25, 1, 10, 1000])
-    return {"type": "number", **bounds(rng, low, span)}
+    return {"type": "number", **bounds(rng, low, span), **multiple(rng, [0.125, 0.5, 2.5, 3])}
+
+
+def multiple(rng: Random, steps: list[float]) -> Schema:
+    """Sometimes a `multipleOf`."""
+    return {"multipleOf": rng.choice(steps)} if rng.random() < 0.3 else {}
 
 
 def bounds(rng: Random, low: float, span: float) -> Schema:
@@ -122,7 +98,7 @@ def text(rng: Random, depth: int, references: list[str]) -> Schema:
     if kind == "format":
         schema["format"] = rng.choice(FORMATS)
     if kind in ("pattern", "both"):
-        schema["pattern"] = anchored(rng)
+        schema["pattern"] = rng.choice([anchored, anchored, looking_ahead])(rng)
     if kind == "both":
         schema["maxLength"] = rng.randint(3, 8)
     return schema
@@ -183,6 +159,10 @@ def object_schema(
     schema: Schema = {"type": "object"}
     if properties or rng.random() < 0.5:
         schema["properties"] = properties
+    if rng.random() < 0.2:
+        schema["minProperties"] = rng.randint(0, len(properties))
+    if rng.random() < 0.2:
+        schema["maxProperties"] = len(required) + rng.randint(0, 2)
     if required:
         schema["required"] = required
     if rng.random() < 0.6:
@@ -190,6 +170,26 @@ def object_schema(
     elif rng.random() < 0.5:
         schema["additionalProperties"] = optional_subschema(rng, depth, references)
     return schema
+
+
+def mapping(rng: Random, depth: int, references: list[str]) -> Schema:
+    """Objects whose names have patterns, or a schema."""
+    schema = object_schema(rng, depth, references)
+    if rng.random() < 0.6:
+        patterns = [anchored(rng, NAME_ATOMS) for _ in range(rng.randint(1, 2))]
+        schema["patternProperties"] = {
+            p: optional_subschema(rng, depth, references) for p in patterns
+        }
+    if rng.random() < 0.5:
+        names = [{"enum": rng.sample(NAMES, 3)}, {"maxLength": 2}, {"pattern": "^(?!a)"}, True]
+        schema["propertyNames"] = rng.choice(names)
+    return schema
+
+
+def unique_array(rng: Random, depth: int, references: list[str]) -> Schema:
+    """Arrays of different items."""
+    items = rng.choice([enum(rng, depth, references), {"type": ["null", "boolean"]}])
+    return {"type": "array", "items": items, "uniqueItems": True, "minItems": rng.randint(0, 1)}
 
 
 def one_of(rng: Random, depth: int, references: list[str]) -> Schema:
@@ -202,7 +202,8 @@ def one_of(rng: Random, depth: int, references: list[str]) -> Schema:
         branch["properties"] = {"kind": {"const": kind}, **branch.get("properties", {})}
         branch["required"] = ["kind", *branch.get("required", [])]
         branches.append(branch)
-    return {"oneOf": branches}
+    annotation = {"discriminator": {"propertyName": "kind"}} if rng.random() < 0.3 else {}
+    return {"oneOf": branches, **annotation}
 
 
 def all_of(rng: Random, depth: int, references: list[str]) -> Schema:
@@ -220,7 +221,8 @@ def response_format(rng: Random) -> dict[str, Any]:
     """A `response_format`, most often a schema."""
     kind = rng.choice(["json_object", "regex", *["json_schema"] * 6])
     if kind == "regex":
-        return {"type": kind, "regex": pattern(rng)}
+        regex = looking_ahead(rng) if rng.random() < 0.3 else pattern(rng)
+        return {"type": kind, "regex": regex}
     if kind == "json_schema":
         return {"type": kind, "json_schema": {"name": "random", "schema": schema(rng)}}
     return {"type": kind}

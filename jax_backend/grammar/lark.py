@@ -7,6 +7,7 @@ Source: https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
 
 from reference.grammar.language.char_ranges import MAX_CODE_POINT, subtract_ranges
@@ -35,9 +36,12 @@ from reference.grammar.language.nodes import (
     Ref,
     Repeat,
     Token,
+    children,
     concat_parts,
-    subexpressions,
 )
+
+MAX_LENGTH = 300  # characters of one `/…/` that has alternatives
+MAX_DEPTH = 50  # of its groups
 
 
 def to_lark(language: Language) -> str:
@@ -48,22 +52,23 @@ def to_lark(language: Language) -> str:
     lines = ['%llguidance {"no_forcing": true}', f"start: {writer.rule(language.start)}"]
     for name, rule in language.reachable.items():
         lines.append(f"{writer.names[name]}: {writer.rule(rule)}")
-    lines += [f"{name}: {terminal(body)}" for body, name in writer.terminals.items()]
+    lines += writer.terminal_definitions()
     return "\n".join(lines) + "\n"
 
 
 class LarkWriter:
-    """Writes rules, and numbers rules and terminals."""
+    """Writes rules and terminals, and numbers both."""
 
     def __init__(self, language: Language) -> None:
         self.names = {name: f"r{i}" for i, name in enumerate(language.reachable)}
         self.terminals: dict[Expression, str] = {}
+        self._sizes: dict[Expression, Size] = {}
 
     def rule(self, expression: Expression) -> str:
         """Write the right-hand side of a rule."""
         match expression:
             case Token(body=body):
-                return self.terminals.setdefault(body, f"T{len(self.terminals)}")
+                return self._terminal_name(body)
             case Ref(name=name):
                 return self.names[name]
             case Concat():
@@ -76,45 +81,90 @@ class LarkWriter:
             case _:
                 return '""'
 
+    def _terminal_name(self, body: Expression) -> str:
+        return self.terminals.setdefault(body, f"T{len(self.terminals)}")
+
+    def terminal_definitions(self) -> Iterator[str]:
+        """Yield the definition of each terminal that rules or earlier definitions name."""
+        written = 0
+        while written < len(self.terminals):
+            for body, name in list(self.terminals.items())[written:]:
+                yield f"{name}: {self._terminal(body)}"
+                written += 1
+
+    def _terminal(self, expression: Expression) -> str:
+        """Write the definition of a terminal. An expression that has an intersection or a
+        complement, or is long or deep, is written in parts.
+        """
+        if self._is_short(expression):
+            return f"/{regex(expression)}/" if expression is not EPSILON else '""'
+        match expression:
+            case Concat():
+                return " ".join(self._join_short_parts(concat_parts(expression)))
+            case Alternation(options=options):
+                return f"({' | '.join(map(self._part, options))})"
+            case Repeat(body=body, min_count=min_count, max_count=max_count):
+                return f"({self._part(body)}){repeat_suffix(min_count, max_count)}"
+            case Intersection(left=left, right=right):
+                return f"(({self._part(left)}) & ({self._part(right)}))"
+            case Complement(body=body):
+                return f"(~({self._part(body)}))"
+            case _:
+                raise TypeError(f"{expression} cannot be part of a token")
+
+    def _part(self, expression: Expression) -> str:
+        """Write a part of a terminal. A long alternation becomes a terminal of its own: several
+        expressions may share it.
+        """
+        if isinstance(expression, Alternation) and not self._is_short(expression):
+            return self._terminal_name(expression)
+        return self._terminal(expression)
+
+    def _join_short_parts(self, parts: Iterable[Expression]) -> Iterator[str]:
+        """Write the parts of a concatenation, with adjacent short parts as one `/…/`."""
+        for short, run in groupby(parts, self._is_short):
+            if short:
+                yield f"/{regex(concat_all(run))}/"
+            else:
+                yield from (f"({self._part(part)})" for part in run)
+
+    def _is_short(self, expression: Expression) -> bool:
+        """Return whether `/…/` can express it, and would be neither long nor deep."""
+        size = size_of(expression, self._sizes)
+        return size.regular and size.length <= MAX_LENGTH and size.depth <= MAX_DEPTH
+
+
+@dataclass(frozen=True)
+class Size:
+    """The size of an expression that is written out.
+
+    length: in characters. depth: of its groups. regular: whether it has neither intersections nor
+    complements.
+    """
+
+    length: int
+    depth: int
+    regular: bool
+
+
+def size_of(expression: Expression, sizes: dict[Expression, Size]) -> Size:
+    """Return the size of an expression. sizes: those computed so far, since parts are shared."""
+    if expression not in sizes:
+        in_sequence = isinstance(expression, Concat)
+        parts = concat_parts(expression) if in_sequence else children(expression)
+        inner = [size_of(part, sizes) for part in parts]
+        sizes[expression] = Size(
+            length=1 + sum(size.length for size in inner),
+            depth=max((size.depth for size in inner), default=0) + (not in_sequence),
+            regular=all(size.regular for size in inner)
+            and not isinstance(expression, Intersection | Complement),
+        )
+    return sizes[expression]
+
 
 def repeat_suffix(min_count: int, max_count: int | None) -> str:
     """Write a repetition: `{2,5}` or `{2,}`."""
     return f"{{{min_count},{'' if max_count is None else max_count}}}"
-
-
-def terminal(expression: Expression) -> str:
-    """Write the definition of a terminal. An expression with an intersection or a complement cannot
-    be written as `/…/`.
-    """
-    if is_regular(expression):
-        return f"/{regex(expression)}/" if expression is not EPSILON else '""'
-    match expression:
-        case Concat():
-            return " ".join(join_regular_parts(concat_parts(expression)))
-        case Alternation(options=options):
-            return f"({' | '.join(map(terminal, options))})"
-        case Repeat(body=body, min_count=min_count, max_count=max_count):
-            return f"({terminal(body)}){repeat_suffix(min_count, max_count)}"
-        case Intersection(left=left, right=right):
-            return f"(({terminal(left)}) & ({terminal(right)}))"
-        case Complement(body=body):
-            return f"(~({terminal(body)}))"
-        case _:
-            raise TypeError(f"{expression} cannot be part of a token")
-
-
-def join_regular_parts(parts: Iterable[Expression]) -> Iterator[str]:
-    """Write the parts of a concatenation, with adjacent regular parts as one `/…/`."""
-    for regular, run in groupby(parts, is_regular):
-        if regular:
-            yield terminal(concat_all(run))
-        else:
-            yield from (f"({terminal(part)})" for part in run)
-
-
-def is_regular(expression: Expression) -> bool:
-    """Return whether the syntax of `regex` can express it."""
-    return not any(isinstance(e, Intersection | Complement) for e in subexpressions(expression))
 
 
 def regex(expression: Expression) -> str:

@@ -26,7 +26,7 @@ from reference.request import Request
 from reference.tokenizer.vocabulary import Vocabulary
 
 # A lexer state takes 1 to 2 KB, and lives as long as its language.
-LIMITS = LLParserLimits(max_lexer_states=25_000, verbose_errors=False)
+LIMITS = LLParserLimits(max_lexer_states=25_000, max_items_in_row=10_000, verbose_errors=False)
 
 
 class LLVocabulary:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from api.engine import ServedModel
-from api.sse import format_event
+from api.sse import event_pieces
 from tests.api.http_client import PATH, Json, join_events, parse_events, post
 
 PROMPT = "once upon a time"
@@ -189,7 +189,7 @@ def test_prompt_that_fills_the_context_is_refused(served: ServedModel, complete:
 
 @given(st.text(st.sampled_from(f'\r\n{SEPARATORS}\\"é a')))
 def test_event_is_one_line_for_every_client(text: str) -> None:
-    event = format_event(json.dumps({text: text}, ensure_ascii=False)).decode()
+    event = b"".join(event_pieces([json.dumps({text: text}, ensure_ascii=False).encode()])).decode()
     data, end = event.splitlines()
     assert end == "" and json.loads(data.removeprefix("data: ")) == {text: text}
 

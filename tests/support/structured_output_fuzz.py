@@ -192,9 +192,9 @@ def keywords(schema: Any) -> Iterator[str]:
     elif isinstance(schema, dict):
         for keyword, value in schema.items():
             yield keyword
-            if keyword in ("properties", "$defs"):
+            if keyword in ("properties", "$defs", "patternProperties"):
                 yield from keywords(list(value.values()))
-            elif keyword not in ("enum", "const", "default", "required", "type"):
+            elif keyword not in ("enum", "const", "default", "required", "type", "discriminator"):
                 yield from keywords(value)
             if keyword == "format":
                 yield f"format {value}"

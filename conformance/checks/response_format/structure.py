@@ -4,7 +4,7 @@ import re
 from functools import partial
 from typing import Any
 
-from conformance.assertions.basic import assert_all, assert_error
+from conformance.assertions.basic import assert_all, assert_error, assert_that
 from conformance.assertions.response_format import (
     MAX_TOKENS,
     assert_instances,
@@ -20,12 +20,14 @@ from conformance.fixtures.json_texts import (
 )
 from conformance.fixtures.response_formats import (
     JSON_OBJECT,
+    LONG_BOUNDS,
     NUMBER,
     PATTERN,
     RESTRICTIVE_SCHEMAS,
     SCHEMA,
     SCHEMAS,
     begins_a_match,
+    is_within_long_bounds,
     json_schema_format,
     matches_pattern,
     object_schema,
@@ -109,6 +111,18 @@ def assert_enforced_or_refused(server: Server, keyword: str, schema: dict[str, A
     if keyword not in str(message):
         note = "refused, but the message does not name the keyword"
         raise NonStrict(f"a message that names {keyword}", repr(message), note=note, at=reply.at)
+
+
+@checks.consistency(Level.SHOULD, Evidence.EXACT)
+def long_bounds(server: Server) -> None:
+    """Bounds of a hundred digits are accepted and enforced."""
+    assert_instances(server, NUMBER, is_value_prefix, tries=1)
+    response_format = json_schema_format(LONG_BOUNDS)
+    reply = server.post(response_format=response_format)
+    expected = "an integer from 10^99 to 10^100"
+    assert_that(reply.status == 200, expected, reply.status, reply.at)
+    choices = constrained_choices(server, response_format, tries=2, max_tokens=4 * MAX_TOKENS)
+    assert_valid(choices, is_within_long_bounds, is_value_prefix, expected)
 
 
 @checks.consistency(Level.SHOULD, Evidence.EXACT)

@@ -6,6 +6,7 @@ Reading order:
     nodes          the syntax tree of a language
     expressions    the functions that build it, and `Language`: an expression with named rules
     derivatives    membership and prefix tests, byte by byte (Brzozowski derivatives)
+    work_budget    a bound on the work of compiling a format
     utf8           the derivatives of single characters
     pruning        removal of rules and branches that no text uses
     regex          regular expressions

@@ -35,6 +35,7 @@ from reference.grammar.language.nodes import (
     Token,
 )
 from reference.grammar.language.utf8 import byte_class_boundaries, utf8_derivative
+from reference.grammar.language.work_budget import WorkBudget
 
 MAX_BRANCHES = 2_000  # of one state
 MAX_SEARCHED_BRANCHES = 10_000  # of all states that one emptiness search visits
@@ -45,11 +46,11 @@ class Derivatives:
     """Derivatives of one language, each computed once. Raises TooComplex past the bounds.
 
     A state is an expression: the set of all texts that may still follow. It is productive if that
-    set is not empty.
+    set is not empty. budget: a bound on the work, if there is one.
     """
 
-    def __init__(self, language: Language) -> None:
-        self.language = language
+    def __init__(self, language: Language, budget: WorkBudget | None = None) -> None:
+        self.language, self.budget = language, budget
         self._derivatives: dict[tuple[Expression, int], Expression] = {}
         self._productive: dict[Expression, bool] = {}
         self._cached_branches = 0
@@ -57,6 +58,8 @@ class Derivatives:
     def advance(self, state: Expression, text: bytes) -> Expression:
         """Return the state after the text; EMPTY_SET if the text is not a valid prefix."""
         for byte in text:
+            if self.budget:
+                self.budget.spend(1)
             if state is EMPTY_SET:
                 return EMPTY_SET
             state = self.derivative(state, byte)
@@ -72,9 +75,12 @@ class Derivatives:
         if cached is not None:
             return cached
         derivative = self._derivatives[state, byte] = self._derive(state, byte)
-        if count_branches(derivative) > MAX_BRANCHES:
+        branches = count_branches(derivative)
+        if branches > MAX_BRANCHES:
             raise TooComplex(f"the grammar state exceeds {MAX_BRANCHES:,} branches")
-        self._cached_branches += count_branches(derivative)
+        if self.budget:
+            self.budget.spend(branches)
+        self._cached_branches += branches
         if self._cached_branches > MAX_CACHED_BRANCHES:
             self._derivatives.clear()
             self._productive.clear()

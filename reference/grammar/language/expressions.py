@@ -7,7 +7,7 @@ pushdown automaton: it describes the rest of a text.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from weakref import WeakValueDictionary
 
 from reference.grammar.language.char_ranges import (
@@ -77,9 +77,15 @@ def chars(ranges: Iterable[tuple[int, int]], pending: int = 0) -> Expression:
 ANY_CHAR = chars([(0, MAX_CODE_POINT)])
 
 
+@lru_cache(4096)
+def character(code: int) -> Expression:
+    """Exactly the character with this code point."""
+    return chars([(code, code)])
+
+
 def literal(text: str) -> Expression:
     """Exactly this text."""
-    return concat_all([chars([(ord(c), ord(c))]) for c in text])
+    return concat_all([character(ord(c)) for c in text])
 
 
 def concat(first: Expression, rest: Expression) -> Expression:

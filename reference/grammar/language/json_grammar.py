@@ -10,9 +10,10 @@ Objects:     a name may repeat, because no grammar can forbid it.
 
 import json
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
-from reference.grammar.language.char_ranges import MAX_CODE_POINT, subtract_ranges
+from reference.grammar.language.char_ranges import MAX_CODE_POINT, Ranges, subtract_ranges
 from reference.grammar.language.expressions import (
     EMPTY_SET,
     Language,
@@ -117,14 +118,7 @@ def json_escaped(content: Expression) -> Expression:
     """Replace each character of an expression by its canonical spelling."""
     match content:
         case Chars(ranges=ranges):
-            unescaped = chars(subtract_ranges(ranges, MUST_ESCAPE))
-            escaped = [
-                canonical_escape(code)
-                for low, high in MUST_ESCAPE
-                for code in range(low, high + 1)
-                if any(a <= code <= b for a, b in ranges)
-            ]
-            return union([unescaped, *escaped])
+            return json_escaped_char(ranges)
         case Concat():
             return concat_all([json_escaped(part) for part in concat_parts(content)])
         case Alternation(options=options):
@@ -139,6 +133,21 @@ def json_escaped(content: Expression) -> Expression:
             return content
 
 
+@lru_cache(4096)
+def json_escaped_char(ranges: Ranges) -> Expression:
+    """One character of these ranges in its canonical spelling. Cached: an `enum` may have 100,000
+    characters, and few different ones.
+    """
+    unescaped = chars(subtract_ranges(ranges, MUST_ESCAPE))
+    escaped = [
+        canonical_escape(code)
+        for low, high in MUST_ESCAPE
+        for code in range(low, high + 1)
+        if any(a <= code <= b for a, b in ranges)
+    ]
+    return union([unescaped, *escaped])
+
+
 def canonical_escape(code: int) -> Expression:
     """The short escape of a character if there is one, else `\\u00XX`."""
     short = SHORT_ESCAPES.get(chr(code))
@@ -150,6 +159,7 @@ def all_escapings(text: str) -> Expression:
     return concat_all([QUOTE, *(char_escapings(c) for c in text), QUOTE])
 
 
+@lru_cache(4096)
 def char_escapings(character: str) -> Expression:
     """Every spelling of one character in a JSON string."""
     code = ord(character)
@@ -225,17 +235,15 @@ def canonical_value(value: Any) -> Expression:
     match value:
         case dict():
             members = [
-                object_member(canonical_string(literal(k)), canonical_value(v))
+                object_member(literal(canonical_scalar(k)), canonical_value(v))
                 for k, v in value.items()
             ]
             return enclosed("{", join_with_commas(members), "}", may_be_empty=not value)
         case list():
             items = join_with_commas([canonical_value(v) for v in value])
             return enclosed("[", items, "]", may_be_empty=not value)
-        case str():
-            return token(canonical_string(literal(value)))
-        case bool() | None:
-            return token(literal(json.dumps(value)))
+        case str() | bool() | None:
+            return token(literal(canonical_scalar(value)))
         case _:
             return token(literal(canonical_number(value)))
 
@@ -245,6 +253,11 @@ def join_with_commas(items: list[Expression]) -> Expression:
     if not items:
         return EMPTY_SET
     return concat_all([concat(COMMA, item) if i else item for i, item in enumerate(items)])
+
+
+def canonical_scalar(value: str | bool | None) -> str:
+    """Format a string with the spelling of `canonical_string`, or a word."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def canonical_number(value: int | float) -> str:

@@ -6,8 +6,10 @@ replaced by the next float, and a number that passes a bound when rounded is rej
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 
 from reference.grammar.language.expressions import (
     EMPTY_SET,
@@ -30,6 +32,7 @@ from reference.grammar.language.json_grammar import (
     NON_ZERO,
     NUMBER,
 )
+from reference.grammar.language.multiples import multiples
 from reference.grammar.language.nodes import Expression
 
 MIN_POSITIVE = Decimal(1).scaleb(-MAX_DIGITS)  # no other number that can be written is nearer to 0
@@ -49,17 +52,26 @@ class Bound:
         return Bound(-self.value, self.exclusive)
 
 
-def integers(low: Bound | None, high: Bound | None) -> Expression:
-    """Integers within the bounds, written without a decimal point."""
+def integers(low: Bound | None, high: Bound | None, step: Fraction | None = None) -> Expression:
+    """Integers within the bounds that are multiples of the step, written without a decimal
+    point.
+    """
     smallest, largest = min_decimal(low, integral=True), max_decimal(high, integral=True)
-    return between(smallest, largest, EPSILON)
+    if step is None:
+        return between(smallest, largest, lambda digits: INTEGER_PART)
+    return between(smallest, largest, lambda digits: multiples(step, digits, integral=True))
 
 
-def numbers(low: Bound | None, high: Bound | None) -> Expression:
-    """Numbers within the bounds; without any bound, all numbers, in every notation."""
-    if low is None and high is None:
+def numbers(low: Bound | None, high: Bound | None, step: Fraction | None = None) -> Expression:
+    """Numbers within the bounds that are multiples of the step; without any of these, all numbers,
+    in every notation.
+    """
+    if low is None and high is None and step is None:
         return NUMBER
-    return between(min_decimal(low), max_decimal(high), optional(FRACTION))
+    smallest, largest = min_decimal(low), max_decimal(high)
+    if step is None:
+        return between(smallest, largest, lambda digits: concat(INTEGER_PART, optional(FRACTION)))
+    return between(smallest, largest, lambda digits: multiples(step, digits, integral=False))
 
 
 def min_decimal(bound: Bound | None, *, integral: bool = False) -> Decimal:
@@ -86,12 +98,19 @@ def max_decimal(bound: Bound | None, *, integral: bool = False) -> Decimal:
     return min_decimal(bound and bound.negated, integral=integral).copy_negate()
 
 
-def between(low: Decimal, high: Decimal, fraction: Expression) -> Expression:
-    """Numbers from `low` to `high`. fraction: what may follow the integer part."""
-    unsigned = concat(INTEGER_PART, fraction)
-    positive = non_negative_between(unsigned, low, high)
-    negative = non_negative_between(unsigned, high.copy_negate(), low.copy_negate())
+def between(low: Decimal, high: Decimal, unsigned: Callable[[int], Expression]) -> Expression:
+    """Numbers from `low` to `high`. unsigned: returns the possible absolute values, given how many
+    digits before the point are enough.
+    """
+    positive = non_negative_between(unsigned(integer_digits(high)), low, high)
+    smallest, largest = high.copy_negate(), low.copy_negate()
+    negative = non_negative_between(unsigned(integer_digits(largest)), smallest, largest)
     return union([positive, concat(literal("-"), negative)])
+
+
+def integer_digits(bound: Decimal) -> int:
+    """Return how many digits the integer part of a number up to a bound may have."""
+    return MAX_DIGITS if bound.is_infinite() else max(1, bound.adjusted() + 1)
 
 
 def non_negative_between(unsigned: Expression, low: Decimal, high: Decimal) -> Expression:
@@ -108,7 +127,7 @@ def at_least(value: Decimal, *, exclusive: bool) -> Expression:
     """The numbers ≥ value, or > value if exclusive, for a value ≥ 0.
 
     Such a number has more digits before the point, or the same digits up to some position and a
-    greater one there. The expression is built from the last position to the first.
+    greater one there.
     """
     if 0 < value < MIN_POSITIVE:
         value, exclusive = Decimal(0), True
@@ -117,21 +136,39 @@ def at_least(value: Decimal, *, exclusive: bool) -> Expression:
     if not 0 < len(integer_digits) <= MAX_DIGITS:
         return EMPTY_SET
     fraction_digits = fraction_digits.rstrip("0")
-    nonzero_digits = concat_all([repeat(literal("0")), NON_ZERO, ANY_DIGITS])
-    # What may follow the digits so far when they equal those of the value.
-    rest = nonzero_digits if exclusive else ANY_DIGITS
-    for digit in reversed(fraction_digits):
-        rest = union([concat(greater_digit(digit), ANY_DIGITS), concat(literal(digit), rest)])
     any_fraction = optional(concat(literal("."), repeat(DIGIT, 1)))
-    rest = concat(literal("."), rest) if fraction_digits or exclusive else any_fraction
-    for position, digit in enumerate(reversed(integer_digits)):
-        lower_digits = repeat(DIGIT, position, position)
-        greater = concat_all([greater_digit(digit), lower_digits, any_fraction])
-        rest = union([greater, concat(literal(digit), rest)])
     longer = concat(NON_ZERO, repeat(DIGIT, len(integer_digits), MAX_DIGITS))
-    return union([concat(longer, any_fraction), rest])
+    greater = union([longer, greater_digits(integer_digits, same_length=True)])
+    # What may follow the digits before the point when they equal those of the value.
+    rest = any_fraction
+    if fraction_digits or exclusive:
+        nonzero_digits = concat_all([repeat(literal("0")), NON_ZERO, ANY_DIGITS])
+        further_digits = nonzero_digits if exclusive else ANY_DIGITS
+        greater_fraction = concat(greater_digits(fraction_digits, same_length=False), ANY_DIGITS)
+        equal_fraction = concat(literal(fraction_digits), further_digits)
+        rest = concat(literal("."), union([greater_fraction, equal_fraction]))
+    return union([concat(greater, any_fraction), concat(literal(integer_digits), rest)])
+
+
+def greater_digits(digits: str, *, same_length: bool) -> Expression:
+    """Digits that equal `digits` up to some position and are greater there, where they end.
+
+    same_length: any digits follow, so that the length is that of `digits`. The expression is built
+    from halves, and so is nested only as deep as the logarithm of the length.
+    """
+    if len(digits) < 2:
+        return greater_digit(digits)
+    middle = len(digits) // 2
+    first, second = digits[:middle], digits[middle:]
+    any_second = repeat(DIGIT, len(second), len(second)) if same_length else EPSILON
+    return union(
+        [
+            concat(greater_digits(first, same_length=same_length), any_second),
+            concat(literal(first), greater_digits(second, same_length=same_length)),
+        ]
+    )
 
 
 def greater_digit(digit: str) -> Expression:
-    """One digit greater than this one; EMPTY_SET for 9."""
-    return chars([(ord(digit) + 1, ord("9"))])
+    """One digit greater than this one; EMPTY_SET for 9 and for the empty text."""
+    return chars([(ord(digit) + 1, ord("9"))]) if digit else EMPTY_SET

@@ -20,14 +20,15 @@ from reference.grammar.language.nodes import (
     Token,
     concat_parts,
 )
+from reference.grammar.language.work_budget import WorkBudget
 
 
-def prune_unproductive(language: Language) -> Language:
-    """Return the same language, with only the rules and branches that some text uses. Raises
-    TooComplex.
+def prune_unproductive(language: Language, budget: WorkBudget | None = None) -> Language:
+    """Return the same language, with only the rules and branches that some text uses. budget: a
+    bound on the work, by default that of one format. Raises TooComplex.
     """
     rules = {"": language.start, **language.reachable}
-    derivatives = Derivatives(language)
+    derivatives = Derivatives(language, budget or WorkBudget())
     # A rule is productive if one of its texts uses only rules that are known to be productive:
     # iterate until no further rule is added.
     productive: set[str] = set()
@@ -84,7 +85,9 @@ def prune(
         case Intersection(left=left, right=right):
             result = derivatives.drop_unproductive(intersect(inner(left), inner(right)))
         case Concat():
-            result = concat_all([inner(part) for part in concat_parts(expression)])
+            parts = list(concat_parts(expression))
+            kept = [inner(part) for part in parts]
+            result = expression if kept == parts else concat_all(kept)
         case Alternation(options=options):
             result = union([inner(option) for option in options])
         case Repeat(body=body, min_count=min_count, max_count=max_count):

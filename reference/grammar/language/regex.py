@@ -1,8 +1,9 @@
 """Regular expressions in the syntax of Python's `re`.
 
 Not supported, because they do not denote a set of texts or dialects disagree: backreferences,
-lookaround, possessive groups, word boundaries, anchors inside a pattern, and the flags `i`, `m` and
-`L`.
+lookbehind, possessive groups, word boundaries, anchors inside a pattern, and the flags `i`, `m` and
+`L`. A lookahead is supported where all that follows it is known: outside of groups that are
+repeated or that other items follow.
 
 Where dialects differ, a pattern matches only the texts that it matches in all of them: `\\d`, `\\w`
 and `\\s` are ASCII; `\\D`, `\\W`, `\\S` and negated classes also exclude the Unicode characters of
@@ -22,9 +23,13 @@ from reference.grammar.language.char_ranges import MAX_CODE_POINT, Ranges, subtr
 from reference.grammar.language.errors import RegexError
 from reference.grammar.language.expressions import (
     ANY_CHAR,
+    EMPTY_SET,
     EPSILON,
     chars,
+    concat,
     concat_all,
+    difference,
+    intersect,
     literal,
     optional,
     repeat,
@@ -79,7 +84,9 @@ def compile_regex(pattern: str, *, anywhere: bool = False, superset: bool = Fals
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # `[[` may become a nested set
             tree = sre.parse(pattern)
-        return RegexCompiler(tree.state.flags, anywhere, superset).compile(tree, True, True)
+        compiler = RegexCompiler(tree.state.flags, anywhere, superset)
+        around = ANY_TEXT if anywhere else EPSILON
+        return compiler.compile(tree, around, around)
     except RegexError:
         raise
     except (re.error, OverflowError, ValueError) as error:
@@ -89,10 +96,11 @@ def compile_regex(pattern: str, *, anywhere: bool = False, superset: bool = Fals
 
 
 class RegexCompiler:
-    """Compiles the syntax tree of `re` to an expression. depth: how many groups enclose it.
+    """Compiles the syntax tree of `re` to an expression.
 
-    at_start, at_end: whether the current part is at that end of the pattern. Only there are anchors
-    allowed; without an anchor, any text may surround the match if it may be anywhere.
+    anywhere: whether it is the pattern of a schema, which matches in some part of a text. superset:
+    whether the texts may match in any dialect, instead of in all. depth: how many groups enclose
+    it.
     """
 
     def __init__(self, flags: int, anywhere: bool, superset: bool, depth: int = 0) -> None:
@@ -108,36 +116,74 @@ class RegexCompiler:
         flags = (self.flags | added_flags) & ~removed_flags
         return RegexCompiler(flags, self.anywhere, self.superset, self.depth + 1)
 
-    def compile(self, tree: Any, at_start: bool, at_end: bool) -> Expression:
-        """Compile a sequence of items."""
+    def compile(self, tree: Any, before: Expression | None, after: Expression | None) -> Expression:
+        """Compile a sequence of items, with the texts that may precede and follow it.
+
+        before, after: these texts where the sequence is at that end of the pattern, else None. Only
+        there are anchors allowed, which exclude such texts.
+        """
         items = list(tree)
-        if at_start and items and items[0] in START_ANCHORS:
-            items, at_start = items[1:], False
-        end: Expression = EPSILON
-        if at_end and items and items[-1] in END_ANCHORS:
+        if before is not None and items and items[0] in START_ANCHORS:
+            items, before = items[1:], EPSILON
+        if after is not None and items and items[-1] in END_ANCHORS:
             # In Python, `$` also matches before a final line feed.
             dollar = items[-1] == END_ANCHORS[0]
-            end = OPTIONAL_LINE_FEED if self.superset and dollar else EPSILON
-            items, at_end = items[:-1], False
+            after = OPTIONAL_LINE_FEED if self.superset and dollar else EPSILON
+            items = items[:-1]
+        if not items or (is_lookaround(items[0]) and before not in (None, EPSILON)):
+            rest = self._sequence(items, None, after) if items else after or EPSILON
+            return concat(before or EPSILON, rest)
+        return self._sequence(items, before, after)
+
+    def _sequence(
+        self, items: list[Any], before: Expression | None, after: Expression | None
+    ) -> Expression:
+        """Compile items without anchors, from the last to the first."""
+        first = next((i for i, item in enumerate(items) if not is_lookaround(item)), len(items))
         last = len(items) - 1
-        parts = [
-            self._part(kind, value, at_start and i == 0, at_end and i == last)
-            for i, (kind, value) in enumerate(items)
-        ]
-        return concat_all([*(parts or [self._surround(EPSILON, at_start, at_end)]), end])
+        rest = EPSILON if first <= last and not is_lookaround(items[last]) else after or EPSILON
+        for i in range(last, -1, -1):
+            kind, value = items[i]
+            at_start = before if i <= first else None
+            if is_lookaround(items[i]):
+                rest = self._lookahead(rest, kind, value, at_start, after)
+            else:
+                part = self._part(kind, value, at_start, after if i == last else None)
+                rest = concat(part, rest)
+        return rest
 
-    def _surround(self, part: Expression, at_start: bool, at_end: bool) -> Expression:
-        """Allow any text before the first and after the last part, for a match anywhere."""
-        before, after = self.anywhere and at_start, self.anywhere and at_end
-        return concat_all([ANY_TEXT if before else EPSILON, part, ANY_TEXT if after else EPSILON])
+    def _lookahead(
+        self,
+        rest: Expression,
+        kind: Any,
+        value: Any,
+        before: Expression | None,
+        after: Expression | None,
+    ) -> Expression:
+        """Return the texts of `rest` for which a lookahead holds. `rest` must be all that follows
+        the position, since the lookahead may look beyond the group.
+        """
+        direction, tree = value
+        if direction < 0:
+            raise RegexError("lookbehind is not supported")
+        if after is None:
+            message = "a lookahead is supported only outside of groups that other items follow"
+            raise RegexError(f"{message}, or that are repeated")
+        negative = kind is op.ASSERT_NOT
+        superset = self.superset != negative
+        compiler = RegexCompiler(self.flags, self.anywhere, superset, self.depth + 1)
+        ahead = compiler.compile(tree, before, ANY_TEXT)
+        return difference(rest, ahead) if negative else intersect(rest, ahead)
 
-    def _part(self, kind: Any, value: Any, at_start: bool, at_end: bool) -> Expression:
+    def _part(
+        self, kind: Any, value: Any, before: Expression | None, after: Expression | None
+    ) -> Expression:
         if kind is op.BRANCH:
-            return union([self.nested().compile(branch, at_start, at_end) for branch in value[1]])
+            return union([self.nested().compile(branch, before, after) for branch in value[1]])
         if kind is op.SUBPATTERN:
             _, added_flags, removed_flags, tree = value
-            return self.nested(added_flags, removed_flags).compile(tree, at_start, at_end)
-        return self._surround(self._single(kind, value), at_start, at_end)
+            return self.nested(added_flags, removed_flags).compile(tree, before, after)
+        return concat_all([before or EPSILON, self._single(kind, value), after or EPSILON])
 
     def _single(self, kind: Any, value: Any) -> Expression:
         if kind is op.LITERAL:
@@ -153,10 +199,12 @@ class RegexCompiler:
             return chars(class_ranges(value, self.superset))
         if kind in (op.MAX_REPEAT, op.MIN_REPEAT):
             return self._repeat(*value)
+        if kind is op.FAILURE:  # an empty negative lookahead, `(?!)`
+            return EMPTY_SET
         raise RegexError(f"{CONSTRUCT_NAMES.get(kind, str(kind).lower())} is not supported")
 
     def _repeat(self, min_count: int, max_repeat: Any, tree: Any) -> Expression:
-        body = self.nested().compile(tree, False, False)
+        body = self.nested().compile(tree, None, None)
         max_count = None if max_repeat is op.MAXREPEAT else int(max_repeat)
         count = max(min_count, max_count or 0)
         limit = MAX_CHAR_REPEATS if isinstance(body, Chars) else MAX_GROUP_LENGTH
@@ -168,10 +216,13 @@ class RegexCompiler:
         return repeat(body, min_count, max_count)
 
 
+def is_lookaround(item: Any) -> bool:
+    """Return whether an item is a lookahead or a lookbehind."""
+    return item[0] in (op.ASSERT, op.ASSERT_NOT)
+
+
 CONSTRUCT_NAMES = {
     op.AT: "an anchor inside the pattern or a word boundary",
-    op.ASSERT: "lookaround",
-    op.ASSERT_NOT: "lookaround",
     op.GROUPREF: "a backreference",
     op.GROUPREF_EXISTS: "a conditional group",
 }

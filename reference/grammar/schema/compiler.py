@@ -9,7 +9,7 @@ The members of an object come in the order of `properties` (a schema's own first
 schemas it refers to), then names that are only `required`, then any others.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import count
 from typing import Any
 
@@ -32,23 +32,34 @@ from reference.grammar.language.json_grammar import (
     OBJECT,
     RULES,
     VALUE,
-    canonical_string,
+    canonical_scalar,
     canonical_value,
     comma_separated,
     enclosed,
     object_member,
-    string_except,
     with_leading_whitespace,
 )
 from reference.grammar.language.nodes import Expression, Token
 from reference.grammar.language.pruning import prune_unproductive
-from reference.grammar.schema.constraints import PART_KEYWORDS, Constraints, type_of
+from reference.grammar.schema.constraints import Constraints
 from reference.grammar.schema.disjointness import check_one_of_disjoint
 from reference.grammar.schema.document import Document, Pointers
-from reference.grammar.schema.strings import filter_strings, string_expression
+from reference.grammar.schema.members import Members, object_of
+from reference.grammar.schema.names import listed_names, other_names, property_pointers
+from reference.grammar.schema.strings import string_expression
+from reference.grammar.schema.values import filter_values, unique_arrays
 
 MAX_RULES = 5_000
 MAX_NESTING = 60
+OBJECT_KEYWORDS = (
+    "properties",
+    "required",
+    "additionalProperties",
+    "patternProperties",
+    "propertyNames",
+    "minProperties",
+    "maxProperties",
+)
 
 
 def compile_schema(schema: Mapping[str, Any] | bool) -> Language:
@@ -62,7 +73,8 @@ def compile_schema(schema: Mapping[str, Any] | bool) -> Language:
     compiler = SchemaCompiler(document)
     start = compiler.value(("",))
     check_one_of_disjoint(document)
-    language = prune_unproductive(Language(with_leading_whitespace(start), compiler.rules))
+    grammar = Language(with_leading_whitespace(start), compiler.rules)
+    language = prune_unproductive(grammar, document.work)
     if language.start is EMPTY_SET:
         raise SchemaError("", "no text is an instance of it")
     return language
@@ -98,7 +110,7 @@ class SchemaCompiler:
             return VALUE
         constraints = Constraints(self.document, pointers)
         if constraints.allowed_values is not None:
-            values = self._filter_values(constraints.allowed_values, constraints)
+            values = filter_values(constraints.allowed_values, constraints)
             return union(map(canonical_value, values))
         by_type: dict[str, Callable[[], Expression]] = {
             "null": lambda: token(literal("null")),
@@ -110,22 +122,13 @@ class SchemaCompiler:
         }
         return union([build() for name, build in by_type.items() if name in constraints.types])
 
-    def _filter_values(self, values: list[Any], constraints: Constraints) -> list[Any]:
-        """Return the values of `enum` or `const` that the other keywords allow."""
-        typed = [v for v in values if type_of(v) in constraints.types]
-        strings = filter_strings([v for v in typed if isinstance(v, str)], constraints)
-        for keyword in PART_KEYWORDS:
-            for pointer, _ in constraints.occurrences(keyword):
-                if any(isinstance(v, dict | list) for v in typed):
-                    message = "not supported together with enum or const"
-                    raise SchemaError(f"{pointer}/{keyword}", message)
-        return [v for v in typed if value_satisfies(v, constraints, strings)]
-
     def _array(self, constraints: Constraints) -> Expression:
         prefix_length = constraints.prefix_length
         min_items, max_items = constraints.minimum("minItems"), constraints.maximum("maxItems")
         if max_items is not None and min_items > max_items:
             return EMPTY_SET
+        if any(constraints.values_of("uniqueItems")) and max_items not in (0, 1):
+            return unique_arrays(constraints, self._rule)
         unconstrained = not constraints.occurrences("items") and not prefix_length
         if unconstrained and not min_items and max_items is None:
             return rule_ref("array")
@@ -153,26 +156,36 @@ class SchemaCompiler:
         return concat(self.value(constraints.item_pointers(0)), rest)
 
     def _object(self, constraints: Constraints) -> Expression:
-        names = constraints.property_names
-        if not names and not constraints.occurrences("additionalProperties"):
+        if not any(map(constraints.occurrences, OBJECT_KEYWORDS)):
             return OBJECT
-        members = [self._member(name, constraints) for name in names]
-        additional = self.value(constraints.pointers_of("additionalProperties"))
-        other_member = object_member(string_except(list(names)), additional)
-        others = self._rule("members", comma_separated(other_member))
-        required = [name in constraints.required for name in names]
-        # Built from the last member to the first, as rests[::-1]: what may follow the i-th member.
-        rests: list[Expression] = []
-        for i in range(len(members), 0, -1):
-            following = concat(COMMA, next_member(i, members, required, rests[::-1], others))
-            may_end = not any(required[i:])
-            rests.append(self._rule("members", optional(following) if may_end else following))
-        content = next_member(0, members, required, rests[::-1], others)
-        return enclosed("{", content, "}", may_be_empty=not any(required))
+        names = listed_names(constraints)
+        members = Members(
+            listed=[
+                self._member(name, constraints) if is_allowed else EMPTY_SET
+                for name, is_allowed in names.items()
+            ],
+            required=[name in constraints.required for name in names],
+            other=self._other_member(names, constraints),
+            min_count=constraints.minimum("minProperties"),
+            max_count=constraints.maximum("maxProperties"),
+        )
+        if members.other is not EMPTY_SET and members.min_count > sum(members.required) + 1:
+            [pointer, *_] = constraints.pointers_of("minProperties")
+            message = "supported only up to one more than the required properties, "
+            message += "since additional ones may repeat a name"
+            raise SchemaError(pointer, message)
+        return object_of(members, self._rule)
 
     def _member(self, name: str, constraints: Constraints) -> Expression:
-        value = self.value(constraints.property_pointers(name))
-        return self._rule("member", object_member(canonical_string(literal(name)), value))
+        value = self.value(property_pointers(constraints, name, certain=False))
+        return object_member(literal(canonical_scalar(name)), value)
+
+    def _other_member(self, names: Collection[str], constraints: Constraints) -> Expression:
+        members = [
+            object_member(name, self.value(pointers))
+            for name, pointers in other_names(constraints, names)
+        ]
+        return self._rule("member", union(members))
 
     def _rule(self, kind: str, expression: Expression) -> Expression:
         """Add a rule, and return a reference to it."""
@@ -188,43 +201,7 @@ class SchemaCompiler:
         return f"{kind}{next(self._rule_numbers)}"
 
 
-def next_member(
-    i: int,
-    members: list[Expression],
-    required: list[bool],
-    rests: list[Expression],
-    others: Expression,
-) -> Expression:
-    """The next member of an object: the i-th, a later one if no required one is skipped, or one of
-    the others. rests: what follows each member, from the i-th on.
-    """
-    options = []
-    for j in range(i, len(members)):
-        options.append(concat(members[j], rests[j - i]))
-        if required[j]:
-            return union(options)
-    return union([*options, others])
-
-
 def number_expression(constraints: Constraints) -> Expression:
     """The numbers that the constraints allow."""
     build = numbers.integers if constraints.integers_only else numbers.numbers
-    return build(constraints.lower_bound, constraints.upper_bound)
-
-
-def value_satisfies(value: Any, constraints: Constraints, strings: list[str]) -> bool:
-    """Return whether the constraints allow a value of an allowed type. strings: the strings that
-    they allow.
-    """
-    match value:
-        case bool() | None:
-            return True
-        case int() | float():
-            return constraints.allows_number(value)
-        case str():
-            return value in strings
-        case list():
-            min_items, max_items = constraints.minimum("minItems"), constraints.maximum("maxItems")
-            return min_items <= len(value) and (max_items is None or len(value) <= max_items)
-        case _:
-            return True
+    return build(constraints.lower_bound, constraints.upper_bound, constraints.step)

@@ -1,23 +1,40 @@
 """The constraints on one value: the keywords of all schemas that apply to it, combined."""
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from fractions import Fraction
+from functools import cached_property, reduce
 from typing import Any
 
+from reference.grammar.language.errors import SchemaError
+from reference.grammar.language.multiples import (
+    STEP_DESCRIPTION,
+    common_step,
+    is_decidable_step,
+)
 from reference.grammar.language.numbers import Bound, max_decimal, min_decimal
 from reference.grammar.schema.document import Document, Pointers
 from reference.grammar.schema.keywords import ALL_TYPES
 
 LOWER_BOUNDS = {"minimum": False, "exclusiveMinimum": True}  # keyword → whether it is exclusive
 UPPER_BOUNDS = {"maximum": False, "exclusiveMaximum": True}
-PART_KEYWORDS = ("properties", "required", "additionalProperties", "items", "prefixItems")
+PART_KEYWORDS = (
+    "properties",
+    "required",
+    "additionalProperties",
+    "patternProperties",
+    "propertyNames",
+    "items",
+    "prefixItems",
+    "uniqueItems",
+)
 
 
 class Constraints:
     """The conjunction of the schemas at some pointers, without their applicators (`$ref`, …)."""
 
     def __init__(self, document: Document, pointers: Pointers) -> None:
-        self.pointers = pointers
+        document.work.spend(len(pointers))
+        self.pointers, self.document = pointers, document
         self.schemas: tuple[Mapping[str, Any], ...] = tuple(map(document.resolve, pointers))
 
     def occurrences(self, keyword: str) -> list[tuple[str, Any]]:
@@ -87,6 +104,19 @@ class Constraints:
     def _bounds(self, exclusive: Mapping[str, bool]) -> Iterator[Bound]:
         return (Bound(value, exclusive[k]) for k in exclusive for value in self.values_of(k))
 
+    @cached_property
+    def step(self) -> Fraction | None:
+        """The number that a number must be a multiple of. Raises SchemaError if it is too large."""
+        steps = [Fraction(value) for value in self.values_of("multipleOf")]
+        if not steps:
+            return None
+        step = reduce(common_step, steps, Fraction(1) if self.integers_only else steps[0])
+        if not is_decidable_step(step):
+            [*_, pointer] = self.pointers_of("multipleOf")
+            message = f"together with others, multipleOf must be a {STEP_DESCRIPTION}"
+            raise SchemaError(pointer, message)
+        return step
+
     @property
     def allows_any_number(self) -> bool:
         """Return whether some number is within the bounds."""
@@ -102,6 +132,20 @@ class Constraints:
         above = low is None or number > low.value or (number == low.value and not low.exclusive)
         below = high is None or number < high.value or (number == high.value and not high.exclusive)
         return above and below
+
+    def is_multiple(self, number: int | float) -> bool:
+        """Return whether a number, as written and as the nearest float, is a multiple of the
+        step.
+        """
+        return all(self._multiples(number))
+
+    def may_be_multiple(self, number: int | float) -> bool:
+        """Return whether some validator may consider a number a multiple of the step."""
+        return any(self._multiples(number))
+
+    def _multiples(self, number: int | float) -> list[bool]:
+        readings = (Fraction(number), Fraction(float(number)))
+        return [self.step is None or reading % self.step == 0 for reading in readings]
 
     def item_pointers(self, i: int) -> Pointers:
         """Return the schemas of the i-th item of an array."""
@@ -128,17 +172,6 @@ class Constraints:
         """The names in `properties`, then those that are only in `required`."""
         listed = dict.fromkeys(n for properties in self.values_of("properties") for n in properties)
         return listed | self.required
-
-    def property_pointers(self, name: str) -> Pointers:
-        """Return the schemas of the property with this name."""
-        pointers = []
-        for pointer, schema in zip(self.pointers, self.schemas, strict=True):
-            if name in schema.get("properties", ()):
-                key = name.replace("~", "~0").replace("/", "~1")
-                pointers.append(f"{pointer}/properties/{key}")
-            elif "additionalProperties" in schema:
-                pointers.append(f"{pointer}/additionalProperties")
-        return tuple(pointers)
 
 
 def type_of(value: Any) -> str:

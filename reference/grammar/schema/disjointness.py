@@ -11,6 +11,7 @@ from typing import Any
 from reference.grammar.language.errors import SchemaError
 from reference.grammar.schema.constraints import Constraints, type_of
 from reference.grammar.schema.document import Document, Pointers, cross_product
+from reference.grammar.schema.names import property_pointers
 from reference.grammar.schema.strings import may_match, no_string_matches
 
 
@@ -48,9 +49,7 @@ class Disjointness:
     def _compute_is_empty(self, alternative: Pointers) -> bool:
         constraints = Constraints(self.document, alternative)
         if constraints.allowed_values is not None:
-            return not any(
-                self._may_satisfy(value, constraints) for value in constraints.allowed_values
-            )
+            return not may_satisfy(constraints.allowed_values, constraints)
         is_impossible = {
             "number": lambda: not constraints.allows_any_number,
             "string": lambda: no_string_matches(constraints),
@@ -58,17 +57,6 @@ class Disjointness:
             "object": lambda: self._object_is_impossible(constraints),
         }
         return all(t in is_impossible and is_impossible[t]() for t in constraints.types)
-
-    def _may_satisfy(self, value: Any, constraints: Constraints) -> bool:
-        match type_of(value):
-            case type_name if type_name not in constraints.types:
-                return False
-            case "number":
-                return constraints.allows_number(value)
-            case "string":
-                return may_match(value, constraints)
-            case _:
-                return True
 
     def _array_is_impossible(self, constraints: Constraints) -> bool:
         min_items, max_items = constraints.minimum("minItems"), constraints.maximum("maxItems")
@@ -79,4 +67,16 @@ class Disjointness:
 
     def _object_is_impossible(self, constraints: Constraints) -> bool:
         names = constraints.required
-        return any(self.have_no_instance(constraints.property_pointers(name)) for name in names)
+        return any(self.have_no_instance(property_pointers(constraints, name)) for name in names)
+
+
+def may_satisfy(values: list[Any], constraints: Constraints) -> bool:
+    """Return whether some validator may accept one of the values of `enum` or `const`."""
+    typed = [v for v in values if type_of(v) in constraints.types]
+    strings = [v for v in typed if isinstance(v, str)]
+    return may_match(strings, constraints) or any(
+        constraints.allows_number(v) and constraints.may_be_multiple(v)
+        if type_of(v) == "number"
+        else not isinstance(v, str)
+        for v in typed
+    )

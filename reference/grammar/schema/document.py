@@ -7,10 +7,12 @@ schemas whose own keywords must then hold together.
 import re
 from collections.abc import Iterable, Mapping
 from functools import reduce
+from itertools import groupby
 from typing import Any
 from urllib.parse import unquote
 
 from reference.grammar.language.errors import SchemaError
+from reference.grammar.language.work_budget import WorkBudget
 from reference.grammar.schema.keywords import APPLICATORS, CONSTRAINT_KEYWORDS, check
 
 Pointers = tuple[str, ...]  # JSON pointers (RFC 6901) into the document
@@ -23,12 +25,12 @@ INDEX = re.compile("0|[1-9][0-9]{0,5}")
 class Document:
     """A schema document.
 
-    one_ofs: for each `oneOf` resolved so far, the alternatives of each of its branches, by the
-    pointer of the schema that contains it.
+    work: the bound on the work of compiling it. one_ofs: for each `oneOf` resolved so far, the
+    alternatives of each of its branches, by the pointer of the schema that contains it.
     """
 
     def __init__(self, document: Mapping[str, Any] | bool) -> None:
-        self.document = document
+        self.document, self.work = document, WorkBudget()
         self.one_ofs: dict[str, list[list[Pointers]]] = {}
         self._expanded: dict[str, list[Pointers] | None] = {}
 
@@ -98,7 +100,13 @@ class Document:
 
 def cross_product(conjuncts: Iterable[list[Pointers]]) -> list[Pointers]:
     """Combine one alternative of each conjunct, in every combination."""
-    return reduce(combine, conjuncts, UNCONSTRAINED)
+    joined: list[list[Pointers]] = []
+    for has_choice, run in groupby(conjuncts, lambda alternatives: len(alternatives) != 1):
+        if has_choice:
+            joined += run
+        else:  # many schemas without a choice are joined at once
+            joined.append([tuple(dict.fromkeys(p for [pointers] in run for p in pointers))])
+    return reduce(combine, joined, UNCONSTRAINED)
 
 
 def combine(left: list[Pointers], right: list[Pointers]) -> list[Pointers]:

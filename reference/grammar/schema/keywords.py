@@ -3,10 +3,12 @@
 import json
 import math
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import Any
 
 from reference.grammar.language.errors import SchemaError
 from reference.grammar.language.formats import FORMATS
+from reference.grammar.language.multiples import STEP_DESCRIPTION, is_decidable_step
 
 ALL_TYPES = frozenset({"null", "boolean", "integer", "number", "string", "array", "object"})
 APPLICATORS = frozenset({"$ref", "allOf", "anyOf", "oneOf"})
@@ -44,6 +46,18 @@ def is_number(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_step(value: Any) -> bool:
+    """Return whether the value may be a `multipleOf`."""
+    return is_number(value) and value > 0 and is_decidable_step(Fraction(value))
+
+
+def is_discriminator(value: Any) -> bool:
+    """Return whether the value is OpenAPI's annotation of a combination: which property tells the
+    branches apart.
+    """
+    return isinstance(value, dict) and is_text(value.get("propertyName"))
 
 
 def is_text(value: Any) -> bool:
@@ -123,10 +137,15 @@ KEYWORDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "properties": (is_schema_map, f"an object of at most {MAX_LIST_LENGTH} schemas"),
     "required": (is_list(is_name), f"a list of at most {MAX_LIST_LENGTH} names"),
     "additionalProperties": SCHEMA,
+    "patternProperties": (is_schema_map, f"an object of at most {MAX_LIST_LENGTH} schemas"),
+    "propertyNames": SCHEMA,
+    "minProperties": ITEMS,
+    "maxProperties": ITEMS,
     "items": SCHEMA,
     "prefixItems": SCHEMAS,
     "minItems": ITEMS,
     "maxItems": ITEMS,
+    "uniqueItems": (lambda v: isinstance(v, bool), "a boolean"),
     "minLength": LENGTH,
     "maxLength": LENGTH,
     "pattern": (is_text, "a regular expression"),
@@ -135,6 +154,7 @@ KEYWORDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "maximum": NUMBER,
     "exclusiveMinimum": NUMBER,
     "exclusiveMaximum": NUMBER,
+    "multipleOf": (is_step, f"a positive {STEP_DESCRIPTION}"),
     "$ref": (is_text, "a reference"),
     "allOf": SCHEMAS,
     "anyOf": SCHEMAS,
@@ -154,6 +174,8 @@ def check(pointer: str, schema: Mapping[str, Any]) -> None:
             is_valid, expected = KEYWORDS[keyword]
             if not is_valid(value):
                 raise SchemaError(location, f"{keyword} must be {expected}")
+        elif keyword == "discriminator" and APPLICATORS & schema.keys() and is_discriminator(value):
+            continue
         elif keyword in ("$schema", "$id") and not pointer and is_text(value):
             continue
         elif keyword not in ANNOTATIONS:

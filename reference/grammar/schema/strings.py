@@ -1,6 +1,5 @@
 """String keywords of JSON Schema: `minLength`, `maxLength`, `pattern`, `format`."""
 
-import json
 from collections.abc import Iterator
 from functools import reduce
 
@@ -14,7 +13,7 @@ from reference.grammar.language.expressions import (
     repeat,
 )
 from reference.grammar.language.formats import format_expression
-from reference.grammar.language.json_grammar import any_string, canonical_string
+from reference.grammar.language.json_grammar import any_string, canonical_scalar, canonical_string
 from reference.grammar.language.nodes import Expression
 from reference.grammar.language.pruning import prune_unproductive
 from reference.grammar.language.regex import compile_regex
@@ -23,32 +22,42 @@ from reference.grammar.schema.constraints import Constraints
 
 def string_expression(constraints: Constraints) -> Expression:
     """The JSON strings that the constraints allow."""
+    if constraints.occurrences("pattern") or constraints.occurrences("format"):
+        return canonical_string(string_values(constraints))
+    return any_string(constraints.minimum("minLength"), constraints.maximum("maxLength"))
+
+
+def string_values(constraints: Constraints) -> Expression:
+    """The values of these strings."""
     min_length, max_length = constraints.minimum("minLength"), constraints.maximum("maxLength")
     formats = map(format_expression, constraints.values_of("format"))
     contents = [*compile_patterns(constraints), *formats]
-    if not contents:
-        return any_string(min_length, max_length)
-    if min_length or max_length is not None:
+    if min_length or max_length is not None or not contents:
         contents.append(repeat(ANY_CHAR, min_length, max_length))
-    return canonical_string(reduce(intersect, contents))
+    return reduce(intersect, contents)
 
 
 def filter_strings(values: list[str], constraints: Constraints) -> list[str]:
     """Return the values that the constraints allow."""
-    derivatives = Derivatives(Language(string_expression(constraints)))
-    return [v for v in values if derivatives.accepts(json.dumps(v, ensure_ascii=False).encode())]
+    derivatives = Derivatives(Language(string_expression(constraints)), constraints.document.work)
+    return [v for v in values if derivatives.accepts(canonical_scalar(v).encode())]
 
 
-def may_match(value: str, constraints: Constraints) -> bool:
-    """Return whether some validator may accept the value. Not every validator checks `format`, and
-    dialects of patterns differ.
+def may_match(values: list[str], constraints: Constraints) -> bool:
+    """Return whether some validator may accept one of the values. Not every validator checks
+    `format`, and dialects of patterns differ.
     """
-    max_length = constraints.maximum("maxLength")
-    too_long = max_length is not None and len(value) > max_length
-    if len(value) < constraints.minimum("minLength") or too_long:
-        return False
-    patterns = compile_patterns(constraints, superset=True)
-    return all(Derivatives(Language(p)).accepts(value.encode()) for p in patterns)
+    min_length, max_length = constraints.minimum("minLength"), constraints.maximum("maxLength")
+    matchers = [
+        Derivatives(Language(pattern), constraints.document.work)
+        for pattern in compile_patterns(constraints, superset=True)
+    ]
+    return any(
+        min_length <= len(value)
+        and (max_length is None or len(value) <= max_length)
+        and all(matcher.accepts(value.encode()) for matcher in matchers)
+        for value in values
+    )
 
 
 def no_string_matches(constraints: Constraints) -> bool:
@@ -56,12 +65,13 @@ def no_string_matches(constraints: Constraints) -> bool:
     min_length, max_length = constraints.minimum("minLength"), constraints.maximum("maxLength")
     length = repeat(ANY_CHAR, min_length, max_length)
     matches = reduce(intersect, compile_patterns(constraints, superset=True), length)
-    return prune_unproductive(Language(matches)).start is EMPTY_SET
+    return prune_unproductive(Language(matches), constraints.document.work).start is EMPTY_SET
 
 
 def compile_patterns(constraints: Constraints, *, superset: bool = False) -> Iterator[Expression]:
     """Yield the expression of each `pattern`."""
     for pointer, pattern in constraints.occurrences("pattern"):
+        constraints.document.work.spend(len(pattern))
         try:
             yield compile_regex(pattern, anywhere=True, superset=superset)
         except RegexError as error:

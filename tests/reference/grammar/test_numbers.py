@@ -112,6 +112,26 @@ def test_numbers_as_floats(limits: Bounds, data: st.DataObject) -> None:
         assert between(limits, Decimal(text))
 
 
+EXPONENTS = st.integers(-99, 199)
+
+
+@example_budget(30)
+@given(EXPONENTS, EXPONENTS, st.sampled_from([1, -1]), st.booleans(), st.data())
+def test_long_bounds(low: int, high: int, sign: int, integral: bool, data: st.DataObject) -> None:
+    """Bounds from 10⁻⁹⁹ to 10¹⁹⁹, positive and negative."""
+    powers = sorted(sign * (10**n if n >= 0 else float(f"1e{n}")) for n in (low, high))
+    lower = data.draw(st.sampled_from(["minimum", "exclusiveMinimum"]))
+    upper = data.draw(st.sampled_from(["maximum", "exclusiveMaximum"]))
+    limits = {lower: powers[0], upper: powers[1]}
+    accepted = accepting({"type": "integer" if integral else "number", **limits})
+    for exponent in {low, high}:
+        for digits in ("1", "09", "11", "2", "99"):
+            text = f"{sign * Decimal(digits).scaleb(exponent - len(digits) + 1):f}"
+            exact = between(limits, Decimal(text)) and not (integral and "." in text)
+            near_bound = not integral and digits == "1"  # the nearest float may be out of bounds
+            assert accepted(text) == exact or (near_bound and not accepted(text)), text
+
+
 CLOSE: list[tuple[Bounds, str]] = [
     ({"minimum": 0.5, "exclusiveMaximum": 1000}, "999.99999999999999"),
     ({"minimum": 0.5, "maximum": 2**53 + 3}, f"{2**53 + 3}.0"),

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from conformance.parity.format_strategies import anchored, pattern, patterns, randoms
+from conformance.parity.format_strategies import patterns, randoms
+from conformance.parity.pattern_strategies import anchored, looking_ahead, pattern
 from reference.grammar.language.derivatives import Derivatives
 from reference.grammar.language.errors import RegexError, UnsupportedFormat
 from reference.grammar.language.expressions import EMPTY_SET, Language
@@ -60,7 +61,7 @@ def test_pattern_anywhere(rng: Random, texts: list[str]) -> None:
 @given(randoms(), st.booleans())
 def test_short_texts_and_their_prefixes(rng: Random, anywhere: bool) -> None:
     """Exhaustive over the texts of up to 4 letters."""
-    pattern = anchored(rng, AB)
+    pattern = rng.choice([anchored, looking_ahead])(rng, AB)
     matcher = derivatives(pattern, anywhere=anywhere)
     match = re.search if anywhere else re.fullmatch
     for length in range(5):
@@ -72,6 +73,29 @@ def test_short_texts_and_their_prefixes(rng: Random, anywhere: bool) -> None:
                     matcher.advance(matcher.language.start, text[:i].encode()) for i in range(5)
                 ]
                 assert EMPTY_SET not in states
+
+
+@given(randoms(), st.lists(st.text(UNDISPUTED, max_size=5), min_size=5, max_size=5))
+def test_lookaheads_hold_for_every_meaning_of_dollar(rng: Random, texts: list[str]) -> None:
+    """A text is accepted only if `$` at the very end, and before a final line break, matches it."""
+    pattern = looking_ahead(rng)
+    matcher, end_only = derivatives(pattern, anywhere=True), pattern.replace("$", r"\Z")
+    for text in texts:
+        matched = [re.search(p, text, flag) for p in (pattern, end_only) for flag in DIALECTS]
+        if matcher.accepts(text.encode()):
+            assert all(matched)
+        elif "\n" not in text:
+            assert not any(matched)
+
+
+REFUSED_LOOKAROUND = ["(?:a(?!b))+", "(?:(?=a)[ab]|c){2}d", "((?!a)b|a)c", "(?<=a)b", "a(?<!a)"]
+
+
+@pytest.mark.parametrize("pattern", REFUSED_LOOKAROUND)
+def test_lookaround_whose_context_is_unknown_is_refused(pattern: str) -> None:
+    for anywhere in (False, True):
+        with pytest.raises(RegexError, match="lookahead is supported only|lookbehind is not"):
+            compile_regex(pattern, anywhere=anywhere)
 
 
 ODD = ["é", "٣", "\u00a0", "\ufeff", "\x1c", "\u2028", "ª", "𝟘", "_", "\x85", "ß", "a", "0", " "]

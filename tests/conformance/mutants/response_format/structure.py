@@ -1,5 +1,7 @@
 """Mutants whose constrained texts are invalid."""
 
+import re
+
 from starlette.types import ASGIApp
 
 from reference.bundle import Bundle
@@ -14,7 +16,7 @@ from tests.conformance.mutants.response_format.helpers import (
     with_schemas,
     without_keywords,
 )
-from tests.conformance.mutations.engine import conforming_app, with_sampler
+from tests.conformance.mutations.engine import Json, conforming_app, with_sampler
 from tests.conformance.mutations.requests import drop_fields
 from tests.conformance.mutations.responses import mutate_text
 
@@ -26,7 +28,11 @@ RARE_KEYWORDS = (
     "uniqueItems",
     "contains",
     "patternProperties",
+    "minProperties",
+    "maxProperties",
+    "propertyNames",
 )
+MAX_SAFE_INTEGER = 2**53 - 1
 
 
 @mutant(
@@ -136,6 +142,36 @@ def keyword_not_named(model: Bundle) -> ASGIApp:
     """Refuse a keyword with a message that does not name it."""
     error = '{"error": {"message": "bad schema", "type": "", "param": null, "code": null}}'
     return mutate_text(conforming_app(model), lambda text, kind: error, statuses=(400,))
+
+
+@mutant("response_format/no-ignored-keyword")
+def lookaheads_ignored(model: Bundle) -> ASGIApp:
+    """Remove the lookaheads of patterns."""
+
+    def without_lookaheads(schema: Json) -> Json:
+        pattern = schema.get("pattern")
+        changed = re.sub(r"\(\?[=!][^)]*\)", "", pattern) if isinstance(pattern, str) else pattern
+        return schema | ({"pattern": changed} if changed else {})
+
+    return with_schemas(model, without_lookaheads)
+
+
+def has_long_bound(schema: Json) -> bool:
+    """Return whether a bound of a schema needs more digits than a float has."""
+    bounds = [schema.get(keyword) for keyword in ("minimum", "maximum")]
+    return any(isinstance(bound, int) and abs(bound) > MAX_SAFE_INTEGER for bound in bounds)
+
+
+@mutant("response_format/long-bounds")
+def long_bounds_ignored(model: Bundle) -> ASGIApp:
+    """Ignore bounds with more digits than a float has."""
+    return with_schemas(model, lambda s: {"type": "integer"} if has_long_bound(s) else s)
+
+
+@mutant("response_format/long-bounds")
+def long_bounds_refused(model: Bundle) -> ASGIApp:
+    """Refuse bounds with more digits than a float has."""
+    return with_schemas(model, lambda s: {"type": []} if has_long_bound(s) else s)
 
 
 @mutant("response_format/property-order")
