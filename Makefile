@@ -24,6 +24,9 @@ run: setup ## serve the embedded model (PORT, HOST, BACKEND, MODEL)
 test: setup check ## lint, types, import rules, then every test
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
+lanes: setup ## slow tests of packaging and deployment
+	$(BIN)/python -m pytest -p no:xdist -m lane
+
 check: setup ## ruff, mypy and import-linter
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
@@ -46,4 +49,4 @@ tpu: .venv-tpu/ready ## compile large models for TPUs, which need not be there: 
 	$(BIN)/python $(PIP) --no-deps --target .venv-tpu libtpu==0.0.42.1
 	@touch $@
 
-.PHONY: help setup run test check tiny-model vision-model goldens tpu
+.PHONY: help setup run test lanes check tiny-model vision-model goldens tpu
