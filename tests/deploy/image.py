@@ -57,6 +57,20 @@ class Image:
         """The mounts that are the base image."""
         return [Mount(Path("/usr"), "/usr", True), Mount(self.python, "/usr/local", True)]
 
+    def run(self, *command: str, **env: str) -> tuple[int, str]:
+        """Run a command in a container. Return its exit status, and its stdout and stderr."""
+        process = sandbox.start(
+            self.root,
+            command,
+            env={**self.env, **env},
+            user=self.user,
+            workdir=self.workdir,
+            mounts=self.system_mounts,
+            read_only=True,
+            output=subprocess.PIPE,
+        )
+        return process.wait(), process.communicate()[0].decode()
+
 
 def interpreter(version: str) -> Path | None:
     """Return the prefix of a Python that is on PATH or was installed by pyenv."""

@@ -1,4 +1,4 @@
-"""What the kubelet does with a running pod: probes, and termination.
+"""The part of the kubelet that deals with a running pod: probes, and termination.
 
 Source: Kubernetes, "Pod Lifecycle" and "Configure Liveness, Readiness and Startup Probes".
 """
@@ -19,7 +19,7 @@ DEFAULTS = {"periodSeconds": 10, "timeoutSeconds": 1, "failureThreshold": 3, "su
 
 @dataclass(frozen=True)
 class Termination:
-    """End of a container. killed: it outlived its grace period. seconds: from SIGTERM to its end."""
+    """End of a container. killed: after its grace period. seconds: from SIGTERM to the end."""
 
     exit_code: int
     killed: bool

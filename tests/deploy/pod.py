@@ -1,4 +1,4 @@
-"""A pod: the container of a Deployment, started with its user, mounts, environment and arguments."""
+"""A pod: the container of a Deployment with its user, mounts, environment and arguments."""
 
 import os
 import shutil

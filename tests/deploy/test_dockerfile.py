@@ -8,31 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy import sandbox
 from tests.deploy.conftest import DOCKERFILE
 from tests.deploy.image import Builder, Image, build_context
 from tests.deploy.manifests import ROOT, container, pod_template
 
 pytestmark = pytest.mark.lane
 
+LIST_PACKAGES = """
+from importlib.metadata import distributions
+for distribution in distributions():
+    print(f"{distribution.name}=={distribution.version}")
+"""
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 WHEEL = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
-
-
-def output(image: Image, *command: str, **options: object) -> tuple[int, str]:
-    """Run a command in a container. Return its status, and its stdout and stderr."""
-    process = sandbox.start(
-        image.root,
-        command,
-        env=image.env,
-        user=image.user,
-        workdir=image.workdir,
-        mounts=image.system_mounts,
-        read_only=True,
-        output=subprocess.PIPE,
-    )
-    text = process.communicate()[0].decode()
-    return process.returncode, text
 
 
 def test_dockerfile_follows_hadolint() -> None:
@@ -83,8 +71,7 @@ def test_image_agrees_with_manifest(image: Image) -> None:
 
 def test_image_runs_locked_versions(image: Image) -> None:
     lock = (ROOT / "requirements.lock").read_text()
-    listing = "import importlib.metadata as m; print(*{d.name + '==' + d.version for d in m.distributions()}, sep='\\n')"
-    status, text = output(image, "python", "-c", listing)
+    status, text = image.run("python", "-c", LIST_PACKAGES)
     installed = [line for line in text.lower().splitlines() if "completions" not in line]
     assert status == 0 and len(installed) > 20
     locked = {line.split(" ;")[0].replace("-", "_") for line in lock.lower().splitlines()}
@@ -92,18 +79,18 @@ def test_image_runs_locked_versions(image: Image) -> None:
 
 
 def test_entry_point_shows_help(image: Image) -> None:
-    status, text = output(image, *image.entrypoint, "--help")
+    status, text = image.run(*image.entrypoint, "--help")
     assert status == 0 and "--served-model-name" in text
 
 
 def test_server_without_keys_is_refused(image: Image) -> None:
     """HOST is public in the image."""
-    status, text = output(image, *image.entrypoint)
+    status, text = image.run(*image.entrypoint)
     assert status == 2 and "API_KEYS" in text
 
 
 def test_missing_model_is_reported(image: Image) -> None:
-    status, text = output(image, *image.entrypoint, "--host", "127.0.0.1", "--model", "/model")
+    status, text = image.run(*image.entrypoint, "--host", "127.0.0.1", "--model", "/model")
     assert status == 2 and text.startswith("error: ") and "/model" in text
 
 
