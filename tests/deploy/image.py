@@ -92,13 +92,14 @@ def base_version(dockerfile: Path) -> str:
 
 
 def build_context(root: Path) -> list[str]:
-    """Return the files that `docker build` sends."""
+    """Return the files that `COPY . .` copies."""
     patterns = [
         line
         for line in (root / ".dockerignore").read_text().splitlines()
         if line.strip() and not line.startswith("#")
     ]
-    return sorted(p for p in exclude_paths(str(root), patterns) if (root / p).is_file())
+    sent = exclude_paths(str(root), patterns) - {".dockerignore"}  # sent, but not copied
+    return sorted(path for path in sent if (root / path).is_file())
 
 
 class Builder:
