@@ -24,8 +24,8 @@ run: setup ## serve the embedded model (PORT, HOST, BACKEND, MODEL)
 test: setup check ## lint, types, import rules, then every test
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
-lanes: setup ## slow tests of packaging and deployment
-	$(BIN)/python -m pytest -p no:xdist -m lane
+lanes: setup ## the tests that take minutes: a wheel in a clean environment
+	$(BIN)/python -m pytest -m lane
 
 check: setup ## ruff, mypy and import-linter
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
