@@ -4,11 +4,13 @@ import argparse
 import hashlib
 import json
 import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from rich.console import Console
 from rich.progress import Progress
@@ -30,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keys = api_keys(options)
     try:
         check_bind(options.host, keys, options.allow_open)
-        served_model = BACKENDS[options.backend](options)
+        with exit_on_sigterm():
+            served_model = BACKENDS[options.backend](options)
     except (ValueError, OSError, ImportError) as error:
         return fail(error)
     try:
@@ -40,6 +43,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         served_model.engine.close()
     return 0
+
+
+@contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Exit with status 143 on SIGTERM. The server has its own handler, which drains.
+
+    Process 1 of a container does not receive a signal that it has no handler for.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def fail(error: Exception) -> int:

@@ -145,8 +145,8 @@ def test_termination_during_startup(make_pod: Callable[..., Pod], tmp_path: Path
         assert pod.running and time.monotonic() < deadline, pod.log.read_text()
         time.sleep(0.1)
     assert not probe(pod, "startupProbe")
-    termination = terminate(pod)
-    assert not termination.killed
+    pod.signal(signal.SIGTERM)
+    assert pod.exit_code(pod.spec["terminationGracePeriodSeconds"]) == 128 + signal.SIGTERM
     assert "Traceback" not in pod.log.read_text()
 
 
