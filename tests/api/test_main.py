@@ -94,7 +94,7 @@ def test_sigterm_while_loading_ends_process(monkeypatch: pytest.MonkeyPatch) -> 
     """A handler is required: as process 1 of a container, the process has no default action."""
     before = signal.getsignal(signal.SIGTERM)
 
-    def load(options: Any) -> None:
+    def load(*_: Any) -> None:
         assert callable(signal.getsignal(signal.SIGTERM))
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -60,7 +60,7 @@ def make_pod(
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         claims = {"completions-model": EMBEDDED / "text", "completions-cache": cache}
-        secrets = {"completions-api-keys": {"API_KEYS": API_KEY}}
+        secrets = {"completions-api-keys": {"keys": API_KEY}}
         claims.update(options.pop("claims", {}))
         pod = Pod(
             pod_template("base"),

@@ -39,3 +39,9 @@ def container(overlay: str) -> Manifest:
     [result] = pod_template(overlay)["spec"]["containers"]
     assert isinstance(result, dict)
     return result
+
+
+def drain_timeout(overlay: str) -> float:
+    """Return the argument --drain-timeout of the server, in seconds."""
+    [value] = [a for a in container(overlay)["args"] if a.startswith("--drain-timeout=")]
+    return float(value.partition("=")[2])

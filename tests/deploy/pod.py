@@ -12,6 +12,7 @@ from tests.deploy.image import Image
 from tests.deploy.manifests import Manifest
 from tests.deploy.sandbox import Mount
 
+PORT = "COMPLETIONS_PORT"
 Secrets = Mapping[str, Mapping[str, str]]
 
 
@@ -45,14 +46,14 @@ class Pod:
 
     def environment(self) -> dict[str, str]:
         """Return the environment: of the image, then of the manifest. Raises KeyError if a secret
-        is missing. PORT is replaced: the processes of all pods share the ports of this machine.
+        is missing. The port is replaced: the processes of all pods share the ports of this machine.
         """
         [port] = self.container["ports"]
         env = {**self.image.env, "HOME": "/"}
-        assert env["PORT"] == str(port["containerPort"])
+        assert env[PORT] == str(port["containerPort"])
         for variable in self.container.get("env", []):
             env[variable["name"]] = self.value(variable)
-        return {**env, "PORT": str(self.port)}
+        return {**env, PORT: str(self.port)}
 
     def value(self, variable: Manifest) -> str:
         if "value" in variable:

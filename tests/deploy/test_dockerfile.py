@@ -84,9 +84,9 @@ def test_entry_point_shows_help(image: Image) -> None:
 
 
 def test_server_without_keys_is_refused(image: Image) -> None:
-    """HOST is public in the image."""
+    """The host is public in the image."""
     status, text = image.run(*image.entrypoint)
-    assert status == 2 and "API_KEYS" in text
+    assert status == 2 and "--api-key" in text
 
 
 def test_missing_model_is_reported(image: Image) -> None:

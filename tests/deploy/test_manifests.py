@@ -7,9 +7,16 @@ import kubernetes_validate
 import pytest
 
 from api.app import create_app
-from api.server import CLOSE_TIMEOUT, DRAIN_TIMEOUT
+from api.server import CLOSE_TIMEOUT
 from tests.api.toy import toy_model
-from tests.deploy.manifests import OVERLAYS, Manifest, container, manifests, pod_template
+from tests.deploy.manifests import (
+    OVERLAYS,
+    Manifest,
+    container,
+    drain_timeout,
+    manifests,
+    pod_template,
+)
 
 pytestmark = [pytest.mark.lane, pytest.mark.parametrize("overlay", OVERLAYS)]
 
@@ -92,7 +99,8 @@ def test_startup_probe_allows_cold_compile(overlay: str) -> None:
 def test_grace_period_exceeds_drain(overlay: str) -> None:
     spec = pod_template(overlay)["spec"]
     before = container(overlay)["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert spec["terminationGracePeriodSeconds"] > before + DRAIN_TIMEOUT + CLOSE_TIMEOUT
+    after = drain_timeout(overlay) + CLOSE_TIMEOUT
+    assert spec["terminationGracePeriodSeconds"] > before + after
 
 
 def test_pods_are_restricted(overlay: str) -> None:
@@ -116,8 +124,8 @@ def test_pods_are_restricted(overlay: str) -> None:
 
 def test_keys_come_from_secret(overlay: str) -> None:
     """Without the Secret the container does not start: the reference is not optional."""
-    [keys] = [v for v in container(overlay)["env"] if v["name"] == "API_KEYS"]
-    reference = {"name": "completions-api-keys", "key": "API_KEYS"}
+    [keys] = [v for v in container(overlay)["env"] if v["name"] == "COMPLETIONS_API_KEY"]
+    reference = {"name": "completions-api-keys", "key": "keys"}
     assert keys["valueFrom"] == {"secretKeyRef": reference}
     assert not [
         a for a in container(overlay)["args"] if a.startswith(("--api-key", "--allow-open"))

@@ -9,9 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.server import CLOSE_TIMEOUT, DRAIN_TIMEOUT
+from api.server import CLOSE_TIMEOUT
 from tests.deploy.clients import COMPLETIONS, HEADERS, Load, request_body, stream_completion
 from tests.deploy.kubelet import Monitor, probe, probe_settings, terminate
+from tests.deploy.manifests import drain_timeout
 from tests.deploy.pod import Pod, folder_entries
 
 pytestmark = pytest.mark.lane
@@ -50,8 +51,8 @@ def test_image_healthcheck_command(started_pod: Pod) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         closed = free.getsockname()[1]
     image = started_pod.image
-    assert image.run(*image.healthcheck, PORT=str(started_pod.port)) == (0, "")
-    assert image.run(*image.healthcheck, PORT=str(closed))[0] != 0
+    assert image.run(*image.healthcheck, COMPLETIONS_PORT=str(started_pod.port)) == (0, "")
+    assert image.run(*image.healthcheck, COMPLETIONS_PORT=str(closed))[0] != 0
 
 
 def test_second_start_compiles_no_program(
@@ -112,7 +113,7 @@ def test_draining_pod_is_alive_but_not_ready(new_pod: Pod) -> None:
         assert probe(new_pod, "livenessProbe")
         refused = stream_completion(new_pod)
         assert refused.status == 503 and refused.retry_after
-    assert new_pod.exit_code(DRAIN_TIMEOUT) == 0
+    assert new_pod.exit_code(drain_timeout("base")) == 0
 
 
 def stalled_client(pod: Pod) -> socket.socket:
@@ -133,7 +134,8 @@ def test_client_that_stops_reading_is_cut_off(new_pod: Pod) -> None:
     with stalled_client(new_pod):
         termination = terminate(new_pod)
     assert (termination.exit_code, termination.killed) == (0, False)
-    assert DRAIN_TIMEOUT <= termination.seconds <= DRAIN_TIMEOUT + CLOSE_TIMEOUT + 5
+    drain = drain_timeout("base")
+    assert drain <= termination.seconds <= drain + CLOSE_TIMEOUT + 5
 
 
 def test_termination_during_startup(make_pod: Callable[..., Pod], tmp_path: Path) -> None:
@@ -170,7 +172,7 @@ def test_pod_without_secret_does_not_start(make_pod: Callable[..., Pod]) -> None
 
 @pytest.mark.parametrize("keys", ["", " , "])
 def test_empty_secret_is_refused(keys: str, make_pod: Callable[..., Pod]) -> None:
-    pod = make_pod(secrets={"completions-api-keys": {"API_KEYS": keys}})
+    pod = make_pod(secrets={"completions-api-keys": {"keys": keys}})
     pod.start()
     assert pod.exit_code(60) == 2
-    assert "API_KEYS" in pod.log.read_text()
+    assert "--api-key" in pod.log.read_text()
