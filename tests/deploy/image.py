@@ -1,7 +1,7 @@
 """Builds the root file system of a Dockerfile, without a container engine.
 
-The base image `python:X.Y-slim` is the host's /usr with a Python X.Y at /usr/local. Instructions
-that the Dockerfile does not use are refused.
+The base image `python:X.Y-slim` is the host's /usr, with the commands of a Python X.Y in
+/usr/local/bin. Instructions that the Dockerfile does not use are refused.
 """
 
 import json
@@ -40,10 +40,10 @@ NETWORK = re.compile(r"(https?|no|all)_proxy|SSL_CERT_\w+|PIP_(CERT|\w*INDEX_URL
 
 @dataclass(frozen=True)
 class Image:
-    """A root file system, and the configuration of its containers."""
+    """A root file system, and the configuration of its containers. mounts: of the base image."""
 
     root: Path
-    python: Path  # prefix of the interpreter
+    mounts: tuple[Mount, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     user: str = "0:0"
     workdir: str = "/"
@@ -51,11 +51,6 @@ class Image:
     ports: tuple[int, ...] = ()
     healthcheck: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] = ()
-
-    @property
-    def system_mounts(self) -> list[Mount]:
-        """The mounts that are the base image."""
-        return [Mount(Path("/usr"), "/usr", True), Mount(self.python, "/usr/local", True)]
 
     def run(self, *command: str, **env: str) -> tuple[int, str]:
         """Run a command in a container. Return its exit status, and its stdout and stderr."""
@@ -65,7 +60,7 @@ class Image:
             env={**self.env, **env},
             user=self.user,
             workdir=self.workdir,
-            mounts=self.system_mounts,
+            mounts=self.mounts,
             read_only=True,
             output=subprocess.PIPE,
         )
@@ -130,9 +125,8 @@ class Builder:
     def start_stage(self, value: str) -> Image:
         name = value.split()[2] if " AS " in value else str(len(self.stages))
         self.build_env = {k: v for k, v in os.environ.items() if NETWORK.fullmatch(k)}
-        image = Image(
-            base_root(self.folder / name), self.python, {"PATH": "/usr/local/bin:/usr/bin"}
-        )
+        root = self.folder / name
+        image = Image(root, base_image(root, self.python), {"PATH": "/usr/local/bin:/usr/bin:/bin"})
         self.stages[name] = image
         return image
 
@@ -175,7 +169,7 @@ class Builder:
                 env={**image.env, **self.build_env},
                 user=image.user,
                 workdir=image.workdir,
-                mounts=image.system_mounts,
+                mounts=image.mounts,
                 output=output,
             )
             status = process.wait()
@@ -200,9 +194,9 @@ class Builder:
         return replace(image, entrypoint=tuple(json.loads(value)))
 
 
-def base_root(root: Path) -> Path:
-    """Create the root file system of the base image, except for its mounts."""
-    for name in "dev", "etc", "opt", "proc", "tmp", "usr", "var/cache", "root":
+def base_image(root: Path, python: Path) -> tuple[Mount, ...]:
+    """Create the root file system of the base image. Return its mounts."""
+    for name in "dev", "etc", "opt", "proc", "tmp", "usr", "var/cache", str(python)[1:]:
         (root / name).mkdir(parents=True)
     (root / "tmp").chmod(0o1777)
     for name in "bin", "sbin", "lib", "lib64":
@@ -214,4 +208,9 @@ def base_root(root: Path) -> Path:
             shutil.copytree(source, target, symlinks=True)
         elif source.exists():
             shutil.copy2(source, target)
-    return root
+    local = root.with_name(f"{root.name}-local")
+    (local / "bin").mkdir(parents=True)
+    for command in (python / "bin").iterdir():
+        (local / "bin" / command.name).symlink_to(command)
+    folders = {"/usr": Path("/usr"), "/usr/local": local, str(python): python}
+    return tuple(Mount(folder, target, read_only=True) for target, folder in folders.items())

@@ -100,7 +100,7 @@ class Pod:
                 env=self.environment(),
                 user=f"{context['runAsUser']}:{context['runAsGroup']}",
                 workdir=self.image.workdir,
-                mounts=[*self.image.system_mounts, *self.mounts()],
+                mounts=[*self.image.mounts, *self.mounts()],
                 read_only=context["readOnlyRootFilesystem"],
                 output=output,
             )

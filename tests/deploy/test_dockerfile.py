@@ -94,9 +94,12 @@ def test_missing_model_is_reported(image: Image) -> None:
     assert status == 2 and text.startswith("error: ") and "/model" in text
 
 
-def test_unknown_extra_is_refused(builder: Callable[..., Builder]) -> None:
+def test_unknown_extra_is_refused(
+    builder: Callable[..., Builder], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(subprocess.CalledProcessError):
         builder("unknown", EXTRA="cuda").build(DOCKERFILE)
+    assert "No module named 'jax'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("extra", "plugin"), [("cuda13", "jax-cuda13-plugin"), ("tpu", "libtpu")])
