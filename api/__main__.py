@@ -5,12 +5,14 @@ import hashlib
 import json
 import os
 import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 from rich.console import Console
 from rich.progress import Progress
@@ -42,7 +44,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = PROG) -> int:
         try:
             check_bind(options.host, keys, options.allow_open)
             tracing = start_tracing(options.otlp_traces_endpoint, stack)
-            served_models = load_models(options, stack)
+            with exit_on_sigterm():
+                served_models = load_models(options, stack)
             status = serve(options, served_models, keys, tracing)
         except (ValueError, OSError, ImportError) as error:
             return fail(error)
@@ -50,6 +53,23 @@ def main(arguments: Sequence[str] | None = None, prog: str = PROG) -> int:
             sys.stderr.flush()
             os._exit(status)
     return status
+
+
+@contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Exit with status 143 on SIGTERM. The server has its own handler, which drains.
+
+    Process 1 of a container does not receive a signal that it has no handler for.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def fail(error: Exception) -> int:

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,6 +90,21 @@ def test_taken_port_is_reported(client: Any, capsys: pytest.CaptureFixture[str])
         port = str(taken.getsockname()[1])
         assert main(["--backend", "reference", "--port", port]) == 2
     assert port in error_line(capsys)
+
+
+def test_sigterm_while_loading_ends_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler is required: as process 1 of a container, the process has no default action."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def load(*_: Any) -> None:
+        assert callable(signal.getsignal(signal.SIGTERM))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setitem(command_line.BACKENDS, "reference", load)
+    with pytest.raises(SystemExit) as exit_info:
+        main(["--backend", "reference"])
+    assert exit_info.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize("port", ["70000", "-1", "65536", "http"])
