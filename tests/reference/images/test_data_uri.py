@@ -67,7 +67,7 @@ def spellings(draw: st.DrawFn) -> tuple[bytes, str]:
 
 
 @given(spellings())
-def test_any_spelling_is_decoded(case: tuple[bytes, str]) -> None:
+def test_spellings_are_decoded(case: tuple[bytes, str]) -> None:
     content, uri = case
     assert parse_data_uri(uri) == DataURI(TYPE, content)
 
