@@ -17,9 +17,10 @@ def routes(service: Service) -> list[Route]:
     """Return the routes of the probes."""
 
     async def get_live(request: Request) -> Response:
-        """Handle GET /live: 503 if the engine of a model hangs."""
-        live = Live(status="hung" if service.hung else "ok")
-        return JSONResponse(live.model_dump(), 503 if service.hung else 200)
+        """Handle GET /live: 503 if the engine of a model has failed or hangs."""
+        down = not service.draining and health_of(service).status == "down"
+        live = Live(status="hung" if service.hung else "down" if down else "ok")
+        return JSONResponse(live.model_dump(), 200 if live.status == "ok" else 503)
 
     async def get_health(request: Request) -> Response:
         """Handle GET /health and /ready: 200 if every model accepts requests, else 503."""

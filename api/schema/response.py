@@ -100,9 +100,9 @@ class Version(BaseModel):
 
 
 class Live(BaseModel):
-    """The state of the process: it must be restarted if an engine hangs."""
+    """The state of the process: it must be restarted if it is not ok."""
 
-    status: Literal["ok", "hung"]
+    status: Literal["ok", "down", "hung"]
 
 
 class Problem(BaseModel):

@@ -32,11 +32,11 @@ def test_probes_of_each_state(build: Build) -> None:
     assert statuses(client) == (503, 503, 503)
 
 
-def test_dead_engine_is_live_and_not_ready(build: Build) -> None:
+def test_dead_engine_is_neither_live_nor_ready(build: Build) -> None:
     served = build()
     client = TestClient(create_app([served]))
     toy_engine(served).healthy = False
-    assert statuses(client) == (200, 503, 503)
+    assert statuses(client) == (503, 503, 503)
     assert client.get("/health").json() == {"status": "down", "models": {"toy": "down"}}
 
 
