@@ -45,7 +45,10 @@ def texts(seed: int) -> Iterator[str]:
         parts = [
             rng.choice(TOKENS if rng.random() < 0.5 else WORDS) for _ in range(rng.randrange(9))
         ]
-        yield "".join(parts)
+        text = "".join(parts)
+        while text.startswith("<s>"):  # a BOS that is written out is a topic of its own
+            text = text.removeprefix("<s>")
+        yield text
 
 
 @cache
@@ -237,18 +240,22 @@ def test_added_token_that_must_be_a_word_is_followed_by_a_space() -> None:
     assert decode(tokenizer, tokenizer.encode(text)) == text
 
 
-def test_normalized_added_token_is_not_followed_by_a_space() -> None:
-    """The normalizer of these tokenizers runs before such a token is recognized."""
+def test_echo_of_normalized_added_token() -> None:
     tokenizer = JsonTokenizer(metaspace_file([AddedToken("<n>", normalized=True)]), {})
-    [token] = [i for i in tokenizer.added_ids if tokenizer.token_bytes(i) == b"<n>"]
-    assert token not in tokenizer.space_after
-    assert spans(tokenizer, "<n>ab")[1:] == [(b"ab", "ab")]
+    assert decode(tokenizer, tokenizer.encode("<n>ab")) == "<n>ab"
+
+
+def longest(tokenizer: Tokenizer, rng: random.Random, ids: np.ndarray) -> int:
+    """Return an added token if these include one, else one of the longest, or any."""
+    added = [int(i) for i in ids if i in tokenizer.added_ids - tokenizer.special_ids]
+    ranked = sorted(map(int, ids), key=lambda i: len(tokenizer.token_bytes(i)))
+    return rng.choice(added or (ranked[-2:] if rng.random() < 0.7 else ranked))
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_constrained_output_follows_any_token(model: Bundle, name: str) -> None:
     """The text of an output is in the language, whichever token is before it."""
-    tokenizer, pattern = load(name), "( ?ab|<tool>|  <wide>| )+Then"
+    tokenizer, pattern = load(name), "(<tool> ab|  <wide> ab|ab){1,6}Then"
     config = replace(model.checkpoint.config, vocab_size=tokenizer.vocab_size)
     vocabulary, rng = build_vocabulary(tokenizer, config), random.Random(0)
     language = compile_format({"type": "regex", "regex": pattern})
@@ -258,7 +265,7 @@ def test_constrained_output_follows_any_token(model: Bundle, name: str) -> None:
         end = frozenset({min(tokenizer.special_ids)})
         matcher = GrammarMatcher(language, vocabulary, end, strip_space=strip_space)
         detokenizer, text = Detokenizer(tokenizer, prompt), ""
-        while (token := int(rng.choice(np.flatnonzero(matcher.allowed())))) not in end:
+        while (token := longest(tokenizer, rng, np.flatnonzero(matcher.allowed()))) not in end:
             matcher.push(token)
             text += detokenizer.push(token)
         assert re.fullmatch(pattern, text + detokenizer.flush()), text
