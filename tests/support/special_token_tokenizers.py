@@ -10,6 +10,7 @@ from sentencepiece import sentencepiece_model_pb2 as sentencepiece_model
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
 
 from reference.bundle import EMBEDDED
+from reference.tokenizer.added_tokens import merge, parse_decoder
 from reference.tokenizer.hf_json import JsonTokenizer
 from reference.tokenizer.loader import load_tokenizer
 from reference.tokenizer.protocol import Tokenizer
@@ -34,7 +35,8 @@ def sentencepiece(proto: Any = None) -> SentencePieceTokenizer:
         str(size + i): {"content": name, "special": name in SPECIAL}
         for i, name in enumerate(SPECIAL + ADDED)
     }
-    return SentencePieceTokenizer(model, {"added_tokens_decoder": added})
+    config = {"added_tokens_decoder": added}
+    return SentencePieceTokenizer(model, config, merge({}, parse_decoder(config)))
 
 
 def add_tokens(t: tokenizers.Tokenizer, added: Iterable[AddedToken] = ()) -> None:
