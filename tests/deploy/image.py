@@ -23,17 +23,9 @@ from dockerfile_parse import DockerfileParser
 from tests.deploy import sandbox
 from tests.deploy.sandbox import Mount
 
-ETC = (
-    "passwd",
-    "group",
-    "shadow",
-    "gshadow",
-    "login.defs",
-    "nsswitch.conf",
-    "hosts",
-    "ld.so.cache",
-)
-ETC += ("resolv.conf", "ssl")
+USERS = ("passwd", "group", "shadow", "gshadow", "login.defs")
+ETC = (*USERS, "nsswitch.conf", "hosts", "resolv.conf", "ssl", "ld.so.cache")
+PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What a build on a network with a proxy or an index of its own gets as build arguments.
 NETWORK = re.compile(r"(https?|no|all)_proxy|SSL_CERT_\w+|PIP_(CERT|\w*INDEX_URL)", re.I)
 
@@ -64,7 +56,8 @@ class Image:
             read_only=True,
             output=subprocess.PIPE,
         )
-        return process.wait(), process.communicate()[0].decode()
+        text = process.communicate()[0].decode()
+        return process.returncode, text
 
 
 def interpreter(version: str) -> Path | None:
@@ -126,7 +119,7 @@ class Builder:
         name = value.split()[2] if " AS " in value else str(len(self.stages))
         self.build_env = {k: v for k, v in os.environ.items() if NETWORK.fullmatch(k)}
         root = self.folder / name
-        image = Image(root, base_image(root, self.python), {"PATH": "/usr/local/bin:/usr/bin:/bin"})
+        image = Image(root, base_image(root, self.python), {"PATH": PATH})
         self.stages[name] = image
         return image
 
