@@ -12,6 +12,7 @@ The files, in reading order:
     steps              the parts of a decode step
     http               completions servers under load
     large_response     latency of /health during a large response
+    operation          a server under load: soak, overload, fairness
     tpu                large models compiled ahead of time for TPUs: docs/tpu.md
     plot               throughput against the number of streams
 

@@ -1,5 +1,7 @@
 """Launch: from a checkpoint directory to a running engine."""
 
+import logging
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +16,13 @@ from reference.model import checkpoint
 from reference.model.config import LlamaConfig
 from reference.tokenizer.vocabulary import Vocabulary
 
+logger = logging.getLogger(__name__)
+
 PAGE_SIZE = 64
 CHUNK_SIZES, CPU_CHUNK_SIZES = (32, 256), (32, 128)
 IMAGE_BATCH_SIZES, CPU_IMAGE_BATCH_SIZES = (1, 2, 4), (1,)
 DEFAULT_SLOT_TOKENS = 2048  # KV cache capacity per slot
+PROBE_BYTES = 2**20  # of the file that tests whether the compilation cache can be written
 
 
 @dataclass(frozen=True)
@@ -90,3 +95,18 @@ def enable_compilation_cache() -> None:
         folder = user_cache_path("completions-spec") / "xla"
         jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    location = str(jax.config.jax_compilation_cache_dir)
+    try:
+        if "://" not in location:  # a bucket
+            check_writable(Path(location))
+    except OSError as error:
+        logger.warning("the compilation cache is not used: %s", error)
+        jax.config.update("jax_enable_compilation_cache", False)
+
+
+def check_writable(folder: Path) -> None:
+    """Create a folder and write a file in it. Raises OSError, for example if the disk is full."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        file.write(bytes(PROBE_BYTES))
+        file.flush()
