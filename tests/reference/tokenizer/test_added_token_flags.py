@@ -5,14 +5,14 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference.bundle import Bundle
 from reference.completion import complete
 from reference.params import CompletionParams
 from reference.tokenizer.added_tokens import AddedToken, AddedTokens
-from reference.tokenizer.detokenizer import Detokenizer
+from reference.tokenizer.detokenizer import Detokenizer, without_bos
 from reference.tokenizer.files import TokenizerError
 from reference.tokenizer.hf_json import JsonTokenizer
 from reference.tokenizer.protocol import Tokenizer
@@ -56,7 +56,7 @@ def split_once(text: str, tokens: list[AddedToken]) -> list[tuple[bool, str]]:
         token = max(matches, key=lambda t: len(t.content))
         start, end = position, position + len(token.content)
         position = end
-        if token.single_word and (re.search(r"\w$", text[:start]) or re.match(r"\w", text[end:])):
+        if token.single_word and (re.search(r"\w\Z", text[:start]) or re.match(r"\w", text[end:])):
             continue
         if token.lstrip:
             start = max(done, len(text[:start].rstrip()))
@@ -67,33 +67,30 @@ def split_once(text: str, tokens: list[AddedToken]) -> list[tuple[bool, str]]:
     return [*parts, (False, text[done:])]
 
 
-def segments_by_definition(text: str, tokens: tuple[AddedToken, ...]) -> list[str]:
-    """Split a text at its added tokens, as the documentation of `AddedToken` says; normalized ones
-    are searched in what the others leave.
+def segments_by_definition(text: str, tokens: tuple[AddedToken, ...]) -> list[tuple[bool, str]]:
+    """Split "x" and a text at its added tokens, as the documentation of `AddedToken` says;
+    normalized ones are searched in what the others leave.
     """
-    parts = split_once(text, [token for token in tokens if not token.normalized])
+    parts = split_once("x" + text, [token for token in tokens if not token.normalized])
     normalized = [token for token in tokens if token.normalized]
     parts = [
         part
         for is_token, segment in parts
         for part in ([(True, segment)] if is_token else split_once(segment, normalized))
     ]
-    return [segment for _, segment in parts if segment]
+    return [part for part in parts if part[1]]
 
 
-def segments(
-    tokenizer: Tokenizer, text: str, tokens: tuple[AddedToken, ...], *, bos: bool = True
-) -> list[str]:
-    """Return the added tokens of "x" and a text, and the text between them."""
-    names = {token.content.encode() for token in tokens}
-    parts: list[bytes] = []
-    for token in tokenizer.encode("x" + text)[bos:]:
-        piece = tokenizer.token_bytes(token)
-        if piece in names or not parts or parts[-1] in names:
-            parts.append(piece)
+def segments(tokenizer: Tokenizer, text: str, size: int) -> list[tuple[bool, str]]:
+    """Split "x" and a text at the added tokens, which have the ids from `size` on."""
+    parts: list[tuple[bool, bytes]] = []
+    for token in without_bos(tokenizer, tokenizer.encode("x" + text)):
+        piece, is_token = tokenizer.token_bytes(token), token >= size
+        if is_token or not parts or parts[-1][0]:
+            parts.append((is_token, piece))
         else:
-            parts[-1] += piece
-    return [part.decode() for part in parts]
+            parts[-1] = False, parts[-1][1] + piece
+    return [(is_token, part.decode()) for is_token, part in parts]
 
 
 SP_SIZE = SentencePieceTokenizer(SENTENCEPIECE, {}).vocab_size
@@ -105,16 +102,18 @@ def at(size: int, tokens: tuple[AddedToken, ...]) -> AddedTokens:
     return {size + i: token for i, token in enumerate(tokens)}
 
 
+@settings(max_examples=300)
 @given(text=TEXTS, tokens=TOKENS)
 def test_flags_mean_the_same_in_both_formats(text: str, tokens: tuple[AddedToken, ...]) -> None:
-    expected = segments_by_definition("x" + text, tokens)
+    expected = segments_by_definition(text, tokens)
     byte_level = JsonTokenizer(byte_level_file(), {}, at(JSON_SIZE, tokens))
-    assert segments(byte_level, text, tokens) == expected
+    assert segments(byte_level, text, JSON_SIZE) == expected
     sentencepiece = SentencePieceTokenizer(SENTENCEPIECE, {}, at(SP_SIZE, tokens))
-    first, *rest = segments(sentencepiece, text, tokens)
-    assert [first.removeprefix(" "), *rest] == expected
+    (_, first), *rest = segments(sentencepiece, text, SP_SIZE)
+    assert [(False, first.removeprefix(" ")), *rest] == expected
 
 
+@settings(max_examples=300)
 @given(text=TEXTS, tokens=TOKENS)
 def test_flags_with_a_normalizer_that_escapes_spaces(
     text: str, tokens: tuple[AddedToken, ...]
@@ -124,9 +123,11 @@ def test_flags_with_a_normalizer_that_escapes_spaces(
     """
     t = JsonTokenizer(metaspace_file(), {}, at(METASPACE_SIZE, tokens))
     plain = tuple(replace(token, normalized=False) for token in tokens)
-    names = {token.content for token in tokens}
-    seen = [s if s in names else s.removeprefix(" ") for s in segments(t, text, tokens, bos=False)]
-    assert [s for s in seen if s] == segments_by_definition("x" + text, plain)
+    seen = [
+        (is_token, part if is_token else part.removeprefix(" "))
+        for is_token, part in segments(t, text, METASPACE_SIZE)
+    ]
+    assert [part for part in seen if part[1]] == segments_by_definition(text, plain)
 
 
 def test_normalized_needs_no_space_before_the_token() -> None:
