@@ -18,6 +18,7 @@ from tests.deploy.pod import Pod, folder_entries
 pytestmark = pytest.mark.lane
 
 CLIENTS = 12
+PROMPTS = [[5] * 480] * 32  # token ids
 
 
 def wait_for_log(pod: Pod, text: str, timeout: float) -> None:
@@ -117,15 +118,20 @@ def test_draining_pod_is_alive_but_not_ready(new_pod: Pod) -> None:
 
 
 def stalled_client(pod: Pod) -> socket.socket:
-    """Send a request with a large response, and read only its first byte."""
+    """Send a request with a response of tens of megabytes, and read only its status.
+
+    The buffers of the two sockets hold a few megabytes. The size does not depend on the output: the
+    response has the log-probabilities of the prompts.
+    """
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.connect(("127.0.0.1", pod.port))
-    body = request_body(max_tokens=480, n=4, logprobs=20, stream=True, prompt=["Once"] * 8)
+    body = request_body(prompt=PROMPTS, echo=True, logprobs=20, n=4, max_tokens=1, stream=True)
     request = httpx.Request("POST", pod.address + COMPLETIONS, json=body, headers=HEADERS)
     headers = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
     client.sendall(f"POST {COMPLETIONS} HTTP/1.1\r\n{headers}\r\n".encode() + request.content)
-    assert client.recv(1) == b"H"
+    status = client.recv(12)
+    assert status == b"HTTP/1.1 200", pod.log.read_text()
     return client
 
 
