@@ -21,8 +21,9 @@ setup: .venv/ready ## the project's own .venv, at the versions of requirements.l
 run: setup ## serve the embedded model (PORT, HOST, BACKEND, MODEL)
 	@$(BIN)/python -m api --backend $(BACKEND) --model reference/embedded/$(MODEL) --served-model-name tiny-$(MODEL) --host $(HOST) --port $(PORT)
 
+# Each of the two workers has a core: NumPy's threads of one would compete with the other.
 test: setup check ## lint, types, import rules, then every test
-	$(BIN)/python -m pytest -n 2 --dist loadscope
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
 lanes: setup ## the tests that take minutes: a wheel in a clean environment
 	$(BIN)/python -m pytest -m lane

@@ -24,9 +24,7 @@ DEPTH = 3
 
 
 def schema(rng: Random) -> Schema:
-    """A schema document. Half of them have definitions that refer to each other, or to
-    themselves.
-    """
+    """A schema document. Half of them have definitions that refer to each other or themselves."""
     defs = [f"d{i}" for i in range(rng.choice([0, 0, 1, 2]))]
     references = [f"#/$defs/{name}" for name in defs] + (["#"] if defs else [])
     document = subschema(rng, DEPTH, references)

@@ -48,7 +48,7 @@ def test_token_beyond_the_vocabulary_is_400() -> None:
 @pytest.mark.parametrize(
     "response_format",
     [
-        {"type": "json_schema", "json_schema": {"schema": {"multipleOf": 2}, "strict": True}},
+        {"type": "json_schema", "json_schema": {"schema": {"multipleOf": 0.01}, "strict": True}},
         {"type": "json_schema", "json_schema": {"schema": {"enum": []}}},
         {"type": "regex", "regex": "(a"},
         {"type": "regex", "regex": "(a{1000}){1000}"},

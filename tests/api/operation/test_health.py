@@ -49,7 +49,6 @@ def test_version(build: Build) -> None:
 def test_watchdog_ends_requests_and_the_server(stream: bool) -> None:
     """The engine hangs in a step: requests end with an error, and the server stops."""
     engine = ToyEngine(hangs=True)
-    engine.stalled_since = time.monotonic()
     responses: list[Any] = []
     with running(engine, watchdog_timeout=0.3) as (server, address):
         body = {"model": "toy", "prompt": "~", "stream": stream}
@@ -57,7 +56,8 @@ def test_watchdog_ends_requests_and_the_server(stream: bool) -> None:
             target=lambda: responses.append(httpx.post(address + PATH, json=body, timeout=30))
         )
         sender.start()
-        wait_until(lambda: server._service.hung)
+        wait_until(lambda: bool(engine.requests))
+        engine.stalled_since = time.monotonic()
         sender.join()
     [response] = responses
     assert response.status_code == 503

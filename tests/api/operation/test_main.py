@@ -44,6 +44,7 @@ class Recorder:
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("COMPLETIONS_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setattr(command_line, "configure_logs", lambda level, style: None)
 
 
 @pytest.fixture
@@ -56,7 +57,6 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., TestClient
     close = served.engine.close
     monkeypatch.setattr(served.engine, "close", lambda timeout=None: None)
     monkeypatch.setitem(command_line.BACKENDS, "reference", lambda *arguments: served)
-    monkeypatch.setattr(command_line, "configure_logs", lambda level, style: None)
     monkeypatch.setattr(command_line, "Server", Recorder)
 
     def client(*arguments: str) -> TestClient:
