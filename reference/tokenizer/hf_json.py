@@ -12,6 +12,7 @@ from reference.tokenizer.added_tokens import (
     adds_bos,
     find_bos,
     merge,
+    parse_decoder,
     parse_list,
     with_roles,
 )
@@ -32,6 +33,8 @@ from reference.tokenizer.files import (
 class JsonTokenizer:
     """A `tokenizer.json`, loaded with the `tokenizers` library. Its pieces are written in GPT-2's
     byte alphabet (Llama 3) or in SentencePiece's notation (Llama 2).
+
+    config: tokenizer_config.json. added: the added tokens of every file; None: those of the config.
     """
 
     def __init__(self, text: str, config: dict[str, Any], added: AddedTokens | None = None) -> None:
@@ -41,7 +44,8 @@ class JsonTokenizer:
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=False)
         with errors_in("tokenizer.json"):
             own = merge({}, parse_list(spec))
-        self._added = with_roles(own | (added or {}), config, vocabulary)
+            added = merge(own, parse_decoder(config)) if added is None else own | added
+        self._added = with_roles(added, config, vocabulary)
         matched = match_as_written(spec, self._added)
         if matched != own or any(self._id(t.content) != i for i, t in matched.items()):
             self._tokenizer = parse(json.dumps(with_added_tokens(spec, matched)))

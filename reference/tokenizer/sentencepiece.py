@@ -14,6 +14,8 @@ from reference.tokenizer.added_tokens import (
     AddedTokens,
     adds_bos,
     find_bos,
+    merge,
+    parse_decoder,
     with_roles,
 )
 from reference.tokenizer.files import (
@@ -27,6 +29,8 @@ from reference.tokenizer.files import (
 class SentencePieceTokenizer:
     """A SentencePiece model. Its leading space is put at the very beginning of a text only, not
     after a special token.
+
+    config: tokenizer_config.json. added: the added tokens of every file; None: those of the config.
     """
 
     def __init__(
@@ -47,7 +51,8 @@ class SentencePieceTokenizer:
             if p.type in not_text
         }
         vocabulary = {p.piece: i for i, p in enumerate(proto.pieces)}
-        added = with_roles(added or {}, config, vocabulary, replaceable=control)
+        added = merge({}, parse_decoder(config)) if added is None else added
+        added = with_roles(added, config, vocabulary, replaceable=control)
         # "▁" in an added token is a space if the model may generate the token as a piece.
         named = {i: t for i, t in added.items() if t.special or i >= len(proto.pieces)}
         self._names = {i: token.content for i, token in (control | named).items()}
