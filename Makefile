@@ -25,8 +25,21 @@ run: setup ## serve the embedded model (PORT, HOST, BACKEND, MODEL)
 test: setup check ## lint, types, import rules, then every test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
-lanes: setup ## the tests that take minutes: a wheel in a clean environment
+lanes: setup test-newer ## the tests that take minutes: deployment, a wheel, processes that fail, a newer Python
 	$(BIN)/python -m pytest -m lane
+
+# Python 3.12 and newer have another version of JAX than 3.11.
+NEWER ?= $(shell for v in 3.14 3.13 3.12; do for p in python$$v $$(pyenv root 2>/dev/null)/versions/$$v.*/bin/python; do \
+	$$p -c '' 2>/dev/null && echo $$p && exit; done; done)
+test-newer: ## every test on a newer Python (NEWER), if this machine has one
+ifeq ($(NEWER),)
+	@echo "no Python 3.12, 3.13 or 3.14: the tests run on $(PYTHON) only"
+else
+	$(NEWER) -m venv .venv-newer
+	.venv-newer/bin/python $(PIP) --no-deps -r requirements.lock
+	.venv-newer/bin/python $(PIP) --no-deps --editable .
+	OPENBLAS_NUM_THREADS=1 .venv-newer/bin/python -m pytest -n 2 --dist loadscope
+endif
 
 check: setup ## ruff, mypy and import-linter
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
@@ -50,4 +63,4 @@ tpu: .venv-tpu/ready ## compile large models for TPUs, which need not be there: 
 	$(BIN)/python $(PIP) --no-deps --target .venv-tpu libtpu==0.0.42.1
 	@touch $@
 
-.PHONY: help setup run test lanes check tiny-model vision-model goldens tpu
+.PHONY: help setup run test lanes test-newer check tiny-model vision-model goldens tpu
