@@ -23,7 +23,7 @@ from api.observability.logs import configure_logs, log_request
 from api.observability.middleware import Observer
 from api.options.arguments import PROG, api_keys, build_parser, check_bind, is_local
 from api.options.config import parse_options
-from api.server import Server, listen
+from api.server import HANG_TIMEOUT, Server, listen
 from reference.bundle import EMBEDDED, load_bundle, load_processor
 from reference.images.limits import ImageLimits
 
@@ -33,7 +33,7 @@ DIGEST_BYTES = 2**16  # bytes at both ends of a file that `checkpoint_digest` re
 def main(arguments: Sequence[str] | None = None, prog: str = PROG) -> int:
     """Run the server. prog: the command's name in its help.
 
-    Return exit status 0, 1 if the engine hung, or 2 after a line on stderr if it cannot start.
+    Return exit status 0, 1 if an engine hung, or 2 after a line on stderr if it cannot start.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parse_options(build_parser(BACKENDS, prog), arguments)
@@ -49,9 +49,11 @@ def main(arguments: Sequence[str] | None = None, prog: str = PROG) -> int:
             status = serve(options, served_models, keys, tracing)
         except (ValueError, OSError, ImportError) as error:
             return fail(error)
-        if status:  # the thread of the engine hangs, and would keep the process alive
+        for model in served_models:
+            model.engine.close(HANG_TIMEOUT)
+        if status or any(model.engine.stats().stalled_seconds for model in served_models):
             sys.stderr.flush()
-            os._exit(status)
+            os._exit(1)  # the thread of an engine hangs, and would keep the process alive
     return status
 
 

@@ -17,10 +17,10 @@ class Admission:
     """The sequences (prompts × `n`) that are in flight. A request counts until its response has
     been sent.
 
-    fair: whether a principal may have at most SHARE times as many sequences as there is room for.
-    Then a single principal can fill 4/5 of the limit, and two can fill 4/9 each, so there is room
-    for the request of another. Source: Choudhury & Hahne 1998, "Dynamic queue length thresholds for
-    shared-memory packet switches".
+    fair: whether a principal's second request, and each one after it, must leave room for others:
+    at least 1/SHARE of the sequences that the principal then has. So a single principal can fill
+    4/5 of the limit, and two can fill 4/9 each. Source: Choudhury & Hahne 1998, "Dynamic queue
+    length thresholds for shared-memory packet switches".
     """
 
     def __init__(self, limit: int, *, fair: bool) -> None:
@@ -45,9 +45,10 @@ class Admission:
         self._count(principal, sequences)
         try:
             yield
+            self._finished.append((time.monotonic(), sequences))
         finally:
             self._count(principal, -sequences)
-            self._finished.append((time.monotonic(), sequences))
+            self._forget()
 
     def _excess(self, principal: str, sequences: int) -> float:
         """Return how many sequences must finish before a request can be admitted; 0 if none."""
@@ -56,8 +57,14 @@ class Admission:
         own = self._by_principal[principal]
         if self.fair and own:
             # One that finishes lowers `own` by one and adds one to the room.
-            excess = max(excess, (own + sequences - SHARE * room) / (SHARE + 1))
+            excess = max(excess, (own + sequences - SHARE * (room - sequences)) / (SHARE + 1))
         return max(0.0, excess)
+
+    def _forget(self) -> None:
+        """Drop the requests that finished before the window."""
+        start = time.monotonic() - WINDOW
+        while self._finished and self._finished[0][0] < start:
+            self._finished.popleft()
 
     def _count(self, principal: str, sequences: int) -> None:
         self.in_flight += sequences
@@ -67,11 +74,9 @@ class Admission:
 
     def retry_after(self, excess: float) -> int:
         """Return the seconds until so many sequences will have finished, at the recent rate."""
-        now = time.monotonic()
-        while self._finished and self._finished[0][0] < now - WINDOW:
-            self._finished.popleft()
+        self._forget()
         if not self._finished:
             return 1
-        elapsed = now - self._finished[0][0]
+        elapsed = time.monotonic() - self._finished[0][0]
         finished = sum(sequences for _, sequences in self._finished)
         return min(MAX_RETRY_AFTER, max(1, math.ceil(excess * elapsed / finished)))

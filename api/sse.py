@@ -12,7 +12,7 @@ from itertools import chain
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Send
 
-from api.encoding import Buffer, send_pieces
+from api.encoding import PART, Buffer, send_pieces
 from api.errors import to_api_error
 
 logger = logging.getLogger(__name__)
@@ -39,16 +39,26 @@ def event_pieces(json: Iterable[Buffer]) -> Iterator[Buffer]:
     separators of Unicode, which it allows in strings, are escaped.
     """
     yield b"data: "
-    yield from map(escape_line_separators, json)
+    for piece in json:
+        yield from escape_line_separators(memoryview(piece))
     yield b"\n\n"
 
 
-def escape_line_separators(json: Buffer) -> bytes:
-    """Escape U+0085, U+2028 and U+2029, whose UTF-8 is part of no other character's."""
-    result = bytes(json)
-    for separator, escaped in LINE_SEPARATORS.items():
-        result = result.replace(separator, escaped)
-    return result
+def escape_line_separators(json: memoryview) -> Iterator[bytes]:
+    """Escape U+0085, U+2028 and U+2029, and yield the result in parts.
+
+    A part ends between characters. The UTF-8 of the three is part of no other character's.
+    """
+    start = 0
+    while start < len(json):
+        end = start + PART
+        while end < len(json) and json[end] & 0xC0 == 0x80:  # within a character
+            end -= 1
+        part = bytes(json[start:end])
+        for separator, escaped in LINE_SEPARATORS.items():
+            part = part.replace(separator, escaped)
+        yield part
+        start = end
 
 
 Events = AsyncIterator[Sequence[Iterable[Buffer]]]

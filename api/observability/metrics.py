@@ -107,7 +107,7 @@ class Metrics:
 
     def observe(self, record: RequestRecord) -> None:
         """Count a request that has ended, if it is for completions. The histograms have successful
-        ones only.
+        ones only, except for the latency between tokens.
         """
         if not record.is_completion:
             return

@@ -49,12 +49,17 @@ def environment_values(
     names = {PREFIX + name.replace("-", "_").upper(): name for name in defaults}
     values: dict[str, Any] = {}
     for variable, text in os.environ.items():
-        if variable.startswith(PREFIX) and text:
-            if variable not in names:
-                refuse_name(parser, "environment", variable, names)
-            name = names[variable]
-            items = [item.strip() for item in text.split(",") if item.strip()]
-            values[name] = items if isinstance(defaults[name], list) else text
+        if not variable.startswith(PREFIX):
+            continue
+        if variable not in names:
+            refuse_name(parser, "environment", variable, names)
+        name = names[variable]
+        if isinstance(defaults[name], list):
+            values[name] = [item.strip() for item in text.split(",") if item.strip()]
+            if not values[name]:  # an empty list of keys would open the server
+                parser.error(f"environment: {variable} is empty")
+        elif text:
+            values[name] = text
     return values
 
 

@@ -1,6 +1,10 @@
 """The bodies of `/tokenize` and `/detokenize`, as vLLM has them."""
 
-from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, StrictInt, StrictStr
+
+from api.schema.request import to_integers
 
 STRICT = ConfigDict(extra="forbid")
 
@@ -33,7 +37,7 @@ class DetokenizeRequest(BaseModel):
     model_config = STRICT
 
     model: StrictStr
-    tokens: list[StrictInt]
+    tokens: Annotated[list[StrictInt], BeforeValidator(to_integers)]
 
 
 class DetokenizeResponse(BaseModel):

@@ -28,7 +28,7 @@ class Origins(CORSMiddleware):
             allow_origins=allowed,
             allow_methods=("GET", "POST"),
             allow_headers=("*",),
-            expose_headers=("retry-after", "x-ignored-parameters"),
+            expose_headers=("retry-after", "x-ignored-parameters", "x-request-id"),
         )
         self.local = local
 

@@ -124,7 +124,7 @@ class JaxEngine:
         except Exception as failure:
             logger.exception("the engine failed")
             error = failure
-        self._closing = True
+        self._closing, self._step_started = True, None
         self._outputs.finish_all(error)
 
     def _loop(self) -> None:

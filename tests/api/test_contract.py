@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from api import sse
 from api.engine import ServedModel
 from api.sse import event_pieces
 from tests.api.http_client import PATH, Json, join_events, parse_events, post
@@ -192,6 +193,20 @@ def test_event_is_one_line_for_every_client(text: str) -> None:
     event = b"".join(event_pieces([json.dumps({text: text}, ensure_ascii=False).encode()])).decode()
     data, end = event.splitlines()
     assert end == "" and json.loads(data.removeprefix("data: ")) == {text: text}
+
+
+@given(st.text(st.sampled_from(f"{SEPARATORS}é日😀a"), max_size=40), st.integers(4, 9))
+def test_events_are_escaped_in_parts(text: str, part: int) -> None:
+    """However large a piece is, a step handles a bounded part of it, and splits no character."""
+    json_bytes = json.dumps(text, ensure_ascii=False).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sse, "PART", part)
+        start, *parts, end = sse.event_pieces([memoryview(json_bytes)])
+    assert (start, end) == (b"data: ", b"\n\n")
+    assert all(len(piece) <= 6 * part for piece in parts)
+    assert len(parts) >= len(json_bytes) // part
+    assert json.loads(b"".join(parts)) == text
+    assert len(b"".join(parts).decode().splitlines()) == 1
 
 
 def test_line_separators_do_not_split_events(complete: Any) -> None:

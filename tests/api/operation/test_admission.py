@@ -27,7 +27,7 @@ def test_limit_and_shares_hold(limit: int, fair: bool, requests: list[tuple[str,
         room = limit - sum(own.values())
         fits = prompts <= room
         if fair and own[principal]:
-            fits = fits and own[principal] + prompts <= admission.SHARE * room
+            fits = fits and own[principal] + prompts <= admission.SHARE * (room - prompts)
         context = control.admit(principal, prompts, 1)
         if fits:
             context.__enter__()
@@ -56,6 +56,37 @@ def test_flood_leaves_room_for_another_principal() -> None:
     assert admitted == 16
     with control.admit("other", 2, 2):
         assert control.in_flight == 20
+
+
+@given(st.integers(5, 300), st.lists(st.integers(1, 60), min_size=1))
+def test_requests_of_one_principal_leave_a_fifth(limit: int, sizes: list[int]) -> None:
+    """The first may be larger; the others leave room for another principal."""
+    control = Admission(limit, fair=True)
+    own = 0
+    for size in sizes:
+        try:
+            control.admit("a", size, 1).__enter__()
+        except ApiError:
+            continue
+        assert not own or limit - control.in_flight >= control.in_flight / admission.SHARE
+        own += size
+
+
+def test_finished_requests_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(admission.time, "monotonic", lambda: now[0])
+    control = Admission(10, fair=False)
+    for _ in range(1000):
+        with control.admit("", 1, 1):
+            now[0] += 1
+    assert len(control._finished) <= admission.WINDOW + 1
+
+
+def test_failed_request_does_not_count_as_served() -> None:
+    control = Admission(10, fair=False)
+    with pytest.raises(RuntimeError), control.admit("", 1, 1):
+        raise RuntimeError
+    assert not control._finished and control.in_flight == 0
 
 
 def test_retry_after_follows_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,12 @@ def test_tokens_of_a_text(build: Build) -> None:
     assert client.post("/tokenize", json=body).json() == expected
 
 
+def test_integral_floats_are_ids(build: Build) -> None:
+    client = TestClient(create_app([build()]))
+    response = client.post("/detokenize", json={"model": "toy", "tokens": [2.0, 27]})
+    assert response.json() == {"prompt": "az"}
+
+
 @given(st.text(max_size=30))
 def test_round_trip(jax_served: ServedModel, text: str) -> None:
     client = TestClient(create_app([jax_served]))

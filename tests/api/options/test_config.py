@@ -105,6 +105,8 @@ def test_negated_flag_takes_precedence() -> None:
         (([], {}, "slots ="), ["server.toml"]),
         (([], {}, "[server]\nslots = 3"), ["server.toml", "'server'"]),
         (([], {"COMPLETIONS_SLOT": "3"}), ["environment", "COMPLETIONS_SLOT", "SLOTS"]),
+        (([], {"COMPLETIONS_API_KEY": " , "}), ["environment", "COMPLETIONS_API_KEY", "empty"]),
+        (([], {"COMPLETIONS_API_KEY": ""}), ["environment", "COMPLETIONS_API_KEY", "empty"]),
         (([], {"COMPLETIONS_PORT": "tcp://10.0.0.1:80"}), ["environment", "port"]),
         ((["--config", "/nowhere/x.toml"],), ["/nowhere/x.toml"]),
         ((["--slots", "0"],), ["--slots", "at least 1"]),
