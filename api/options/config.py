@@ -57,7 +57,7 @@ def environment_values(
         if isinstance(defaults[name], list):
             values[name] = [item.strip() for item in text.split(",") if item.strip()]
             if not values[name]:  # an empty list of keys would open the server
-                parser.error(f"environment: {variable} is empty")
+                parser.error(f"environment: {variable} (--{name}) is empty")
         elif text:
             values[name] = text
     return values
