@@ -19,6 +19,7 @@ from reference.grammar.language.expressions import (
 )
 from reference.grammar.language.json_grammar import MAX_DIGITS
 from reference.grammar.language.nodes import Expression
+from reference.grammar.language.work_budget import WorkBudget
 
 MAX_INTEGER_DIGITS = 15  # with three binary digits after the point, such a number is a float
 MAX_DENOMINATOR = 8
@@ -60,47 +61,77 @@ def divisor(step: Fraction) -> int:
     return int(step * 10 ** significant_decimals(step))
 
 
-@lru_cache(16)
-def multiples(step: Fraction, max_digits: int, *, integral: bool) -> Expression:
-    """The multiples ≥ 0 of a step, with at most `max_digits` digits before the point, and at most
-    15. integral: without a point. The step's denominator is a power of 2.
+class Multiples:
+    """Builds the multiples of numbers, each list of expressions once. Raises TooComplex past the
+    bound on the work: each different transition counts twice, since the compiler visits it again.
     """
-    decimals, modulus = significant_decimals(step), divisor(step)
-    zeros = literal("0")
 
-    def where_divisible(decimals_left: int, expression: Expression) -> list[Expression]:
-        """The expression for those remainders after which zeros would complete a multiple."""
-        scale = 10**decimals_left
-        return [EMPTY_SET if r * scale % modulus else expression for r in range(modulus)]
+    def __init__(self, budget: WorkBudget) -> None:
+        self._budget = budget
+        self._lists: dict[tuple[Fraction, bool], list[list[Expression]]] = {}
 
-    fractions = where_divisible(0, repeat(zeros, 0 if decimals else 1, MAX_DIGITS - decimals))
-    for decimals_left in range(1, decimals + 1):
-        fractions = one_more_digit(fractions)
-        if decimals_left < decimals:
-            fractions = either(where_divisible(decimals_left, EPSILON), fractions)
-    ends = where_divisible(decimals, EPSILON)
-    if not integral:
-        ends = either(ends, [concat(literal("."), fraction) for fraction in fractions])
-    integers = ends
-    for _ in range(min(max_digits, MAX_INTEGER_DIGITS) - 1):
-        integers = either(ends, one_more_digit(integers))
-    digits = [concat(literal(str(d)), integers[d % modulus]) for d in range(1, 10)]
-    return union([concat(zeros, ends[0]), *digits])
+    def non_negative(self, step: Fraction, max_digits: int, *, integral: bool) -> Expression:
+        """The multiples ≥ 0 of a step, with at most `max_digits` digits before the point, and at
+        most 15. integral: without a point. The step's denominator is a power of 2.
+        """
+        lists = self._lists.setdefault((step, integral), [])
+        if not lists:
+            lists.append(self._ends(step, integral=integral))
+        # The i-th list: up to i digits, and then the end of the number.
+        ends, modulus = lists[0], divisor(step)
+        count = min(max_digits, MAX_INTEGER_DIGITS)
+        while len(lists) < count:
+            lists.append(either(ends, self._one_more_digit(lists[-1])))
+        integers = lists[count - 1]
+        digits = [concat(literal(str(d)), integers[d % modulus]) for d in range(1, 10)]
+        return union([concat(literal("0"), ends[0]), *digits])
+
+    def _ends(self, step: Fraction, *, integral: bool) -> list[Expression]:
+        """What may follow the digits before the point, by their remainder."""
+        decimals, modulus = significant_decimals(step), divisor(step)
+
+        def where_divisible(decimals_left: int, expression: Expression) -> list[Expression]:
+            """The expression for those remainders after which zeros would complete a multiple."""
+            scale = 10**decimals_left
+            return [EMPTY_SET if r * scale % modulus else expression for r in range(modulus)]
+
+        ends = where_divisible(decimals, EPSILON)
+        if integral:
+            return ends
+        zeros = repeat(literal("0"), 0 if decimals else 1, MAX_DIGITS - decimals)
+        fractions = where_divisible(0, zeros)
+        for decimals_left in range(1, decimals + 1):
+            fractions = self._one_more_digit(fractions)
+            if decimals_left < decimals:
+                fractions = either(where_divisible(decimals_left, EPSILON), fractions)
+        return either(ends, [concat(literal("."), fraction) for fraction in fractions])
+
+    def _one_more_digit(self, following: list[Expression]) -> list[Expression]:
+        """A digit after each remainder, and then what may follow the next remainder. Remainders
+        that ten makes equal share an expression.
+        """
+        modulus = len(following)
+        period = modulus // gcd(10, modulus)
+        self._budget.spend(2 * 10 * period)
+        return [any_digit(following, 10 * r % modulus) for r in range(period)] * gcd(10, modulus)
+
+
+def any_digit(following: list[Expression], start: int) -> Expression:
+    """A digit, and then what may follow the remainder `start` plus the digit."""
+    digits: dict[Expression, list[int]] = {}
+    for digit in range(10):
+        rest = following[(start + digit) % len(following)]
+        if rest is not EMPTY_SET:
+            digits.setdefault(rest, []).append(digit)
+    return union([concat(one_of(tuple(group)), rest) for rest, group in digits.items()])
+
+
+@lru_cache(1024)
+def one_of(digits: tuple[int, ...]) -> Expression:
+    """One of these digits."""
+    return chars([(ord("0") + digit, ord("0") + digit) for digit in digits])
 
 
 def either(left: list[Expression], right: list[Expression]) -> list[Expression]:
     """Unite two lists, remainder by remainder."""
-    return [union(pair) for pair in zip(left, right, strict=True)]
-
-
-def one_more_digit(following: list[Expression]) -> list[Expression]:
-    """A digit after each remainder, and then what may follow the next remainder."""
-    modulus = len(following)
-    result = []
-    for remainder in range(modulus):
-        digits: dict[Expression, list[tuple[int, int]]] = {}
-        for digit in range(10):
-            rest = following[(10 * remainder + digit) % modulus]
-            digits.setdefault(rest, []).append((ord("0") + digit, ord("0") + digit))
-        result.append(union([concat(chars(group), rest) for rest, group in digits.items()]))
-    return result
+    return [b if a is EMPTY_SET else union((a, b)) for a, b in zip(left, right, strict=True)]

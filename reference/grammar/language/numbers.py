@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from fractions import Fraction
 
 from reference.grammar.language.expressions import (
     EMPTY_SET,
@@ -32,11 +31,13 @@ from reference.grammar.language.json_grammar import (
     NON_ZERO,
     NUMBER,
 )
-from reference.grammar.language.multiples import multiples
 from reference.grammar.language.nodes import Expression
 
 MIN_POSITIVE = Decimal(1).scaleb(-MAX_DIGITS)  # no other number that can be written is nearer to 0
 ANY_DIGITS = repeat(DIGIT)
+
+# The possible absolute values, given how many digits before the point are enough.
+Unsigned = Callable[[int], Expression]
 
 
 @dataclass(frozen=True)
@@ -52,26 +53,23 @@ class Bound:
         return Bound(-self.value, self.exclusive)
 
 
-def integers(low: Bound | None, high: Bound | None, step: Fraction | None = None) -> Expression:
-    """Integers within the bounds that are multiples of the step, written without a decimal
-    point.
+def integers(low: Bound | None, high: Bound | None, unsigned: Unsigned | None = None) -> Expression:
+    """Integers within the bounds, written without a decimal point. unsigned: the possible absolute
+    values, by default all.
     """
     smallest, largest = min_decimal(low, integral=True), max_decimal(high, integral=True)
-    if step is None:
-        return between(smallest, largest, lambda digits: INTEGER_PART)
-    return between(smallest, largest, lambda digits: multiples(step, digits, integral=True))
+    return between(smallest, largest, unsigned or (lambda digits: INTEGER_PART))
 
 
-def numbers(low: Bound | None, high: Bound | None, step: Fraction | None = None) -> Expression:
-    """Numbers within the bounds that are multiples of the step; without any of these, all numbers,
-    in every notation.
+def numbers(low: Bound | None, high: Bound | None, unsigned: Unsigned | None = None) -> Expression:
+    """Numbers within the bounds; without arguments, all numbers, in every notation. unsigned: the
+    possible absolute values, by default all.
     """
-    if low is None and high is None and step is None:
+    if low is None and high is None and unsigned is None:
         return NUMBER
     smallest, largest = min_decimal(low), max_decimal(high)
-    if step is None:
-        return between(smallest, largest, lambda digits: concat(INTEGER_PART, optional(FRACTION)))
-    return between(smallest, largest, lambda digits: multiples(step, digits, integral=False))
+    any_unsigned = concat(INTEGER_PART, optional(FRACTION))
+    return between(smallest, largest, unsigned or (lambda digits: any_unsigned))
 
 
 def min_decimal(bound: Bound | None, *, integral: bool = False) -> Decimal:
@@ -98,10 +96,8 @@ def max_decimal(bound: Bound | None, *, integral: bool = False) -> Decimal:
     return min_decimal(bound and bound.negated, integral=integral).copy_negate()
 
 
-def between(low: Decimal, high: Decimal, unsigned: Callable[[int], Expression]) -> Expression:
-    """Numbers from `low` to `high`. unsigned: returns the possible absolute values, given how many
-    digits before the point are enough.
-    """
+def between(low: Decimal, high: Decimal, unsigned: Unsigned) -> Expression:
+    """Numbers from `low` to `high`. unsigned: the possible absolute values."""
     positive = non_negative_between(unsigned(integer_digits(high)), low, high)
     smallest, largest = high.copy_negate(), low.copy_negate()
     negative = non_negative_between(unsigned(integer_digits(largest)), smallest, largest)

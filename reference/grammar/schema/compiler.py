@@ -10,11 +10,12 @@ schemas it refers to), then names that are only `required`, then any others.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from itertools import count
 from typing import Any
 
 from reference.grammar.language import numbers
-from reference.grammar.language.errors import SchemaError
+from reference.grammar.language.errors import SchemaError, TooComplex
 from reference.grammar.language.expressions import (
     EMPTY_SET,
     EPSILON,
@@ -45,7 +46,12 @@ from reference.grammar.schema.constraints import Constraints
 from reference.grammar.schema.disjointness import check_one_of_disjoint
 from reference.grammar.schema.document import Document, Pointers
 from reference.grammar.schema.members import Members, object_of
-from reference.grammar.schema.names import listed_names, other_names, property_pointers
+from reference.grammar.schema.names import (
+    name_patterns,
+    listed_names,
+    other_names,
+    property_pointers,
+)
 from reference.grammar.schema.strings import string_expression
 from reference.grammar.schema.values import filter_values, unique_arrays
 
@@ -158,6 +164,7 @@ class SchemaCompiler:
     def _object(self, constraints: Constraints) -> Expression:
         if not any(map(constraints.occurrences, OBJECT_KEYWORDS)):
             return OBJECT
+        name_patterns(constraints)  # raises SchemaError if there are too many
         names = listed_names(constraints)
         members = Members(
             listed=[
@@ -203,5 +210,13 @@ class SchemaCompiler:
 
 def number_expression(constraints: Constraints) -> Expression:
     """The numbers that the constraints allow."""
-    build = numbers.integers if constraints.integers_only else numbers.numbers
-    return build(constraints.lower_bound, constraints.upper_bound, constraints.step)
+    integral, step = constraints.integers_only, constraints.step
+    build = numbers.integers if integral else numbers.numbers
+    if step is None:
+        return build(constraints.lower_bound, constraints.upper_bound)
+    multiples = partial(constraints.document.multiples.non_negative, step, integral=integral)
+    try:
+        return build(constraints.lower_bound, constraints.upper_bound, multiples)
+    except TooComplex as error:
+        [pointer, *_] = constraints.pointers_of("multipleOf")
+        raise SchemaError(pointer, str(error)) from error

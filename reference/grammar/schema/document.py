@@ -11,7 +11,9 @@ from itertools import groupby
 from typing import Any
 from urllib.parse import unquote
 
+from reference.grammar.language.derivatives import Derivatives
 from reference.grammar.language.errors import SchemaError
+from reference.grammar.language.multiples import Multiples
 from reference.grammar.language.work_budget import WorkBudget
 from reference.grammar.schema.keywords import APPLICATORS, CONSTRAINT_KEYWORDS, check
 
@@ -25,12 +27,16 @@ INDEX = re.compile("0|[1-9][0-9]{0,5}")
 class Document:
     """A schema document.
 
-    work: the bound on the work of compiling it. one_ofs: for each `oneOf` resolved so far, the
-    alternatives of each of its branches, by the pointer of the schema that contains it.
+    work: the bound on the work of compiling it. multiples: those built so far. name_matchers: the
+    texts that patterns of names match, by pattern, and whether in some dialect of regular
+    expressions (True) or in all. one_ofs: for each `oneOf` resolved so far, the alternatives of
+    each of its branches, by the pointer of the schema that contains it.
     """
 
     def __init__(self, document: Mapping[str, Any] | bool) -> None:
         self.document, self.work = document, WorkBudget()
+        self.multiples = Multiples(self.work)
+        self.name_matchers: dict[tuple[str, bool], Derivatives] = {}
         self.one_ofs: dict[str, list[list[Pointers]]] = {}
         self._expanded: dict[str, list[Pointers] | None] = {}
 

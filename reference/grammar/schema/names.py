@@ -22,7 +22,7 @@ from reference.grammar.language.json_grammar import canonical_string, string_exc
 from reference.grammar.language.nodes import Expression
 from reference.grammar.language.regex import compile_regex
 from reference.grammar.schema.constraints import Constraints
-from reference.grammar.schema.document import Pointers
+from reference.grammar.schema.document import Document, Pointers
 from reference.grammar.schema.strings import filter_strings, string_values
 
 MAX_PATTERNS = 6  # of names: every combination of them may have a schema of its own
@@ -35,7 +35,7 @@ def property_pointers(constraints: Constraints, name: str, *, certain: bool = Tr
     certain: only those that apply in every dialect of regular expressions, else those that apply in
     some dialect.
     """
-    pointers = []
+    pointers, document = [], constraints.document
     for pointer, schema in zip(constraints.pointers, constraints.schemas, strict=True):
         listed = name in schema.get("properties", ())
         if listed:
@@ -43,24 +43,30 @@ def property_pointers(constraints: Constraints, name: str, *, certain: bool = Tr
         patterns = schema.get("patternProperties", {})
         location = f"{pointer}/patternProperties"
         for pattern in patterns:
-            if matches(location, pattern, name, superset=not certain):
+            if matches(document, location, pattern, name, superset=not certain):
                 pointers.append(f"{location}/{escaped(pattern)}")
         is_additional = not listed and not any(
-            matches(location, pattern, name, superset=certain) for pattern in patterns
+            matches(document, location, pattern, name, superset=certain) for pattern in patterns
         )
         if is_additional and "additionalProperties" in schema:
             pointers.append(f"{pointer}/additionalProperties")
     return tuple(pointers)
 
 
-def matches(location: str, pattern: str, name: str, *, superset: bool) -> bool:
+def matches(document: Document, location: str, pattern: str, name: str, *, superset: bool) -> bool:
     """Return whether a pattern matches in some part of a name."""
-    expression = compile_pattern(location, pattern, superset=superset)
-    return Derivatives(Language(expression)).accepts(name.encode())
+    key = pattern, superset
+    if key not in document.name_matchers:
+        expression = compile_pattern(document, location, pattern, superset=superset)
+        document.name_matchers[key] = Derivatives(Language(expression), document.work)
+    return document.name_matchers[key].accepts(name.encode())
 
 
-def compile_pattern(location: str, pattern: str, *, superset: bool) -> Expression:
+def compile_pattern(
+    document: Document, location: str, pattern: str, *, superset: bool
+) -> Expression:
     """Return the names that a pattern matches in some part. Raises SchemaError."""
+    document.work.spend(len(pattern))
     try:
         return compile_regex(pattern, anywhere=True, superset=superset)
     except RegexError as error:
@@ -135,14 +141,18 @@ def other_names(
         yield string_except(list(listed)), constraints.pointers_of("additionalProperties")
         return
     others = difference(ANY_NAME if allowed is None else allowed, union(map(literal, listed)))
+    # Names on which dialects disagree are in no combination.
+    certain, possible = (
+        {
+            pattern: compile_pattern(constraints.document, location, pattern, superset=superset)
+            for pattern, location in patterns.items()
+        }
+        for superset in (False, True)
+    )
     for count in range(len(patterns) + 1):
         for matched in combinations(patterns, count):
-            # Names on which dialects disagree are in no combination.
-            inside = [compile_pattern(patterns[p], p, superset=False) for p in matched]
-            outside = [
-                compile_pattern(patterns[p], p, superset=True) for p in patterns if p not in matched
-            ]
-            names = difference(reduce(intersect, inside, others), union(outside))
+            outside = union(possible[p] for p in patterns if p not in matched)
+            names = difference(reduce(intersect, [certain[p] for p in matched], others), outside)
             yield canonical_string(names), pattern_pointers(constraints, matched)
 
 
