@@ -21,7 +21,7 @@ from api.schema.validation_errors import error_details
 from api.service import Service
 from reference.output_text import TokenDisplay
 from reference.prompt import UnknownToken, check_ids
-from reference.tokenizer.detokenizer import decode, without_bos
+from reference.tokenizer.detokenizer import decode
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -51,9 +51,7 @@ def tokenize(service: Service, content: bytes) -> Response:
     """Return the tokens of a text. Raises InvalidRequest, and ApiError 404."""
     body = parse(TokenizeRequest, content)
     model = served_model(service, body.model)
-    tokens = model.tokenizer.encode(body.prompt)
-    if not body.add_special_tokens:
-        tokens = list(without_bos(model.tokenizer, tokens))
+    tokens = model.tokenizer.encode(body.prompt, add_bos=body.add_special_tokens)
     name = TokenDisplay(model.tokenizer, as_ids=False).name
     result = TokenizeResponse(
         count=len(tokens),

@@ -181,7 +181,7 @@ def start_choice(
 
 
 def prompt_text(tokenizer: Tokenizer, prompt: str | Sequence[int]) -> str:
-    """Return the prompt as sent; for a list of ids, the text that `encode` would turn into them."""
+    """Return the prompt as sent; for a list of ids, their text without a leading BOS."""
     return prompt if isinstance(prompt, str) else decode(tokenizer, prompt)
 
 

@@ -1,6 +1,8 @@
 """The embedded vision-language model over HTTP, on both backends and against transformers."""
 
+import base64
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -68,6 +70,25 @@ def test_image_format_does_not_change_output(complete: Complete) -> None:
     uris = [image_uri(image, "png"), image_uri(image, "gif"), image_uri(image, "webp")]
     completion = complete(prompt=[question(QUESTION)] * 3, data={"image": uris})
     assert len({choice["text"] for choice in completion["choices"]}) == 1
+
+
+def test_spelling_of_uri_does_not_change_output(complete: Complete) -> None:
+    plain = image_uri(drawing.image(SEED, 0)[0])
+    other = image_uri(drawing.image(SEED, 1)[0])
+    body = plain.partition(",")[2]
+    content = base64.b64decode(body)
+    uris = [
+        plain,
+        "data:image/png;base64," + "\r\n".join(re.findall(".{1,76}", body)),
+        "data:image/png;base64," + body.rstrip("="),
+        "data:image/png;base64," + "".join(f"%{ord(c):02x}" for c in body),
+        " DATA:Image/PNG;name=a;charset=utf-8; BASE64," + body.replace("+", "%2B") + "#a",
+        "data:image/png," + "".join(f"%{byte:02X}" for byte in content),
+        other,
+    ]
+    completion = complete(prompt=[question(QUESTION)] * len(uris), data={"image": uris})
+    *same, different = [choice["text"] for choice in completion["choices"]]
+    assert set(same) == {same[0]} and different != same[0]
 
 
 def test_text_prompts_still_work(complete: Complete) -> None:

@@ -10,8 +10,8 @@ STRICT = ConfigDict(extra="forbid")
 
 
 class TokenizeRequest(BaseModel):
-    """add_special_tokens: whether the BOS that the tokenizer puts first is included.
-    return_token_strs: whether the text of each token is.
+    """add_special_tokens: whether the tokenizer's BOS is put first; one that the prompt begins with
+    is always included. return_token_strs: whether the text of each token is.
     """
 
     model_config = STRICT
@@ -41,6 +41,6 @@ class DetokenizeRequest(BaseModel):
 
 
 class DetokenizeResponse(BaseModel):
-    """prompt: the text that `/tokenize` would turn into the tokens."""
+    """prompt: the text of the tokens, without a leading BOS."""
 
     prompt: str

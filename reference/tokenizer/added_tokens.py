@@ -62,15 +62,17 @@ AddedTokens = dict[int, AddedToken]  # by id
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """Read tokenizer_config.json, with the roles of special_tokens_map.json if they apply.
+    """Read tokenizer_config.json, with the roles of special_tokens_map.json if they apply. Tokens
+    with a role are read as `AddedToken`, which names the file.
 
     Raises TokenizerError, naming the file and the field.
     """
     config = read_object(directory / CONFIG)
     roles = read_object(directory / ROLES)
-    for path, fields in (directory / CONFIG, config), (directory / ROLES, roles):
-        with errors_in(path):
-            roles_of(fields), adds_bos(fields)
+    for file, fields in (CONFIG, config), (ROLES, roles):
+        with errors_in(directory / file):
+            fields.update(parse_roles(fields, file))
+            adds_bos(fields)
     return config | (roles if config.get("added_tokens_decoder") is None else {})
 
 
@@ -84,24 +86,38 @@ def adds_bos(config: Mapping[str, Any]) -> bool | None:
 
 def roles_of(config: Mapping[str, Any]) -> dict[str, AddedToken]:
     """Return the tokens with a role, by role. They are special."""
-    values = {name: config.get(name) for name in ROLE_NAMES}
+    roles = parse_roles(config, CONFIG)
+    values = {name: roles.get(name) for name in ROLE_NAMES}
     for name in ROLE_LISTS:
-        extra = config.get(name) or []
-        if not isinstance(extra, list | dict):
-            raise ValueError(f"{name}: {extra!r} is not a list of tokens")
-        items = extra.items() if isinstance(extra, dict) else enumerate(extra)
-        values |= {f"{name}: {key}": value for key, value in items}
-    return {
-        role: parse_role(role, value) for role, value in values.items() if value not in (None, "")
+        values |= {f"{name}: {key}": token for key, token in roles.get(name, {}).items()}
+    return {role: token for role, token in values.items() if token is not None}
+
+
+def parse_roles(config: Mapping[str, Any], file: str) -> dict[str, Any]:
+    """Read the fields of a file that give tokens a role: each token, or tokens by key."""
+    roles: dict[str, Any] = {
+        name: parse_role(name, config[name], file) for name in ROLE_NAMES if name in config
     }
+    for name in ROLE_LISTS:
+        if name in config:
+            extra = config[name] or []
+            if not isinstance(extra, list | dict):
+                raise ValueError(f"{name}: {extra!r} is not a list of tokens")
+            items = extra.items() if isinstance(extra, dict) else enumerate(extra)
+            roles[name] = {k: parse_role(f"{name}: {k}", value, file) for k, value in items}
+    return roles
 
 
-def parse_role(role: str, value: Any) -> AddedToken:
-    """Read a token with a role: its text, or an object with `content`."""
+def parse_role(role: str, value: Any, file: str) -> AddedToken | None:
+    """Read a token with a role: its text, an object with `content`, or an `AddedToken`. None if
+    it is null or empty.
+    """
+    if isinstance(value, AddedToken) or value in (None, ""):
+        return value or None
     fields = value if isinstance(value, dict) else {"content": value}
     if not isinstance(fields.get("content"), str):
         raise ValueError(f"{role}: {value!r} is not a token")
-    return parse_token(role, {**fields, "special": True}, CONFIG)
+    return parse_token(role, {**fields, "special": True}, file)
 
 
 def parse_token(name: str, fields: Any, file: str) -> AddedToken:

@@ -79,7 +79,8 @@ def has_own_space(tokenizer: Tokenizer, tokens: Sequence[int]) -> bool:
 def decode(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
     """Decode a whole prompt: `decode(encode(text)) == text`.
 
-    The exceptions are tokenizers to which "a" and " a" are the same text: this gives "a".
+    The exceptions are a text that begins with the BOS that `encode` puts first, which is left out,
+    and tokenizers to which "a" and " a" are the same text: this gives "a".
     """
     return "".join(prompt_parts(tokenizer, tokens))
 

@@ -142,9 +142,10 @@ class JsonTokenizer:
     def _ids(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
-    def encode(self, text: str) -> list[int]:
-        encoding, _ = self._encode(text)
-        return [*([] if self.bos_id is None else [self.bos_id]), *encoding.ids]
+    def encode(self, text: str, *, add_bos: bool = True) -> list[int]:
+        encoding, bos_length = self._encode(text)
+        bos = [self.bos_id] if self.bos_id is not None and (add_bos or bos_length) else []
+        return [*bos, *encoding.ids]
 
     def _encode(self, text: str) -> tuple[tokenizers.Encoding, int]:
         """Encode a text without the BOS that is put before it. If the text begins with a BOS, that

@@ -26,10 +26,10 @@ class Tokenizer(Protocol):
     def leading_space(self) -> bool:
         """True if `encode` puts a space before the text, which decoding strips again."""
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, add_bos: bool = True) -> list[int]:
         """Return the token ids of a prompt: BOS if the tokenizer adds one, and special tokens where
         the text contains their names. A BOS at the beginning of the text is that BOS: it is not
-        added twice.
+        added twice. Without `add_bos`, BOS is first only if the text begins with it.
         """
 
     def offsets(self, text: str) -> list[int]:

@@ -87,9 +87,9 @@ class SentencePieceTokenizer:
             return bytes.fromhex(byte[1])
         return name.replace(SENTENCEPIECE_SPACE, " ").encode()
 
-    def encode(self, text: str) -> list[int]:
-        segments, _ = self._split(text)
-        tokens = [] if self.bos_id is None else [self.bos_id]
+    def encode(self, text: str, *, add_bos: bool = True) -> list[int]:
+        segments, bos_length = self._split(text)
+        tokens = [self.bos_id] if self.bos_id is not None and (add_bos or bos_length) else []
         for i, (token, part) in enumerate(segments):
             if token is None:
                 space = " " if i == 0 and self.leading_space else ""

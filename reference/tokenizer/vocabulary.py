@@ -1,6 +1,7 @@
 """The tokens of a model as bytes: the data that every backend needs to follow a grammar."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -51,12 +52,15 @@ class Vocabulary:
 
     @cached_property
     def special_names(self) -> dict[str, tuple[int, ...]]:
-        """The disallowed ids by their text; several may have the same text."""
+        """The disallowed ids by their text; several may have the same text. A piece that is not
+        UTF-8 has none.
+        """
         ids: dict[str, tuple[int, ...]] = {}
         for token in sorted(self.disallowed_token_ids):
             if token < len(self.pieces) and (piece := self.pieces[token]):
-                name = piece.decode(errors="replace")
-                ids[name] = (*ids.get(name, ()), token)
+                with suppress(UnicodeDecodeError):
+                    name = piece.decode()
+                    ids[name] = (*ids.get(name, ()), token)
         return ids
 
     @cached_property

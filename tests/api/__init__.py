@@ -8,6 +8,7 @@ Files, in reading order:
     test_toy             the outputs of the toy
     test_contract        the API contract, on every backend
     test_completions     completions of the toy model
+    test_special_tokens  stop strings and echoed prompts with special tokens, on both backends
     test_images          images with the toy model
     test_parsing         from bytes to JSON
     test_validation      invalid fields

@@ -31,7 +31,7 @@ def test_token_beyond_the_vocabulary_is_400() -> None:
     class Padded(ToyTokenizer):
         vocab_size = VOCABULARY + 1
 
-        def encode(self, text: str) -> list[int]:
+        def encode(self, text: str, *, add_bos: bool = True) -> list[int]:
             return [VOCABULARY if text == "<pad>" else 24]
 
     served = toy_model(tokenizer=Padded())

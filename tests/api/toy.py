@@ -80,8 +80,8 @@ class ToyTokenizer:
     def __init__(self, bos_id: int | None = BOS) -> None:
         self.bos_id = bos_id
 
-    def encode(self, text: str) -> list[int]:
-        ids = [] if self.bos_id is None else [self.bos_id]
+    def encode(self, text: str, *, add_bos: bool = True) -> list[int]:
+        ids = [self.bos_id] if add_bos and self.bos_id is not None else []
         return ids + [
             IDS.get(bytes([b]), BYTES + b) if b < 128 else BYTES + b for b in text.encode()
         ]

@@ -1,6 +1,7 @@
 """Ids that are never sampled, by the file that lists them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import pytest
 
 from reference.bundle import EMBEDDED, Bundle, Processor, build_vocabulary, load_processor
 from reference.model.config_fields import ConfigError
+from reference.params import CompletionParams
 from reference.sampler import allowed_tokens
+from reference.stopping import resolve_stop_strings
 from reference.tokenizer.hf_json import JsonTokenizer
 from reference.tokenizer.loader import load_tokenizer
 from reference.tokenizer.sentencepiece import SentencePieceTokenizer
@@ -135,3 +138,22 @@ def test_vocabulary_of_the_embedded_model_is_unchanged(model: Bundle) -> None:
     processor = load_processor(EMBEDDED / "text")
     assert processor.vocabulary.disallowed_token_ids == {0, 1, 2}
     assert build_vocabulary(model.tokenizer, model.checkpoint.config).bos_id == 1
+
+
+@pytest.mark.parametrize(("piece", "names"), [("ÿ", []), ("Ã", []), ("a", ["a"])])
+def test_special_piece_that_is_not_utf8_has_no_name(
+    model: Bundle, piece: str, names: list[str]
+) -> None:
+    """A stop string cannot name it, not even by the replacement character."""
+    spec = json.loads(byte_level_file())
+    spec["model"]["unk_token"] = piece
+    tokenizer = JsonTokenizer(json.dumps(spec), {})
+    token = spec["model"]["vocab"][piece]
+    config = replace(model.checkpoint.config, vocab_size=tokenizer.vocab_size)
+    vocabulary = build_vocabulary(tokenizer, config)
+    assert token in vocabulary.disallowed_token_ids
+    special = {"<|begin|>": (0,), "<|end|>": (1,)}
+    assert vocabulary.special_names == special | dict.fromkeys(names, (token,))
+    params = CompletionParams(stop=("\ufffd", piece))
+    expected = (token,) if names else ()
+    assert resolve_stop_strings(params, vocabulary).stop_token_ids == expected

@@ -15,7 +15,7 @@ class ByteTokenizer:
     bos_id = None
     leading_space = True
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, add_bos: bool = True) -> list[int]:
         return list((" " + text).encode())
 
     def offsets(self, text: str) -> list[int]:

@@ -41,7 +41,7 @@ class IdsOnlyTokenizer:
     bos_id: int | None = None
     leading_space: bool = False
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, add_bos: bool = True) -> list[int]:
         raise ValueError("prompt: this model has no tokenizer and takes token ids only")
 
     def offsets(self, text: str) -> list[int]:

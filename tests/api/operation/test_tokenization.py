@@ -44,6 +44,30 @@ def test_round_trip(jax_served: ServedModel, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("The dog", [" The", " dog"]),
+        ("<s>The dog", ["<s>", " The", " dog"]),
+        ("<s><s>", ["<s>", "<s>"]),
+        ("<s>", ["<s>"]),
+        ("", []),
+        ("</s> dog<s>", ["</s>", " dog", "<s>"]),
+    ],
+)
+def test_add_special_tokens_keeps_those_of_the_text(
+    reference_served: ServedModel, text: str, names: list[str]
+) -> None:
+    client = TestClient(create_app([reference_served]))
+    body: dict[str, Any] = {"model": reference_served.name, "prompt": text}
+    body |= {"add_special_tokens": False, "return_token_strs": True}
+    result = client.post("/tokenize", json=body).json()
+    assert (result["token_strs"], result["count"]) == (names, len(names))
+    added = client.post("/tokenize", json=body | {"add_special_tokens": True}).json()
+    prefix = [] if text.startswith("<s>") else ["<s>"]
+    assert added["token_strs"] == prefix + names
+
+
+@pytest.mark.parametrize(
     ("path", "body", "status"),
     [
         ("/tokenize", {"model": "toy"}, 422),

@@ -3,6 +3,8 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +17,7 @@ from reference.tokenizer.added_tokens import AddedToken, AddedTokens
 from reference.tokenizer.detokenizer import decode, without_bos
 from reference.tokenizer.files import TokenizerError
 from reference.tokenizer.hf_json import JsonTokenizer
+from reference.tokenizer.loader import load_tokenizer
 from reference.tokenizer.protocol import Tokenizer
 from reference.tokenizer.sentencepiece import SentencePieceTokenizer
 from tests.support.tokenizer_files import (
@@ -22,6 +25,8 @@ from tests.support.tokenizer_files import (
     byte_level_file,
     metaspace_file,
     normalizing_sentencepiece,
+    token_entry,
+    write_tokenizer,
 )
 
 CONTENTS = ("<t>", "<tt>", "é_")
@@ -145,6 +150,30 @@ def test_normalized_is_refused_by_name_with_a_prefix_and_another_normalizer() ->
     token = AddedToken("<t>", normalized=True, file=file)
     with pytest.raises(TokenizerError, match=r"tokenizer_config\.json: token '<t>': normalized "):
         JsonTokenizer(json.dumps(spec), {}, {METASPACE_SIZE: token})
+
+
+ROLE = token_entry("<t>", normalized=True)
+
+
+@pytest.mark.parametrize(
+    "roles", [{"pad_token": ROLE}, {"extra_special_tokens": [ROLE]}], ids=["token", "list"]
+)
+def test_refused_token_with_a_role_names_its_file(roles: dict[str, Any], tmp_path: Path) -> None:
+    spec = json.loads(metaspace_file())
+    spec["normalizer"]["normalizers"].insert(0, {"type": "NFKC"})
+    model, other = json.dumps(spec), dict.fromkeys(roles)
+    for i, (config, names, file) in enumerate(
+        [
+            (roles, None, "tokenizer_config"),
+            (None, roles, "special_tokens_map"),
+            (other, roles, "special_tokens_map"),
+            (roles, {"eos_token": "</s>"}, "tokenizer_config"),
+        ]
+    ):
+        files = {"tokenizer_config": config, "special_tokens_map": names}
+        directory = write_tokenizer(tmp_path / str(i), model, **files)
+        with pytest.raises(TokenizerError, match=rf"^{file}\.json: token '<t>': normalized is not"):
+            load_tokenizer(directory)
 
 
 def normalizing_json() -> str:

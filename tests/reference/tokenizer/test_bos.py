@@ -166,6 +166,18 @@ def test_leading_bos_is_not_added_twice(tokenizer: Tokenizer, text: str) -> None
         )
 
 
+@given(text=st.text("ab <s>\n", max_size=8), num_bos=st.integers(0, 2))
+def test_encode_without_bos_keeps_one_of_the_text(
+    tokenizer: Tokenizer, text: str, num_bos: int
+) -> None:
+    bos = bos_name(tokenizer)
+    text = bos * num_bos + text
+    ids = tokenizer.encode(text)
+    kept = ids if text.startswith(bos) else ids[1:]
+    assert tokenizer.encode(text, add_bos=False) == kept
+    assert tokenizer.encode(text, add_bos=True) == ids
+
+
 def test_bos_after_white_space_is_a_second_one(tokenizer: Tokenizer) -> None:
     for text in " {}a", "a{}", "a{}b", "\n{}":
         ids = tokenizer.encode(text.format(bos_name(tokenizer)))
@@ -179,6 +191,7 @@ def test_bos_is_literal_if_the_tokenizer_adds_none(model: bytes | str, tmp_path:
     t = load_tokenizer(write_tokenizer(tmp_path, model, tokenizer_config=config))
     bos = t.encode(name)
     assert len(bos) == 1 and t.encode(name * 2) == bos * 2
+    assert t.encode(name * 2, add_bos=False) == bos * 2 and t.encode("", add_bos=False) == []
     assert t.encode(f"{name}a")[:1] == bos and len(t.encode(f"{name}a")) == 2
 
 
