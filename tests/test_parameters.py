@@ -5,6 +5,7 @@ must hold, and through a proxy that drops the parameter, where it must fail. A p
 demonstration fails the suite.
 """
 
+import inspect
 import json
 import math
 import re
@@ -105,8 +106,8 @@ def test_parameter_names_its_specification(field: Any) -> None:
 
 @pytest.mark.parametrize("name", [name for name, _ in sampler.STEPS[1:]])
 def test_step_docstring_is_complete(name: str) -> None:
-    doc = str(getattr(import_module("reference.logits"), name).__doc__)
-    assert re.findall(r"^ {4}(\w[\w ]*?): +\S", doc, re.M) == [
+    doc = inspect.getdoc(getattr(import_module("reference.logits"), name))
+    assert re.findall(r"^(\w[\w ]*?): +\S", str(doc), re.M) == [
         "Meaning",
         "Boundary",
         "Ties",

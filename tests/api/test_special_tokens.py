@@ -41,7 +41,7 @@ def after_end(served: ServedModel, text: str) -> Json:
     is BOS. The penalty makes a second end-of-sequence unlikely.
     """
     prompt = [*served.tokenizer.encode(text, add_bos=False), EOS]
-    return {"prompt": prompt, "repetition_penalty": 5, "max_tokens": 5}
+    return {"prompt": prompt, "temperature": 0, "repetition_penalty": 5, "max_tokens": 5}
 
 
 @pytest.mark.parametrize("streamed", [False, True])
