@@ -47,8 +47,8 @@ from reference.grammar.schema.disjointness import check_one_of_disjoint
 from reference.grammar.schema.document import Document, Pointers
 from reference.grammar.schema.members import Members, object_of
 from reference.grammar.schema.names import (
-    name_patterns,
     listed_names,
+    name_patterns,
     other_names,
     property_pointers,
 )
