@@ -69,7 +69,7 @@ def multiples_of(steps: list[int], **keywords: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["integer", "number"])
 @pytest.mark.parametrize("step", [992, 1000, 930, 97])
-def test_one_large_step_is_within_the_bound(kind: str, step: int) -> None:
+def test_large_steps_are_within_the_bound(kind: str, step: int) -> None:
     schema = {"type": kind, "multipleOf": step, "minimum": -(10**9) - 1, "maximum": 10**12 + 1}
     language = compile_format(json_schema_format(schema))
     assert language is not None
@@ -125,7 +125,7 @@ def test_names_are_compared_with_patterns_within_the_bound() -> None:
         compile_format(json_schema_format({"type": "object", **schema}))
 
 
-def test_each_name_spends_its_length_for_each_pattern() -> None:
+def test_names_spend_their_length_for_each_pattern() -> None:
     document = Document({"properties": {}, "patternProperties": {"b": True, "c": True}})
     constraints = Constraints(document, ("",))
     property_pointers(constraints, "a" * 9)
