@@ -87,7 +87,7 @@ class Multiples:
         return union([concat(literal("0"), ends[0]), *digits])
 
     def _ends(self, step: Fraction, *, integral: bool) -> list[Expression]:
-        """What may follow the digits before the point, by their remainder."""
+        """Return what may follow the digits before the point, by their remainder."""
         decimals, modulus = significant_decimals(step), divisor(step)
 
         def where_divisible(decimals_left: int, expression: Expression) -> list[Expression]:

@@ -6,7 +6,9 @@ MAX_WORK = 500_000  # about a second
 
 
 class WorkBudget:
-    """Counts work in characters: those compared, and those of patterns that are compiled."""
+    """Counts work in characters: those compared, those of patterns that are compiled, and the
+    digits after each remainder of `multipleOf`.
+    """
 
     def __init__(self, work: int = MAX_WORK) -> None:
         self.remaining = work

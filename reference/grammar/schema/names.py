@@ -12,13 +12,14 @@ from reference.grammar.language.expressions import (
     ANY_CHAR,
     EMPTY_SET,
     Language,
+    concat_all,
     difference,
     intersect,
     literal,
     repeat,
     union,
 )
-from reference.grammar.language.json_grammar import canonical_string, string_except
+from reference.grammar.language.json_grammar import QUOTE, json_escaped, string_except
 from reference.grammar.language.nodes import Expression
 from reference.grammar.language.regex import compile_regex
 from reference.grammar.schema.constraints import Constraints
@@ -141,10 +142,13 @@ def other_names(
         yield string_except(list(listed)), constraints.pointers_of("additionalProperties")
         return
     others = difference(ANY_NAME if allowed is None else allowed, union(map(literal, listed)))
+    others = json_escaped(others)  # once, since all combinations share it
     # Names on which dialects disagree are in no combination.
     certain, possible = (
         {
-            pattern: compile_pattern(constraints.document, location, pattern, superset=superset)
+            pattern: json_escaped(
+                compile_pattern(constraints.document, location, pattern, superset=superset)
+            )
             for pattern, location in patterns.items()
         }
         for superset in (False, True)
@@ -153,7 +157,7 @@ def other_names(
         for matched in combinations(patterns, count):
             outside = union(possible[p] for p in patterns if p not in matched)
             names = difference(reduce(intersect, [certain[p] for p in matched], others), outside)
-            yield canonical_string(names), pattern_pointers(constraints, matched)
+            yield concat_all([QUOTE, names, QUOTE]), pattern_pointers(constraints, matched)
 
 
 def name_patterns(constraints: Constraints) -> dict[str, str]:

@@ -119,6 +119,29 @@ def test_grammar_is_linear_in_the_number_of_properties() -> None:
     assert lengths[1] < 5 * lengths[0]
 
 
+def long_values(count: int) -> list[str]:
+    """Different texts of 180 characters, of which the first differ in the last character only."""
+    same = ["x" * 179 + letter for letter in "ab"]
+    return same + [f"{i:03}".ljust(180, "y") for i in range(count - 2)]
+
+
+def test_grammar_is_linear_in_the_number_of_long_values() -> None:
+    lengths = []
+    for count in (100, 500):
+        language = compile_format(json_schema_format({"enum": long_values(count)}))
+        assert language is not None
+        lengths.append(len(to_lark(language)))
+    assert 4 * lengths[0] < lengths[1] < 6 * lengths[0]
+    assert lengths[1] < 2 * 500 * 180
+
+
+def test_many_long_values_are_within_the_bounds() -> None:
+    """llguidance compiles the grammar, and masks are right where values share a prefix."""
+    values = long_values(500)
+    schema = json_schema_format({"enum": values})
+    assert follow(schema, f'"{values[1]}"', every=99) == f'"{values[1]}".'
+
+
 def test_many_alternatives_in_one_position() -> None:
     """More items in a row of the Earley table than llguidance allows by default."""
     names = [*string.ascii_lowercase[:22]]
