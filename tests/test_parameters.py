@@ -107,7 +107,7 @@ def test_parameter_names_its_specification(field: Any) -> None:
 @pytest.mark.parametrize("name", [name for name, _ in sampler.STEPS[1:]])
 def test_step_docstring_is_complete(name: str) -> None:
     doc = inspect.getdoc(getattr(import_module("reference.logits"), name))
-    assert re.findall(r"^(\w[\w ]*?): +\S", str(doc), re.M) == [
+    assert re.findall(r"^(\w[\w ]*?): +\S", str(doc).partition("\n")[2], re.M) == [
         "Meaning",
         "Boundary",
         "Ties",
