@@ -72,7 +72,7 @@ class Request:
         if (kind != "text") != (self.language is not None):
             raise ValueError(
                 f"language: must be set if and only if response_format is not text, got "
-                f"{self.language} with {kind!r}"
+                f"{type(self.language).__name__} with {kind!r}"
             )
 
     @classmethod

@@ -1,5 +1,6 @@
 """Fixtures of every test: hypothesis profiles, the embedded model, and served models."""
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -17,6 +18,12 @@ jax.config.update("jax_num_cpu_devices", 8)  # for the meshes of test_sharding
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=100)
 settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+
+
+def pytest_collection_finish() -> None:
+    """Keep what exists now out of every later garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -60,6 +60,7 @@ def mask(walk: Walk, coverage: Coverage) -> None:
     strip_space = vocabulary.strips_leading_space(prompt)
     spec = GrammarMatcher(language, vocabulary, end_tokens, strip_space=strip_space)
     state = compiler(vocabulary).start(request)
+    pushed: list[int] = []
     for pick in walk.picks:
         [words], [error] = compiler(vocabulary).token_masks([state])
         try:
@@ -70,7 +71,7 @@ def mask(walk: Walk, coverage: Coverage) -> None:
             return
         assert error is None, error
         bits = np.unpackbits(words.view(np.uint8), bitorder="little")[: len(expected)]
-        assert_equal(bits.astype(bool), expected, f"tokens after {spec.state}")
+        assert_equal(bits.astype(bool), expected, f"tokens after {pushed}")
         coverage.counts["masks"] += 1
         extending = np.setdiff1d(np.flatnonzero(expected), spec.end_tokens)
         if not len(extending):
@@ -78,6 +79,7 @@ def mask(walk: Walk, coverage: Coverage) -> None:
         token = int(extending[pick % len(extending)])
         spec.push(token)
         state.push(token)
+        pushed.append(token)
 
 
 WALKS = st.builds(
