@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -17,7 +17,7 @@ COMPLETIONS = "/v1/openai/completions"
 
 @dataclass(frozen=True)
 class Outcome:
-    """A request. started: time.monotonic(). status: None if the connection was refused.
+    """A request. started, ended: time.monotonic(). status: None if the connection was refused.
 
     complete: a stream that ended with a finish reason for its choice, and [DONE].
     """
@@ -26,6 +26,7 @@ class Outcome:
     status: int | None
     complete: bool = False
     retry_after: str | None = None
+    ended: float = field(default_factory=time.monotonic)
 
 
 def request_body(**fields: Any) -> dict[str, Any]:

@@ -91,8 +91,9 @@ def test_termination_under_load_breaks_no_request(new_pod: Pod) -> None:
     assert signaled - deleted >= pre_stop
     before = [o for o in outcomes if o.started < deleted]
     during_pre_stop = [o for o in outcomes if deleted <= o.started < signaled - 0.1]
-    draining = [o for o in outcomes if o.started > signaled + 0.5]
-    assert before and during_pre_stop
+    first_refusal = min(o.ended for o in outcomes if o.status == 503)
+    draining = [o for o in outcomes if o.started > first_refusal]
+    assert before and during_pre_stop and draining
     assert all(o.status == 200 and o.complete for o in before + during_pre_stop)
     # While it drains, the server refuses requests. At the end the port is closed.
     assert {o.status for o in draining} <= {503, None}
