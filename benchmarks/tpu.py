@@ -27,12 +27,12 @@ from jax_backend.model import sharding
 from jax_backend.model.llama import Llama
 from jax_backend.model.sharding import TP
 from jax_backend.platform import compiling_for
-from jax_backend.serving.program import compiled_program
-from jax_backend.serving.state import BatchInputs, ChunkInputs, empty_pages
+from jax_backend.serving.program import LaunchImages, compiled_program
+from jax_backend.serving.state import BatchInputs, SegmentInputs, empty_pages
 from reference.model.config import LlamaConfig
 
 GIB = 2**30
-PAGE_SIZE = 64
+PAGE_SIZE = SEGMENT_SIZE = 64
 COLLECTIVE = re.compile(
     r" (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
     r".*?channel_id=(\d+)"
@@ -167,21 +167,24 @@ def compile_steps(case: Case) -> list[Compiled]:
         program = compiled_program(graph, structure)
 
         int32 = int32_shapes(sharding.replicated(mesh))
-        slots, tokens, scalar = int32(case.slots), int32(case.chunk), int32()
+        num_segments, slots = case.chunk // SEGMENT_SIZE, int32(case.slots)
+        tokens, starts = int32(num_segments, SEGMENT_SIZE), int32(num_segments)
         batch = BatchInputs(slots, slots, slots, int32(case.slots, pages_per_sequence))
-        chunk = ChunkInputs(tokens, tokens, scalar, scalar, scalar, int32(pages_per_sequence))
+        segments = SegmentInputs(
+            tokens, tokens, starts, starts, int32(num_segments, pages_per_sequence)
+        )
         weight_bytes = sum(w.size * w.dtype.itemsize for w in weights) / sharding.mesh_size(mesh)
         operations = weight_bytes  # per token: two for each weight, which has two bytes
         reading = weight_bytes / case.chip.bandwidth
         return [
             compile_one(
                 f"decode, {case.slots} sequences",
-                program.decode_forward.lower(weights, layers, slots, batch, None),
+                program.forward.lower(weights, layers, slots, batch, None, LaunchImages()),
                 max(reading, case.slots * operations / case.chip.operations),
             ),
             compile_one(
                 f"prefill, {case.chunk} tokens",
-                program.prefill_chunk.lower(weights, layers, chunk, None, None),
+                program.forward.lower(weights, layers, slots, None, segments, LaunchImages()),
                 max(reading, case.chunk * operations / case.chip.operations),
             ),
         ]

@@ -19,7 +19,8 @@ from reference.tokenizer.vocabulary import Vocabulary
 logger = logging.getLogger(__name__)
 
 PAGE_SIZE = 64
-CHUNK_SIZES, CPU_CHUNK_SIZES = (32, 256), (32, 128)
+PREFILL_SIZES, CPU_PREFILL_SIZES = (128, 512, 1024, 2048), (32, 128, 256)
+SEGMENT_SIZE, CPU_SEGMENT_SIZE = 64, 32
 IMAGE_BATCH_SIZES, CPU_IMAGE_BATCH_SIZES = (1, 2, 4), (1,)
 DEFAULT_SLOT_TOKENS = 2048  # KV cache capacity per slot
 PROBE_BYTES = 2**20  # of the file that tests whether the compilation cache can be written
@@ -70,7 +71,8 @@ def launch(
         batch_invariant=batch_invariant,
         num_pages=-(-max(capacity, context) // PAGE_SIZE),
         page_size=PAGE_SIZE,
-        chunk_sizes=CPU_CHUNK_SIZES if on_cpu else CHUNK_SIZES,
+        prefill_sizes=CPU_PREFILL_SIZES if on_cpu else PREFILL_SIZES,
+        segment_size=CPU_SEGMENT_SIZE if on_cpu else SEGMENT_SIZE,
         image_batch_sizes=CPU_IMAGE_BATCH_SIZES if on_cpu else IMAGE_BATCH_SIZES,
         max_logprobs=max_logprobs,
     )

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int32
 from jax_backend.model import sharding
 from jax_backend.model.attention.base import Attention, Pages
 from jax_backend.model.attention.select import for_platform
-from jax_backend.model.linear import Linear, product
+from jax_backend.model.linear import DEFAULT_FORMS, Forms, Linear, product
 from jax_backend.model.vision import Vision
 from jax_backend.numerics.reductions import sum_rows
 from jax_backend.platform import platform
@@ -54,12 +54,27 @@ class ImageEmbeddings(NamedTuple):
     mask: Bool[Array, "R"]
 
 
+class TokenBlocks(NamedTuple):
+    """B blocks of T consecutive tokens, each of one sequence.
+
+    written: the tokens whose keys and values are to be written to the pages. images: embeddings of
+    image tokens.
+    """
+
+    token: Int32[Array, "B T"]
+    position: Int32[Array, "B T"]
+    written: Bool[Array, "B T"]
+    page_table: Int32[Array, "B M"]
+    images: ImageEmbeddings | None = None
+
+
 class Llama(nnx.Module):
     """A whole model. Parameters have shapes but no data: `jax_backend.model.checkpoint.load` fills
     them.
 
     attention: None for that of JAX's default platform. mesh: the devices of tensor parallelism,
-    None for a single device; `config` is the sharded one (`jax_backend.model.sharding`).
+    None for a single device; `config` is the sharded one (`jax_backend.model.sharding`). forms: of
+    the products of the linear layers.
     """
 
     def __init__(
@@ -68,8 +83,10 @@ class Llama(nnx.Module):
         dtype: jnp.dtype,
         attention: Attention | None = None,
         mesh: Mesh | None = None,
+        forms: Forms = DEFAULT_FORMS,
     ) -> None:
         self.config, self.mesh, self.devices = config, mesh, sharding.mesh_size(mesh)
+        self.forms = forms
         V, D = sharding.padded_vocab_size(config, self.devices), config.hidden_size
         device_attention = attention or for_platform(platform())
         self.attention = sharding.shard_attention(device_attention, mesh)
@@ -84,47 +101,55 @@ class Llama(nnx.Module):
         self.rotation = nnx.Variable(Shapes(rotation_shape, jnp.dtype(jnp.float32)))
 
     def hidden_states(
-        self,
-        tokens_BT: Int32[Array, "B T"],
-        positions_BT: Int32[Array, "B T"],
-        written_BT: Bool[Array, "B T"],
-        page_tables_BM: Int32[Array, "B M"],
-        layers: Sequence[Pages],
-        images: ImageEmbeddings | None = None,
-    ) -> tuple[Float[Array, "B T D"], list[Pages]]:
-        """Run a batch of tokens through all layers. Return the output of the last norm, and the
-        pages.
+        self, groups: Sequence[TokenBlocks], layers: Sequence[Pages]
+    ) -> tuple[list[Float[Array, "B T D"]], list[Pages]]:
+        """Run groups of token blocks through all layers. Return the output of the last norm for
+        each group, and the pages.
 
-        Each token attends to the positions of its row up to its own. Their keys and values are in
-        the pages already or are written by this call, as `written` says. images: embeddings of
-        image tokens.
+        Each token attends to the positions of its sequence up to its own. Their keys and values are
+        in the pages already or are written by this call, in any block of any group.
         """
-        config, (B, T) = self.config, tokens_BT.shape
+        config, H = self.config, self.config.head_dim
         N, K = config.num_attention_heads, config.num_key_value_heads
-        cos, sin = jnp.moveaxis(self.rotation[...][positions_BT], 2, 0)
-        x = self.embed_tokens[...][tokens_BT.reshape(-1)]
-        if images is not None:
-            x = jnp.where(images.mask[:, None], images.rows, x)
-        written = []
+        shapes = [group.token.shape for group in groups]
+        rotations = [jnp.moveaxis(self.rotation[...][group.position], 2, 0) for group in groups]
+        x = concatenate([self.embed(group) for group in groups])
+        forms, written = self.forms, []
         for layer, pages in zip(self.layers, layers, strict=True):
             y = rms_norm(x, layer.input_layernorm[...], config.rms_norm_eps)
-            q, k, v = self.split_heads(layer.qkv_proj(y).reshape(B, T, -1), (N, K, K))
-            q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-            pages = self.attention.write(pages, k, v, page_tables_BM, positions_BT, written_BT)
+            parts = split_rows(layer.qkv_proj(y, forms), shapes)
+            queries = []
+            for part, (cos, sin), group in zip(parts, rotations, groups, strict=True):
+                q, k, v = self.split_heads(part, (N, K, K))
+                q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+                pages = self.attention.write(
+                    pages, k, v, group.page_table, group.position, group.written
+                )
+                queries.append(q)
             written.append(pages)
-            out = self.attention.attend(
-                q, pages, page_tables_BM, positions_BT, config.sliding_window
-            )
-            x = x + layer.o_proj(out.reshape(B * T, -1))
+            attended = [
+                self.attention.attend(
+                    q, pages, group.page_table, group.position, config.sliding_window
+                ).reshape(-1, N * H)
+                for q, group in zip(queries, groups, strict=True)
+            ]
+            x = x + layer.o_proj(concatenate(attended), forms)
             y = rms_norm(x, layer.post_attention_layernorm[...], config.rms_norm_eps)
-            x = x + mlp(y, layer, self.devices)
+            x = x + mlp(y, layer, self.devices, forms)
         x = rms_norm(x, self.norm[...], config.rms_norm_eps)
-        return x.reshape(B, T, -1), written
+        return split_rows(x, shapes), written
+
+    def embed(self, group: TokenBlocks) -> Float[Array, "R D"]:
+        """Return the embeddings of all tokens of a group, R = B · T."""
+        x = self.embed_tokens[...][group.token.reshape(-1)]
+        if group.images is None:
+            return x
+        return jnp.where(group.images.mask[:, None], group.images.rows, x)
 
     def logits(self, x_TD: Float[Array, "T D"]) -> Float32[Array, "T V"]:
         """Compute the logit of every token of the vocabulary as the next one."""
         head = self.embed_tokens if self.lm_head is None else self.lm_head
-        logits = product(x_TD, head[...], jnp.float32)
+        logits = product(x_TD, head[...], self.forms.of(len(x_TD)), jnp.float32)
         if self.mesh is not None:
             logits = sharding.all_gather_logits(logits, self.mesh)
         return logits[:, : self.config.vocab_size]
@@ -141,6 +166,20 @@ class Llama(nnx.Module):
         return [part.reshape(B, T, -1, H) for part in parts]
 
 
+def concatenate(parts: Sequence[Float[Array, "_ D"]]) -> Float[Array, "R D"]:
+    """Concatenate rows."""
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+
+
+def split_rows(
+    x_RD: Float[Array, "R D"], shapes: Sequence[tuple[int, ...]]
+) -> list[Float[Array, "B T D"]]:
+    """Split rows into groups of B blocks of T rows, for each (B, T)."""
+    ends = np.cumsum([B * T for B, T in shapes])[:-1].tolist()
+    parts = jnp.split(x_RD, ends) if ends else [x_RD]
+    return [part.reshape(*shape, -1) for part, shape in zip(parts, shapes, strict=True)]
+
+
 def rms_norm(
     x_TD: Float[Array, "T D"], weight: Float[Array, "D"], eps: float
 ) -> Float[Array, "T D"]:
@@ -150,11 +189,13 @@ def rms_norm(
     return (x / jnp.sqrt(mean_square + eps)).astype(x_TD.dtype) * weight[None]
 
 
-def mlp(x_TD: Float[Array, "T D"], layer: Layer, devices: int = 1) -> Float[Array, "T D"]:
+def mlp(
+    x_TD: Float[Array, "T D"], layer: Layer, devices: int = 1, forms: Forms = DEFAULT_FORMS
+) -> Float[Array, "T D"]:
     """SwiGLU: down(silu(gate(x)) · up(x)). On each device, its gates come before its ups."""
-    T, fused = len(x_TD), layer.gate_up_proj(x_TD)
+    T, fused = len(x_TD), layer.gate_up_proj(x_TD, forms)
     gate, up = jnp.split(fused.reshape(T, devices, -1), 2, axis=2)
-    return layer.down_proj((jax.nn.silu(gate) * up).reshape(T, -1))
+    return layer.down_proj((jax.nn.silu(gate) * up).reshape(T, -1), forms)
 
 
 def rotate(

@@ -10,33 +10,26 @@ from jaxtyping import Array, Bool, Int32
 
 from jax_backend import logprobs
 from jax_backend.logits import Logits
-from jax_backend.model.attention.base import Pages
-from jax_backend.model.llama import ImageEmbeddings, Llama
+from jax_backend.model.llama import ImageEmbeddings, TokenBlocks
 from jax_backend.numerics.branches import StaticFlags, cond_any, cond_any_unless_gpu
 from jax_backend.sampler import Params, SamplingHistory, sample
 from jax_backend.serving.state import BatchInputs, SampleOutput, SlotState, TokenMask
 
 
-def decode_forward(
-    model: Llama,
-    layers: list[Pages],
-    last_token: Int32[Array, "W"],
-    batch: BatchInputs,
-    images: ImageEmbeddings | None,
-) -> tuple[list[Pages], Logits]:
-    """Compute the logits of the next token of each row. last_token: of each slot. images: for
-    prompts that end with one.
+def decode_blocks(
+    last_token: Int32[Array, "W"], batch: BatchInputs, images: ImageEmbeddings | None
+) -> TokenBlocks:
+    """Return the input tokens of a decode batch. last_token: of each slot. images: for prompts that
+    end with one.
     """
     is_valid = batch.slot < len(last_token)
-    x, layers = model.hidden_states(
+    return TokenBlocks(
         input_tokens(last_token, batch)[:, None],
         batch.position[:, None],
         is_valid[:, None],
         batch.page_table,
-        layers,
         images,
     )
-    return layers, model.logits(x[:, 0])
 
 
 def input_tokens(last_token: Int32[Array, "W"], batch: BatchInputs) -> Int32[Array, "B"]:

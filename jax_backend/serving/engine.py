@@ -24,6 +24,7 @@ from functools import partial
 
 from jax_backend.grammar.token_mask import MatcherState
 from jax_backend.model.llama import Llama
+from jax_backend.serving.batch_invariance import decoding_matches_prefill, select_forms
 from jax_backend.serving.executor import Executor, InFlightStep
 from jax_backend.serving.outputs import OutputProcessor
 from jax_backend.serving.scheduler import Scheduler, engine_stats
@@ -50,12 +51,17 @@ class JaxEngine:
         progress: Progress = lambda name, done, total: None,
     ) -> None:
         eos = frozenset(eos_token_ids)
+        if settings.batch_invariant:
+            model.forms = select_forms(model, settings.batch_sizes)
         self.executor = Executor(model, eos, vocabulary, settings)
+        warm_up(self.executor, progress)
         self.scheduler = Scheduler(
             slots=settings.slots,
             num_pages=settings.num_pages,
             page_size=settings.page_size,
-            chunk_sizes=settings.chunk_sizes,
+            layout=self.executor.layout,
+            batch_sizes=self.executor.batch_sizes,
+            cache_output=not settings.batch_invariant or decoding_matches_prefill(self.executor),
             context=model.config.max_position_embeddings,
         )
         self._outputs = OutputProcessor(self.scheduler, self.executor, eos)
@@ -64,7 +70,6 @@ class JaxEngine:
         self._closing = False
         self._step_started: float | None = None  # time.monotonic() of the step in progress
         self._grammar_compiler = ThreadPoolExecutor(1, "jax-grammars")
-        warm_up(self.executor, progress)
         self._thread = threading.Thread(target=self._run_thread, name="jax-engine", daemon=True)
         self._thread.start()
 

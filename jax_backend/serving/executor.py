@@ -18,11 +18,11 @@ from jax_backend.numerics.branches import StaticFlags, static_flags
 from jax_backend.serving import state
 from jax_backend.serving.decode import sample_step
 from jax_backend.serving.images import ImageEmbedder
-from jax_backend.serving.plan import DecodeRow, PrefillChunk, StepPlan
+from jax_backend.serving.plan import DecodeRow, StepPlan
 from jax_backend.serving.prefill import no_images
-from jax_backend.serving.program import compiled_program
-from jax_backend.serving.settings import Settings
-from jax_backend.serving.uploads import pack_batch, pack_chunk, pack_slot
+from jax_backend.serving.program import LaunchImages, compiled_program
+from jax_backend.serving.settings import Settings, prefill_layout
+from jax_backend.serving.uploads import pack_batch, pack_segments, pack_slot
 from reference.grammar.language.errors import UnsupportedFormat
 from reference.tokenizer.vocabulary import Vocabulary
 
@@ -57,6 +57,7 @@ class Executor:
         self.pages_per_sequence = -(-self.context // settings.page_size)
         self.pad_slot = settings.slots
         self.batch_sizes = settings.batch_sizes
+        self.layout = prefill_layout(settings)
 
         graph, weights = nnx.split(model)
         self.weights, structure = jax.tree.flatten(weights)
@@ -67,7 +68,8 @@ class Executor:
         self.full_masks = {size: self._full_mask(size) for size in self.batch_sizes}
 
         dtype = model.embed_tokens[...].dtype
-        sizes = {*settings.batch_sizes, *settings.chunk_sizes} if config.vision else set()
+        sizes = {*settings.batch_sizes, *settings.prefill_sizes} if config.vision else set()
+        sizes |= {n * settings.segment_size for n in self.layout.mixed_sizes if config.vision}
         no_image = {n: self.to_device(no_images(n, config.hidden_size, dtype)) for n in sizes}
         self.images = ImageEmbedder(self.encode_images, settings.image_batch_sizes, no_image)
         self.grammars = GrammarCompiler(vocabulary, eos)
@@ -77,16 +79,21 @@ class Executor:
         """Launch a step, except for sampling if a row needs a token mask: that is left to `sample`.
         Does not wait for the device.
         """
-        prompt_logprobs = self.prefill(plan.chunk) if plan.chunk else None
-        for source, target in plan.page_copies:
-            self.layers = state.copy_page(self.layers, np.int32(source), np.int32(target))
         for sequence in plan.admitted:
             values = pack_slot(sequence, self.vocab_size, self.eos, self.disallowed_token_ids)
             self.slots = state.set_slot(self.slots, np.int32(sequence.slot), values)
-        if not plan.rows:
+        batch = self.pack(plan.rows, plan.is_mixed) if plan.rows else None
+        logits, prompt_logprobs = None, None
+        if plan.segments:
+            mixed = batch if plan.is_mixed else None
+            logits, prompt_logprobs = self._prefill(plan, mixed)
+        for source, target in plan.page_copies:
+            self.layers = state.copy_page(self.layers, np.int32(source), np.int32(target))
+        if batch is None:
             return InFlightStep(plan, prompt_logprobs)
-        batch = self.pack(plan.rows)
-        logits = self.decode_forward(batch, self.images.of_batch(plan.rows, len(batch.slot)))
+        if logits is None:
+            images = self.images.of_batch(plan.rows, len(batch.slot))
+            logits = self.decode_forward(batch, images)
         if plan.needs_masks:
             return InFlightStep(plan, prompt_logprobs, decoded=(batch, logits))
         mask = self.full_masks[len(batch.slot)]
@@ -126,26 +133,50 @@ class Executor:
         self._grammar_states.pop(request_id, None)
         self.images.release(request_id)
 
-    def prefill(self, chunk: PrefillChunk) -> state.PromptLogprobs | None:
-        """Launch a prefill chunk. Return the log-probabilities of the prompt, if requested."""
-        inputs = pack_chunk(chunk, self.pages_per_sequence)
-        top = None if chunk.prefill.prompt_logprobs is None else self.num_logprobs
-        self.layers, prompt_logprobs = self.program.prefill_chunk(
-            self.weights, self.layers, inputs, self.images.of_chunk(chunk), top
+    def _prefill(
+        self, plan: StepPlan, batch: state.BatchInputs | None
+    ) -> tuple[Array | None, state.PromptLogprobs | None]:
+        """Launch the segments of a plan, and a decode batch if it shares the launch. Return the
+        logits of the batch, and the log-probabilities of the prompts, if requested.
+        """
+        size, count = self.layout.segment_size, plan.num_segments
+        inputs = pack_segments(plan.segments, count, size, self.pages_per_sequence)
+        images = LaunchImages(
+            None if batch is None else self.images.of_batch(plan.rows, len(batch.slot)),
+            self.images.of_segments(plan.segments, size, count),
         )
-        return prompt_logprobs
+        logits, hidden = self.forward(batch, inputs, images)
+        if all(segment.prefill.prompt_logprobs is None for segment in plan.segments):
+            return logits, None
+        return logits, self.prompt_logprobs(hidden, inputs.next_token)
 
-    def pack(self, rows: Collection[DecodeRow]) -> state.BatchInputs:
-        """Pack rows into the smallest batch that holds them."""
-        size = next(size for size in self.batch_sizes if size >= len(rows))
+    def pack(self, rows: Collection[DecodeRow], is_mixed: bool = False) -> state.BatchInputs:
+        """Pack rows into the smallest batch that holds them, the largest for a mixed launch."""
+        sizes = self.settings.batch_sizes[-1:] if is_mixed else self.batch_sizes
+        size = next(size for size in sizes if size >= len(rows))
         return pack_batch(rows, size, self.pages_per_sequence, self.pad_slot)
+
+    def forward(
+        self,
+        batch: state.BatchInputs | None,
+        segments: state.SegmentInputs | None,
+        images: LaunchImages,
+    ) -> tuple[Array | None, Array | None]:
+        """Launch the forward pass of a batch, of segments, or of both. Return the logits of the
+        batch and the hidden states of the segments.
+        """
+        self.layers, logits, hidden = self.program.forward(
+            self.weights, self.layers, self.slots.last_token, batch, segments, images
+        )
+        return logits, hidden
 
     def decode_forward(self, batch: state.BatchInputs, images: ImageEmbeddings | None) -> Array:
         """Launch the forward pass of a batch. Return its logits."""
-        self.layers, logits = self.program.decode_forward(
-            self.weights, self.layers, self.slots.last_token, batch, images
-        )
-        return logits
+        return self.forward(batch, None, LaunchImages(batch=images))[0]
+
+    def prompt_logprobs(self, hidden: Array, next_token: np.ndarray) -> state.PromptLogprobs:
+        """Launch the log-probabilities of the token after each token of a prefill launch."""
+        return self.program.prompt_logprobs(self.weights, hidden, next_token, self.num_logprobs)
 
     def sample_batch(
         self, batch: state.BatchInputs, logits: Array, mask: state.TokenMask, flags: StaticFlags

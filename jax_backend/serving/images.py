@@ -6,7 +6,7 @@ import numpy as np
 from jax import Array
 
 from jax_backend.model.llama import ImageEmbeddings
-from jax_backend.serving.plan import DecodeRow, PrefillChunk, RequestState
+from jax_backend.serving.plan import DecodeRow, PrefillSegment, RequestState
 from jax_backend.serving.prefill import merge_embeddings
 from jax_backend.serving.uploads import int32s
 from reference.request import ImageSpan
@@ -16,8 +16,8 @@ class ImageEmbedder:
     """Encodes the images of requests.
 
     encode: from a batch of pixels to the embeddings of each image. batch_sizes: those that `encode`
-    is called with, ascending. no_images: the embeddings of positions without images, by chunk size
-    or batch size; empty for a text-only model.
+    is called with, ascending. no_images: the embeddings of positions without images, by
+    their number; empty for a text-only model.
     """
 
     def __init__(
@@ -29,18 +29,25 @@ class ImageEmbedder:
         self.encode, self.batch_sizes, self.no_images = encode, batch_sizes, no_images
         self._cache: dict[int, dict[int, Array]] = {}  # by request id and start of the span
 
-    def of_chunk(self, chunk: PrefillChunk) -> ImageEmbeddings | None:
-        """Return the image embeddings within a chunk; drop those that no later position needs."""
-        state, start, stop = chunk.prefill.state, chunk.start, chunk.start + chunk.num_tokens
-        images = self.no_images.get(chunk.size)
-        for span in state.request.images_within(start, stop):
-            rows = self._embeddings(state, span)
-            first, last = max(span.start, start), min(span.stop, stop)
-            offsets = int32s(first - span.start, first - start, last - first)
-            images = merge_embeddings(images, rows, *offsets)
-            if span.stop <= stop:
-                # Not `del`: while the engine closes, `submit` may release the request concurrently.
-                self._cache.get(state.request_id, {}).pop(span.start, None)
+    def of_segments(
+        self, segments: Collection[PrefillSegment], segment_size: int, num_segments: int
+    ) -> ImageEmbeddings | None:
+        """Return the image embeddings within a prefill launch; drop those that no later position
+        needs.
+        """
+        images = self.no_images.get(num_segments * segment_size)
+        for segment in segments:
+            state, start = segment.prefill.state, segment.start
+            stop, row = start + segment.num_tokens, segment.index * segment_size
+            for span in state.request.images_within(start, stop):
+                embeddings = self._embeddings(state, span)
+                first, last = max(span.start, start), min(span.stop, stop)
+                offsets = int32s(first - span.start, row + first - start, last - first)
+                images = merge_embeddings(images, embeddings, *offsets)
+                if span.stop <= stop:
+                    # Not `del`: while the engine closes, `submit` may release the request
+                    # concurrently.
+                    self._cache.get(state.request_id, {}).pop(span.start, None)
         return images
 
     def of_batch(self, rows: Collection[DecodeRow], batch_size: int) -> ImageEmbeddings | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 
 from jax_backend.serving.executor import Executor, InFlightStep
-from jax_backend.serving.plan import DecodeRow, Prefill, PrefillChunk, RequestState
+from jax_backend.serving.plan import DecodeRow, Prefill, PrefillSegment, RequestState
 from jax_backend.serving.scheduler import Scheduler
 from jax_backend.serving.state import PromptLogprobs, SampleOutput
 from jax_backend.stopping import finish
@@ -40,10 +40,12 @@ class OutputProcessor:
 
     def process(self, step: InFlightStep) -> None:
         """Wait for the results of a step and emit its events."""
-        if step.prompt_logprobs is not None and step.plan.chunk is not None:
-            self._collect_prompt_logprobs(step.plan.chunk, jax.device_get(step.prompt_logprobs))
-        if step.plan.completed is not None:
-            self._emit_prompt(step.plan.completed)
+        if step.prompt_logprobs is not None:
+            values = jax.device_get(step.prompt_logprobs)
+            for segment in step.plan.segments:
+                self._collect_prompt_logprobs(segment, values)
+        for prefill in step.plan.completed:
+            self._emit_prompt(prefill)
         if step.sampled is not None:
             output = jax.device_get(step.sampled)
             for i, row in enumerate(step.plan.rows):
@@ -75,17 +77,19 @@ class OutputProcessor:
         except Exception:
             logger.exception("the callback of a request failed")
 
-    def _collect_prompt_logprobs(self, chunk: PrefillChunk, values: PromptLogprobs) -> None:
-        """Append an entry for the token after each new token of a chunk, None for image tokens."""
-        request, entries = chunk.prefill.state.request, chunk.prefill.prompt_logprobs
+    def _collect_prompt_logprobs(self, segment: PrefillSegment, values: PromptLogprobs) -> None:
+        """Append an entry for the token after each token of a segment, None for image tokens."""
+        request, entries = segment.prefill.state.request, segment.prefill.prompt_logprobs
         if entries is None:
             return
-        for i in range(chunk.num_cached, chunk.num_tokens):
-            position, top = chunk.start + i + 1, request.params.logprobs or 0
+        first_row = segment.index * self.executor.settings.segment_size
+        for i in range(segment.num_tokens):
+            position, top = segment.start + i + 1, request.params.logprobs or 0
             if request.images_within(position, position + 1):
                 entries.append(None)
             else:
-                entries.append(token_logprobs(request.prompt[position], values, i, top))
+                token = request.prompt[position]
+                entries.append(token_logprobs(token, values, first_row + i, top))
 
     def _emit_prompt(self, prefill: Prefill) -> None:
         state, entries = prefill.state, prefill.prompt_logprobs

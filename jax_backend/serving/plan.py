@@ -94,20 +94,22 @@ class Prefill:
         """Return the number of tokens to process: the last prompt token is left to decode."""
         return len(self.state.prompt) - 1
 
+    @property
+    def is_incomplete(self) -> bool:
+        return self.position < self.end
+
 
 @dataclass(frozen=True)
-class PrefillChunk:
+class PrefillSegment:
     """Prompt tokens start … start + num_tokens − 1, to be written to `pages`.
 
-    num_cached: how many of them, at the beginning, are in the pages already. size: the compiled
-    chunk size that they are padded to.
+    index: the place of the segment in its launch.
     """
 
     prefill: Prefill
+    index: int
     start: int
-    num_cached: int
     num_tokens: int
-    size: int
     pages: tuple[int, ...]
 
 
@@ -136,18 +138,23 @@ class DecodeRow:
 
 @dataclass(frozen=True)
 class StepPlan:
-    """The work of one step, in the order of execution: prefill a chunk, report the prompt whose
-    first prefill is complete, copy pages, set up slots, decode the rows.
+    """The work of one step, in the order of execution: set up slots, prefill the segments, report
+    the prompts whose first prefill is complete, copy pages, decode the rows.
+
+    num_segments: the compiled size of the prefill launch, in segments. is_mixed: whether the rows
+    are decoded by the prefill launch, before the pages are copied.
     """
 
-    chunk: PrefillChunk | None
-    completed: Prefill | None
-    page_copies: tuple[tuple[int, int], ...]
-    admitted: tuple[Sequence, ...]
-    rows: tuple[DecodeRow, ...]
+    segments: tuple[PrefillSegment, ...] = ()
+    num_segments: int = 0
+    completed: tuple[Prefill, ...] = ()
+    page_copies: tuple[tuple[int, int], ...] = ()
+    admitted: tuple[Sequence, ...] = ()
+    rows: tuple[DecodeRow, ...] = ()
+    is_mixed: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.chunk or self.completed or self.rows)
+        return bool(self.segments or self.completed or self.admitted or self.rows)
 
     @property
     def needs_masks(self) -> bool:

@@ -1,36 +1,31 @@
-"""The prefill computation: one chunk of one prompt, and the image embeddings within it."""
+"""The prefill computation: segments of prompts, and the image embeddings within them."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 
 from jax_backend import logprobs
-from jax_backend.model.attention.base import Pages
-from jax_backend.model.llama import ImageEmbeddings, Llama
-from jax_backend.serving.state import ChunkInputs, PromptLogprobs
+from jax_backend.model.llama import ImageEmbeddings, Llama, TokenBlocks
+from jax_backend.serving.state import PromptLogprobs, SegmentInputs
 
 
-def prefill_chunk(
-    model: Llama,
-    layers: list[Pages],
-    chunk: ChunkInputs,
-    images: ImageEmbeddings | None,
-    top: int | None,
-) -> tuple[list[Pages], PromptLogprobs | None]:
-    """Write the keys and values of a chunk to its pages. images: None for a text-only model. top:
-    the number of top log-probabilities; None if the prompt's are not requested.
+def segment_blocks(segments: SegmentInputs, images: ImageEmbeddings | None) -> TokenBlocks:
+    """Return the tokens of a prefill launch. images: None for a text-only model."""
+    i_T = jnp.arange(segments.token.shape[1], dtype=jnp.int32)
+    is_valid = i_T < segments.num_tokens[:, None]
+    start = segments.start[:, None]
+    position = jnp.where(is_valid, start + i_T, start)
+    return TokenBlocks(segments.token, position, is_valid, segments.page_table, images)
+
+
+def prompt_logprobs(
+    model: Llama, x_GTD: Float[Array, "G T D"], next_token: Int32[Array, "G T"], top: int
+) -> PromptLogprobs:
+    """Compute the log-probabilities of the token after each token of a prefill launch. x: of
+    `Llama.hidden_states`. top: the number of top log-probabilities.
     """
-    i = jnp.arange(chunk.token.shape[0], dtype=jnp.int32)
-    is_valid = i < chunk.num_tokens
-    is_new = is_valid & (i >= chunk.num_cached)
-    positions = jnp.where(is_valid, chunk.start + i, chunk.start)
-    x, layers = model.hidden_states(
-        chunk.token[None], positions[None], is_new[None], chunk.page_table[None], layers, images
-    )
-    if top is None:
-        return layers, None
-    values = logprobs.token_logprobs(model.logits(x[0]), chunk.next_token, top)
-    return layers, PromptLogprobs(*values)
+    logits = model.logits(x_GTD.reshape(-1, x_GTD.shape[2]))
+    return PromptLogprobs(*logprobs.token_logprobs(logits, next_token.reshape(-1), top))
 
 
 def no_images(size: int, hidden_size: int, dtype: jnp.dtype) -> ImageEmbeddings:

@@ -1,68 +1,57 @@
-"""Chunked prefill: the queue of prompts, and their chunks. Plain Python."""
+"""Packed prefill: the queue of prompts, and the segments of a launch. Plain Python."""
 
 import time
-from math import gcd
 
 from jax_backend.serving.fairness import TokenCounters
 from jax_backend.serving.page_pool import PagePool
-from jax_backend.serving.plan import Prefill, PrefillChunk, RequestState, Sequence
+from jax_backend.serving.plan import Prefill, PrefillSegment, RequestState, Sequence
+from jax_backend.serving.settings import PrefillLayout
 
 
 class PrefillQueue:
-    """Prompts that wait for prefill, and the one in prefill. chunk_sizes: compiled sizes in tokens,
-    ascending. counters: the tokens that each principal has got.
+    """Prompts that wait for prefill, and those in prefill. counters: the tokens that each principal
+    has got.
 
     Preempted requests are first, in the order in which they started. Then come the requests of the
     principal that has got the fewest tokens (of two, the one with fewer requests), in the order of
     arrival.
 
-    Chunks begin at multiples of the largest size, wherever the cached prefix ends, and each has the
-    smallest size that holds its piece of the prompt. So a token's chunk size and its offset in the
-    chunk, on which its rounding may depend, depend only on the prompt. Cached tokens keep their
-    offset and are not written again. A smaller chunk, which ends a prompt, must not complete a
-    page: a longer prompt could share it, and would have a larger chunk there. So the smaller sizes
-    are below the greatest common divisor of the largest size and the page size.
+    active: the prompts in prefill, in the order in which they started. Only the last one may be
+    incomplete: the others wait for slots or pages for their sequences.
+
+    Segments begin at multiples of the segment size, so a token's place in its segment depends only
+    on its position. A page holds whole segments.
     """
 
     def __init__(
-        self,
-        pool: PagePool,
-        counters: TokenCounters,
-        page_size: int,
-        chunk_sizes: tuple[int, ...],
+        self, pool: PagePool, counters: TokenCounters, page_size: int, layout: PrefillLayout
     ) -> None:
-        divisor = gcd(page_size, chunk_sizes[-1])
-        if any(size >= divisor for size in chunk_sizes[:-1]):
-            raise ValueError(
-                f"chunk_sizes: all but the largest must be below {divisor}, the greatest common "
-                f"divisor of the largest and the page size {page_size}, got {chunk_sizes}"
-            )
-        self.pool, self.page_size, self.chunk_sizes = pool, page_size, chunk_sizes
-        self.counters = counters
+        self.pool, self.counters = pool, counters
+        self.page_size, self.layout = page_size, layout
         self.waiting: list[Prefill] = []
-        self.current: Prefill | None = None
+        self.active: list[Prefill] = []
         self.num_started = 0
         self.num_queried_tokens = self.num_cached_tokens = 0  # of the prefix cache
 
     def __bool__(self) -> bool:
-        return bool(self.waiting or self.current)
+        return bool(self.waiting or self.active)
 
     def add(self, prefill: Prefill) -> None:
         self.waiting.append(prefill)
 
     def remove(self, sequence: Sequence) -> None:
         """Remove a sequence from the prefill that it waits for."""
-        for prefill in [*self.waiting, self.current]:
-            if prefill and sequence in prefill.sequences:
+        for prefill in [*self.waiting, *self.active]:
+            if sequence in prefill.sequences:
                 prefill.sequences.remove(sequence)
                 if not prefill.sequences:
                     self.discard(prefill)
 
     def discard(self, prefill: Prefill) -> None:
         """Drop a prefill and release its pages."""
-        if prefill is self.current:
+        if prefill in self.active:
             self.pool.release(prefill.pages)
-            self.current = None
+            self.active.remove(prefill)
         else:
             self.waiting.remove(prefill)
 
@@ -72,43 +61,61 @@ class PrefillQueue:
         if prefill.sequences:
             self.add(Prefill(prefill.state, prefill.sequences))
 
-    def next_chunk(self, may_start: bool) -> PrefillChunk | None:
-        """Return the next chunk of the current prefill, as far as there are pages for it.
+    def next_segments(self, free_slots: int, limit: int) -> tuple[PrefillSegment, ...]:
+        """Return the segments of the next launch, as far as there are pages for them. Prompts are
+        started while there is room, and a slot for one more sequence.
 
-        may_start: whether a waiting prefill may become the current one.
+        limit: the maximum number of segments.
         """
-        if self.current is None and self.waiting and may_start:
-            first = min(self.waiting, key=self._priority)
-            self.waiting.remove(first)
-            self.current = self._start(first)
-        prefill = self.current
-        if prefill is None or prefill.position >= prefill.end:
-            return None
-        # Chunks lie on a fixed grid. If the cached prefix ends within one, the chunk is computed
-        # from its start all the same, and its cached tokens are not written again.
-        largest = self.chunk_sizes[-1]
-        start = prefill.position - prefill.position % largest
-        end = min(start + largest, prefill.end)
-        size = next(size for size in self.chunk_sizes if size >= end - start)
-        while len(prefill.pages) * self.page_size < end:
-            page = self.pool.allocate()
-            if page is None:
+        segments: list[PrefillSegment] = []
+        while len(segments) < limit:
+            if not (self.active and self.active[-1].is_incomplete):
+                pending = sum(len(prefill.sequences) for prefill in self.active)
+                if not self.waiting or pending >= free_slots:
+                    break
+                first = min(self.waiting, key=self._priority)
+                self.waiting.remove(first)
+                self.active.append(self._start(first))
+            prefill = self.active[-1]
+            segments += self._segments_of(prefill, len(segments), limit)
+            if prefill.is_incomplete or (segments and not self.layout.is_packed):
                 break
-            prefill.pages.append(page)
-        # With too few pages, process the tokens that fit. A later step continues the same chunk, in
-        # the same size.
-        end = min(end, len(prefill.pages) * self.page_size)
-        if end <= prefill.position:
-            return None
-        num_cached, pages = prefill.position - start, tuple(prefill.pages)
-        chunk = PrefillChunk(prefill, start, num_cached, end - start, size, pages)
-        prefill.position = end
-        # Full pages can be matched from here on: the device executes steps in order.
-        num_full = end // self.page_size
+        return tuple(segments)
+
+    def completed(self) -> tuple[Prefill, ...]:
+        """Return the prefills that are complete, each for the first time of its request."""
+        complete = [
+            prefill
+            for prefill in self.active
+            if not (prefill.is_incomplete or prefill.state.prompt_reported)
+        ]
+        for prefill in complete:
+            prefill.state.prompt_reported = True
+        return tuple(complete)
+
+    def _segments_of(self, prefill: Prefill, index: int, limit: int) -> list[PrefillSegment]:
+        """Return the next segments of a prefill, for the places from `index` on in a launch."""
+        size, segments = self.layout.segment_size, []
+        if not self.layout.is_packed:
+            index = prefill.position // size % limit
+        while prefill.is_incomplete and index < limit:
+            end = min(prefill.position + size, prefill.end)
+            if len(prefill.pages) * self.page_size < end:
+                page = self.pool.allocate()
+                if page is None:
+                    break
+                prefill.pages.append(page)
+            pages = tuple(prefill.pages)
+            start, prefill.position = prefill.position, end
+            segments.append(PrefillSegment(prefill, index, start, end - start, pages))
+            index += 1
+        # Full pages can be matched from here on. The device executes steps in order, and a launch
+        # writes the keys and values of a layer before it reads them.
+        num_full = prefill.position // self.page_size
         hashes = prefill.state.block_hashes[:num_full]
         for page, block_hash in zip(prefill.pages[:num_full], hashes, strict=True):
             self.pool.cache(page, block_hash)
-        return chunk
+        return segments
 
     def _priority(self, prefill: Prefill) -> tuple[int, ...]:
         """Return the key of a waiting prefill: the lowest is started first."""
@@ -142,11 +149,3 @@ class PrefillQueue:
         self.num_queried_tokens += len(state.prompt)
         self.num_cached_tokens += cached_tokens
         self.counters.charge(state.request.principal, len(state.prompt) - cached_tokens)
-
-    def completed(self) -> Prefill | None:
-        """Return the current prefill if it is complete, for the first time of its request."""
-        prefill = self.current
-        if prefill is None or prefill.position < prefill.end or prefill.state.prompt_reported:
-            return None
-        prefill.state.prompt_reported = True
-        return prefill

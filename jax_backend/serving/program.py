@@ -7,24 +7,33 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 from jax.tree_util import PyTreeDef
-from jaxtyping import Array, Float32, Int32
+from jaxtyping import Array, Float, Float32, Int32
 
 from jax_backend.logits import Logits
 from jax_backend.model.attention.base import Pages
 from jax_backend.model.llama import ImageEmbeddings, Llama
 from jax_backend.serving import decode, prefill
-from jax_backend.serving.state import BatchInputs, ChunkInputs, PromptLogprobs
+from jax_backend.serving.state import BatchInputs, PromptLogprobs, SegmentInputs
+
+
+class LaunchImages(NamedTuple):
+    """The image embeddings of the decode batch and of the segments of a launch."""
+
+    batch: ImageEmbeddings | None = None
+    segments: ImageEmbeddings | None = None
 
 
 class CompiledProgram(NamedTuple):
     """The functions that depend on the model. Each takes its weights, as a list, first.
 
-    encode_images: the embeddings of each image of a batch of pixels.
+    encode_images: the embeddings of each image of a batch of pixels. forward: the pages, the logits
+    of each row of the batch, and the hidden states of the segments. prompt_logprobs: from hidden
+    states.
     """
 
     encode_images: Callable[..., tuple[Array, ...]]
-    prefill_chunk: Callable[..., tuple[list[Pages], PromptLogprobs | None]]
-    decode_forward: Callable[..., tuple[list[Pages], Logits]]
+    forward: Callable[..., tuple[list[Pages], Logits | None, Float[Array, "G T D"] | None]]
+    prompt_logprobs: Callable[..., PromptLogprobs]
 
 
 @cache
@@ -42,24 +51,31 @@ def compiled_program(graph: nnx.GraphDef[Llama], structure: PyTreeDef) -> Compil
         assert vision is not None
         return tuple(vision.features(pixels_B3SS))
 
-    @partial(jax.jit, static_argnums=4, donate_argnums=1)
-    def prefill_chunk(
-        weights: list[Array],
-        layers: list[Pages],
-        chunk: ChunkInputs,
-        images: ImageEmbeddings | None,
-        top: int | None,
-    ):
-        return prefill.prefill_chunk(model(weights), layers, chunk, images, top)
-
     @partial(jax.jit, donate_argnums=1)
-    def decode_forward(
+    def forward(
         weights: list[Array],
         layers: list[Pages],
         last_token: Int32[Array, "W"],
-        batch: BatchInputs,
-        images: ImageEmbeddings | None,
+        batch: BatchInputs | None,
+        segments: SegmentInputs | None,
+        images: LaunchImages,
     ):
-        return decode.decode_forward(model(weights), layers, last_token, batch, images)
+        llama, groups = model(weights), []
+        if batch is not None:
+            groups.append(decode.decode_blocks(last_token, batch, images.batch))
+        if segments is not None:
+            groups.append(prefill.segment_blocks(segments, images.segments))
+        hidden, layers = llama.hidden_states(groups, layers)
+        logits = None if batch is None else llama.logits(hidden[0][:, 0])
+        return layers, logits, None if segments is None else hidden[-1]
 
-    return CompiledProgram(encode_images, prefill_chunk, decode_forward)
+    @partial(jax.jit, static_argnums=3)
+    def prompt_logprobs(
+        weights: list[Array],
+        x_GTD: Float[Array, "G T D"],
+        next_token: Int32[Array, "G T"],
+        top: int,
+    ):
+        return prefill.prompt_logprobs(model(weights), x_GTD, next_token, top)
+
+    return CompiledProgram(encode_images, forward, prompt_logprobs)

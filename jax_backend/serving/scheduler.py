@@ -1,9 +1,16 @@
 """The scheduler: decides what the next step does. Plain Python, no device arrays.
 
 A request becomes a `RequestState` with a `Sequence` for each of its `n` choices. A `Prefill`
-processes its prompt, except for the last token, once, in chunks. Then each sequence gets a batch
+processes its prompt, except for the last token, once, in segments. Then each sequence gets a batch
 slot, shares the full pages of the prefill, and decodes from the prompt's last token on, one token
-per step. A step has at most one prefill chunk, and one decode row for every running sequence.
+per step.
+
+A step has at most one prefill launch, which holds segments of as many prompts as fit, and one
+decode row for every running sequence. So prompts are prefilled as fast as the device can, at the
+latency of one prefill launch per output token of the sequences that run meanwhile. The rows are
+decoded in the prefill launch if that is expected to take less time than two launches. The time of a
+launch is modeled as its rows, padding included, and `launch_cost` more: reading the weights takes
+as long as the products of that many rows.
 
 Waiting requests start in an order that is fair between principals (`fairness`). When pages run out,
 the sequence that started last is preempted: it gives up its pages and its slot. Later its prompt is
@@ -17,8 +24,16 @@ from collections.abc import Callable
 from jax_backend.prefix_cache import block_hashes
 from jax_backend.serving.fairness import TokenCounters
 from jax_backend.serving.page_pool import PagePool
-from jax_backend.serving.plan import DecodeRow, Prefill, RequestState, Sequence, StepPlan
+from jax_backend.serving.plan import (
+    DecodeRow,
+    Prefill,
+    PrefillSegment,
+    RequestState,
+    Sequence,
+    StepPlan,
+)
 from jax_backend.serving.prefill_queue import PrefillQueue
+from jax_backend.serving.settings import PrefillLayout
 from jax_backend.stopping import token_budget
 from reference.request import EngineStats, Event, Request
 
@@ -26,8 +41,10 @@ from reference.request import EngineStats, Event, Request
 class Scheduler:
     """The state of all unfinished requests: waiting, in prefill, or running.
 
-    slots: maximum number of running sequences. num_pages, page_size: of the KV cache. chunk_sizes:
-    see `PrefillQueue`. context: maximum sequence length.
+    slots: maximum number of running sequences. num_pages, page_size: of the KV cache. layout: of
+    prefill launches. batch_sizes: of launches that only decode, ascending; by default `slots` only.
+    cache_output: whether the pages of generated tokens can be matched, too. context: maximum
+    sequence length.
     """
 
     def __init__(
@@ -36,8 +53,10 @@ class Scheduler:
         slots: int,
         num_pages: int,
         page_size: int,
-        chunk_sizes: tuple[int, ...],
+        layout: PrefillLayout,
         context: int,
+        batch_sizes: tuple[int, ...] = (),
+        cache_output: bool = False,
     ) -> None:
         if num_pages * page_size < context:
             raise ValueError(
@@ -45,10 +64,11 @@ class Scheduler:
                 f"got {num_pages} pages of {page_size}"
             )
         self.pool = PagePool(num_pages)
-        self.page_size, self.context = page_size, context
-        self.free_slots = list(range(slots - 1, -1, -1))
+        self.page_size, self.context, self.layout = page_size, context, layout
+        self.batch_sizes, self.cache_output = batch_sizes or (slots,), cache_output
+        self.num_slots, self.free_slots = slots, list(range(slots - 1, -1, -1))
         self.counters = TokenCounters()
-        self.prefills = PrefillQueue(self.pool, self.counters, page_size, chunk_sizes)
+        self.prefills = PrefillQueue(self.pool, self.counters, page_size, layout)
         self.running: list[Sequence] = []
         self.num_preemptions = 0
 
@@ -74,12 +94,26 @@ class Scheduler:
         """Plan the next step and allocate what it needs."""
         for sequence in [s for s in self.running if not s.is_fully_scheduled]:
             self._ensure_page(sequence)
-        chunk = self.prefills.next_chunk(may_start=bool(self.free_slots))
+        self._free_pages_for_first_prefill()
+        num_decoding = sum(not s.is_fully_scheduled for s in self.running)
+        may_mix = bool(num_decoding and self.layout.mixed_sizes)
+        sizes = self.layout.mixed_sizes if may_mix else self.layout.sizes
+        segments = self.prefills.next_segments(len(self.free_slots), sizes[-1])
+        is_mixed = may_mix and bool(segments) and self._mixing_pays(len(segments), num_decoding)
         completed = self.prefills.completed()
-        page_copies, admitted = self._admit_sequences()
-        decoding = [s for s in self.running if s.slot is not None and not s.is_fully_scheduled]
-        rows = tuple(map(self._decode_row, decoding))
-        return StepPlan(chunk, completed, page_copies, admitted, rows)
+        page_copies, admitted, copied = self._admit_sequences()
+        decoding = [
+            s for s in self.running if not s.is_fully_scheduled and not (is_mixed and s in copied)
+        ]
+        return StepPlan(
+            segments=segments,
+            num_segments=self._launch_size(segments, is_mixed),
+            completed=completed,
+            page_copies=page_copies,
+            admitted=admitted,
+            rows=tuple(map(self._decode_row, decoding)),
+            is_mixed=is_mixed,
+        )
 
     def finish(self, sequence: Sequence) -> None:
         """End a sequence. Its pages and its slot are free for the next steps."""
@@ -90,6 +124,29 @@ class Scheduler:
         if sequence.state.finished:
             self.counters.remove_request(sequence.state.request.principal)
 
+    def _mixing_pays(self, num_segments: int, num_rows: int) -> bool:
+        """Return whether one launch is expected to take less time than two."""
+        layout = self.layout
+        mixed = smallest(layout.mixed_sizes, num_segments) * layout.segment_size + self.num_slots
+        prefill = smallest(layout.sizes, num_segments) * layout.segment_size
+        decode = smallest(self.batch_sizes, num_rows)
+        return mixed < prefill + decode + layout.launch_cost
+
+    def _launch_size(self, segments: tuple[PrefillSegment, ...], is_mixed: bool) -> int:
+        """Return the compiled size of a prefill launch, in segments."""
+        if not segments:
+            return 0
+        sizes = self.layout.mixed_sizes if is_mixed else self.layout.sizes
+        return smallest(sizes, segments[-1].index + 1)
+
+    def _free_pages_for_first_prefill(self) -> None:
+        """Make the prefill that started last give up its pages if an older one waits for a page and
+        no sequence runs, whose pages would be released.
+        """
+        active = self.prefills.active
+        if len(active) > 1 and not self.running and not self.pool.num_available:
+            self.prefills.requeue(active[-1])
+
     def _ensure_page(self, sequence: Sequence) -> None:
         """Allocate a page for the position of a running sequence, preempting sequences that started
         later if need be. If it is the last one, it is preempted itself.
@@ -97,11 +154,11 @@ class Scheduler:
         while sequence.slot is not None and sequence.position // self.page_size >= len(
             sequence.pages
         ):
-            page, prefill = self.pool.allocate(), self.prefills.current
+            page, active = self.pool.allocate(), self.prefills.active
             if page is not None:
                 sequence.pages.append(page)
-            elif prefill and prefill.pages and start_order(prefill) >= start_order(sequence):
-                self.prefills.requeue(prefill)
+            elif active and active[-1].pages and start_order(active[-1]) >= start_order(sequence):
+                self.prefills.requeue(active[-1])
             else:
                 self._preempt(max(self.running, key=lambda s: (start_order(s), s.index)))
 
@@ -112,19 +169,33 @@ class Scheduler:
 
     def _remove_from_batch(self, sequence: Sequence) -> None:
         self.running.remove(sequence)
+        if self.cache_output:
+            self._cache_output(sequence)
         self.pool.release(sequence.pages)
         assert sequence.slot is not None
         self.free_slots.append(sequence.slot)
         sequence.pages, sequence.slot = [], None
 
-    def _admit_sequences(self) -> tuple[tuple[tuple[int, int], ...], tuple[Sequence, ...]]:
+    def _cache_output(self, sequence: Sequence) -> None:
+        """Register the pages that a sequence has filled by decoding."""
+        state, size = sequence.state, self.page_size
+        output = sequence.tokens[: max(0, sequence.position - len(state.prompt))]
+        hashes = block_hashes(state.request, size, output, state.block_hashes)
+        for page, block_hash in zip(sequence.pages, hashes, strict=False):
+            self.pool.cache(page, block_hash)
+
+    def _admit_sequences(
+        self,
+    ) -> tuple[tuple[tuple[int, int], ...], tuple[Sequence, ...], list[Sequence]]:
         """Give slots to sequences whose prefill is complete. Return the page copies that this
-        needs, and the sequences.
+        needs, the sequences, and those of them that use a copy.
         """
         copies: list[tuple[int, int]] = []
         admitted: list[Sequence] = []
-        while (prefill := self.prefills.current) and self.free_slots:
-            if prefill.position < prefill.end:
+        copied: list[Sequence] = []
+        while self.prefills.active and self.free_slots:
+            prefill, num_copies = self.prefills.active[0], len(copies)
+            if prefill.is_incomplete:
                 break
             sequence = self._fork_sequence(prefill, copies)
             if sequence is None:
@@ -133,7 +204,8 @@ class Scheduler:
             sequence.slot = self.free_slots.pop()
             self.running.append(sequence)
             admitted.append(sequence)
-        return tuple(copies), tuple(admitted)
+            copied += [sequence] if len(copies) > num_copies else []
+        return tuple(copies), tuple(admitted), copied
 
     def _fork_sequence(self, prefill: Prefill, copies: list[tuple[int, int]]) -> Sequence | None:
         """Give the next sequence of a prefill its pages, up to the one that it writes to first.
@@ -167,6 +239,11 @@ class Scheduler:
         if row.is_needed:
             self.counters.charge(sequence.state.request.principal, 1)
         return row
+
+
+def smallest(sizes: tuple[int, ...], count: int) -> int:
+    """Return the smallest of ascending sizes that holds `count`."""
+    return next(size for size in sizes if size >= count)
 
 
 def start_order(work: Prefill | Sequence) -> int:

@@ -3,6 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from jax_backend.platform import platform
+
+CPU_LAUNCH_COST, LAUNCH_COST = 26, 256  # in rows: the time that reading the weights takes
+
 Progress = Callable[[str, int, int], None]  # (name of the next task, tasks done, all tasks)
 
 
@@ -13,26 +17,64 @@ class Settings:
     batch_sizes: compiled decode batch sizes, ascending; the largest is the maximum number of
     running sequences. batch_invariant: use only the batch sizes with bitwise identical results, so
     that no output depends on what else is running. num_pages, page_size: of the KV cache, the
-    latter in tokens. chunk_sizes: compiled prefill chunk sizes, ascending. image_batch_sizes:
-    compiled batch sizes of the vision encoder, ascending. max_logprobs: the maximum of `logprobs`.
+    latter in tokens. prefill_sizes: compiled prefill launch sizes in tokens, ascending multiples of
+    segment_size, which divides page_size. image_batch_sizes: compiled batch sizes of the vision
+    encoder, ascending. max_logprobs: the maximum of `logprobs`.
     """
 
     batch_sizes: tuple[int, ...] = (1, 2, 4, 8)
     batch_invariant: bool = True
     num_pages: int = 128
     page_size: int = 64
-    chunk_sizes: tuple[int, ...] = (32, 128)
+    prefill_sizes: tuple[int, ...] = (32, 128, 256)
+    segment_size: int = 32
     image_batch_sizes: tuple[int, ...] = (1, 2, 4)
     max_logprobs: int = 20
 
     def __post_init__(self) -> None:
-        for name in "batch_sizes", "chunk_sizes", "image_batch_sizes":
+        for name in "batch_sizes", "prefill_sizes", "image_batch_sizes":
             sizes = getattr(self, name)
             if not sizes or sorted(set(sizes)) != list(sizes) or sizes[0] < 1:
                 raise ValueError(f"{name}: must be ascending positive sizes, got {sizes}")
+        if any(size % self.segment_size for size in (*self.prefill_sizes, self.page_size)):
+            raise ValueError(
+                f"segment_size: must divide page_size {self.page_size} and all prefill_sizes "
+                f"{self.prefill_sizes}, got {self.segment_size}"
+            )
         if self.image_batch_sizes[0] != 1:
             raise ValueError(f"image_batch_sizes: must begin with 1, got {self.image_batch_sizes}")
 
     @property
     def slots(self) -> int:
         return self.batch_sizes[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrefillLayout:
+    """How a prefill launch holds the tokens of several prompts: in segments of `segment_size`
+    consecutive tokens of one prompt each.
+
+    sizes: compiled launch sizes in segments, ascending. mixed_sizes: those of launches that decode
+    the running sequences, too, padded to `slots`; empty if no launch does both. is_packed: whether
+    any segment may be anywhere in a launch; otherwise a launch has one prompt, and the place of a
+    segment in its launch depends only on its place in the prompt. launch_cost: of a launch without
+    rows, in rows (`jax_backend.serving.scheduler`).
+    """
+
+    segment_size: int
+    sizes: tuple[int, ...]
+    mixed_sizes: tuple[int, ...] = ()
+    is_packed: bool = True
+    launch_cost: int = 26
+
+
+def prefill_layout(settings: Settings) -> PrefillLayout:
+    """Return the layout with all compiled sizes. A mixed launch has about as many rows as one that
+    only prefills: its batch takes the place of the last segments.
+    """
+    size = settings.segment_size
+    sizes = tuple(tokens // size for tokens in settings.prefill_sizes)
+    of_batch = -(-settings.slots // size)
+    mixed = tuple(n - of_batch for n in sizes[1:] if n > of_batch)
+    cost = CPU_LAUNCH_COST if platform() == "cpu" else LAUNCH_COST
+    return PrefillLayout(segment_size=size, sizes=sizes, mixed_sizes=mixed, launch_cost=cost)

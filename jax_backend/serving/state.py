@@ -1,7 +1,7 @@
 """The arrays of a step: what the device keeps between steps, and what the host exchanges with it.
 
-Shapes: W batch slots, B rows of a decode batch, C tokens of a prefill chunk, M pages of a sequence,
-V vocabulary, N top log-probabilities, K 32-bit words of a token mask.
+Shapes: W batch slots, B rows of a decode batch, G segments of T tokens of a prefill launch, M pages
+of a sequence, V vocabulary, N top log-probabilities, K 32-bit words of a token mask.
 """
 
 from functools import partial
@@ -43,17 +43,16 @@ class BatchInputs(NamedTuple):
     page_table: Int32[Array, "B M"]
 
 
-class ChunkInputs(NamedTuple):
-    """A prefill chunk: tokens of one prompt from position `start` on, padded from `num_tokens` on.
-    The first `num_cached` are in their pages already.
+class SegmentInputs(NamedTuple):
+    """A prefill launch: G segments of T tokens, each of one prompt from position `start` on, padded
+    from `num_tokens` on. Padding segments have no tokens.
     """
 
-    token: Int32[Array, "C"]
-    next_token: Int32[Array, "C"]
-    start: Int32[Array, ""]
-    num_cached: Int32[Array, ""]
-    num_tokens: Int32[Array, ""]
-    page_table: Int32[Array, "M"]
+    token: Int32[Array, "G T"]
+    next_token: Int32[Array, "G T"]
+    start: Int32[Array, "G"]
+    num_tokens: Int32[Array, "G"]
+    page_table: Int32[Array, "G M"]
 
 
 class TokenMask(NamedTuple):
@@ -74,11 +73,11 @@ class SampleOutput(NamedTuple):
 
 
 class PromptLogprobs(NamedTuple):
-    """The log-probabilities of the token after each token of a chunk."""
+    """The log-probabilities of the token after each token of a prefill launch, R = G · T."""
 
-    logprob: Float32[Array, "C"]
-    top: Float32[Array, "C N"]
-    top_ids: Int32[Array, "C N"]
+    logprob: Float32[Array, "R"]
+    top: Float32[Array, "R N"]
+    top_ids: Int32[Array, "R N"]
 
 
 def empty_slots(count: int, vocab_size: int) -> SlotState:

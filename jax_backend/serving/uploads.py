@@ -5,22 +5,33 @@ from collections.abc import Collection
 import numpy as np
 
 from jax_backend.sampler import Params, SamplingHistory, allowed_tokens
-from jax_backend.serving.plan import DecodeRow, PrefillChunk, Sequence
-from jax_backend.serving.state import REPEAT_LAST, BatchInputs, ChunkInputs, SlotState
+from jax_backend.serving.plan import DecodeRow, PrefillSegment, Sequence
+from jax_backend.serving.state import REPEAT_LAST, BatchInputs, SegmentInputs, SlotState
 from reference.request import Request
 
 
-def pack_chunk(chunk: PrefillChunk, pages_per_sequence: int) -> ChunkInputs:
-    """Pack a prefill chunk."""
-    prompt, end = chunk.prefill.state.prompt, chunk.start + chunk.num_tokens
-    return ChunkInputs(
-        token=padded(prompt[chunk.start : end], chunk.size),
-        next_token=padded(prompt[chunk.start + 1 : end + 1], chunk.size),
-        start=np.int32(chunk.start),
-        num_cached=np.int32(chunk.num_cached),
-        num_tokens=np.int32(chunk.num_tokens),
-        page_table=padded(chunk.pages, pages_per_sequence),
+def pack_segments(
+    segments: Collection[PrefillSegment],
+    num_segments: int,
+    segment_size: int,
+    pages_per_sequence: int,
+) -> SegmentInputs:
+    """Pack prefill segments into a launch of `num_segments`."""
+    inputs = SegmentInputs(
+        token=np.zeros((num_segments, segment_size), np.int32),
+        next_token=np.zeros((num_segments, segment_size), np.int32),
+        start=np.zeros(num_segments, np.int32),
+        num_tokens=np.zeros(num_segments, np.int32),
+        page_table=np.zeros((num_segments, pages_per_sequence), np.int32),
     )
+    for segment in segments:
+        prompt, i, start = segment.prefill.state.prompt, segment.index, segment.start
+        count = segment.num_tokens
+        inputs.token[i, :count] = prompt[start : start + count]
+        inputs.next_token[i, :count] = prompt[start + 1 : start + 1 + count]
+        inputs.start[i], inputs.num_tokens[i] = start, count
+        inputs.page_table[i, : len(segment.pages)] = segment.pages
+    return inputs
 
 
 def pack_batch(

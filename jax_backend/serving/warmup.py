@@ -8,19 +8,18 @@ import jax
 import numpy as np
 
 from jax_backend.numerics.branches import all_static_flags
-from jax_backend.serving.batch_invariance import select_batch_sizes, select_image_batch_sizes
-from jax_backend.serving.executor import Executor
-from jax_backend.serving.plan import (
-    DecodeRow,
-    Prefill,
-    PrefillChunk,
-    RequestState,
-    Sequence,
-    StepPlan,
+from jax_backend.serving.batch_invariance import (
+    empty_segments,
+    no_images,
+    select_batch_sizes,
+    select_image_batch_sizes,
+    select_layout,
 )
+from jax_backend.serving.executor import Executor
+from jax_backend.serving.plan import DecodeRow, RequestState, Sequence, StepPlan
 from jax_backend.serving.prefill import merge_embeddings
 from jax_backend.serving.settings import Progress
-from jax_backend.serving.uploads import int32s
+from jax_backend.serving.uploads import int32s, pack_batch
 from reference.params import CompletionParams
 from reference.request import Request
 
@@ -35,6 +34,7 @@ def warm_up(executor: Executor, progress: Progress) -> None:
         jax.block_until_ready(task())
     if executor.settings.batch_invariant:
         select_batch_sizes(executor)
+        executor.layout = select_layout(executor)
         if executor.vision is not None:
             select_image_batch_sizes(executor)
     progress("ready", len(tasks), len(tasks))
@@ -45,14 +45,17 @@ def warmup_tasks(executor: Executor) -> list[Task]:
     request = Request.of([0], CompletionParams(temperature=0, logprobs=0))
     state = RequestState(0, request, lambda event: None, 1, [])
     sequence = Sequence(state, 0, slot=0)
-    set_up = StepPlan(None, None, ((0, 0),), (sequence,), ())
+    set_up = StepPlan(page_copies=((0, 0),), admitted=(sequence,))
     tasks: list[Task] = [("slots", partial(executor.start, set_up))]
-    for size in executor.settings.chunk_sizes:
-        for logprobs, suffix in (None, ""), ([], " with log-probabilities"):
-            chunk = PrefillChunk(Prefill(state, [], prompt_logprobs=logprobs), 0, 0, 0, size, ())
-            tasks.append((f"prefill of {size} tokens{suffix}", partial(executor.prefill, chunk)))
+    layout = executor.layout
+    for count in layout.sizes:
+        name = f"prefill of {count * layout.segment_size} tokens"
+        tasks.append((name, partial(run_prefill, executor, count)))
     for size in executor.batch_sizes:
         tasks.append((f"batches of {size}", partial(run_batch, executor, sequence, size)))
+    for count in layout.mixed_sizes:
+        name = f"batches with prefill of {count * layout.segment_size} tokens"
+        tasks.append((name, partial(run_prefill, executor, count, is_mixed=True)))
     if executor.vision is not None:
         for size in executor.settings.image_batch_sizes:
             tasks.append((f"batches of {size} images", partial(run_images, executor, size)))
@@ -66,6 +69,16 @@ def run_batch(executor: Executor, sequence: Sequence, batch_size: int) -> Any:
     logits = executor.decode_forward(batch, executor.images.no_images.get(batch_size))
     mask = executor.full_masks[batch_size]
     return [executor.sample_batch(batch, logits, mask, flags) for flags in all_static_flags()]
+
+
+def run_prefill(executor: Executor, num_segments: int, is_mixed: bool = False) -> Any:
+    """Run a prefill launch of padding, with log-probabilities. is_mixed: decode padding, too."""
+    segments, slots = empty_segments(executor, num_segments), executor.settings.slots
+    pages = executor.pages_per_sequence
+    batch = pack_batch((), slots, pages, executor.pad_slot) if is_mixed else None
+    _, hidden = executor.forward(batch, segments, no_images(executor, batch, segments))
+    assert hidden is not None
+    return executor.prompt_logprobs(hidden, segments.next_token)
 
 
 def run_images(executor: Executor, batch_size: int) -> Any:

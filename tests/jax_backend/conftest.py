@@ -14,13 +14,23 @@ from reference.bundle import Bundle
 from reference.model import checkpoint
 from tests.goldens import GOLDENS
 
-# A page is not a multiple of the largest chunk, so a cached prefix may end within a chunk.
-SMALL = Settings(batch_sizes=(1, 2, 4), num_pages=160, page_size=32, chunk_sizes=(16, 64))
+SMALL = Settings(
+    batch_sizes=(1, 2, 4), num_pages=160, page_size=32, prefill_sizes=(16, 64), segment_size=16
+)
 TIGHT_CONTEXT = 256
-TIGHT = Settings(batch_sizes=(2, 4), num_pages=8, page_size=32, chunk_sizes=(16, 64))
-VLM = Settings(batch_sizes=(1, 4), num_pages=160, page_size=32, chunk_sizes=(64,))
+TIGHT = Settings(
+    batch_sizes=(2, 4), num_pages=8, page_size=32, prefill_sizes=(16, 64), segment_size=16
+)
+VLM = Settings(
+    batch_sizes=(1, 4), num_pages=160, page_size=32, prefill_sizes=(64,), segment_size=16
+)
 TIGHT_VLM = Settings(
-    batch_sizes=(4,), num_pages=8, page_size=32, chunk_sizes=(64,), image_batch_sizes=(1,)
+    batch_sizes=(4,),
+    num_pages=8,
+    page_size=32,
+    prefill_sizes=(64,),
+    segment_size=16,
+    image_batch_sizes=(1,),
 )
 
 

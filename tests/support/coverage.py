@@ -53,7 +53,9 @@ COVERED: dict[str, Covered] = {
     "logprobs": Covered(
         "logprobs/token_logprobs", twin="logprobs.token_logprobs", decisions=(4, 6)
     ),
-    "echo": Covered("engine/requests", port="serving.prefill.prefill_chunk", decisions=(6, 9, 10)),
+    "echo": Covered(
+        "engine/requests", port="serving.prefill.prompt_logprobs", decisions=(6, 9, 10)
+    ),
     "stop": Covered("output_text/streamed", decisions=(7, 9)),
     "stop_token_ids": Covered("stopping/finish", twin="stopping.finish", decisions=(9,)),
     "presence_penalty": step("presence_penalty", 3),

@@ -145,7 +145,11 @@ def by_jax() -> Iterator[Generate]:
     with tempfile.TemporaryDirectory() as name:
         constant_logits.write(Path(name), np.zeros(SIZE), eos=min(EOS))
         settings = Settings(
-            batch_sizes=(BATCH_SIZE,), num_pages=4 * BATCH_SIZE, page_size=64, chunk_sizes=(8,)
+            batch_sizes=(BATCH_SIZE,),
+            num_pages=4 * BATCH_SIZE,
+            page_size=64,
+            prefill_sizes=(8,),
+            segment_size=8,
         )
         engine = JaxEngine(load(Path(name)), tuple(EOS), VOCABULARY, settings)
 

@@ -71,7 +71,9 @@ def jax(directory: Path) -> Backend:
 
     def engine(contexts: int) -> JaxEngine:
         pages = contexts * -(-CONTEXT // size)
-        settings = Settings(num_pages=pages, page_size=size, chunk_sizes=(16, 64))
+        settings = Settings(
+            num_pages=pages, page_size=size, prefill_sizes=(16, 64), segment_size=16
+        )
         eos = bundle.checkpoint.eos_token_ids
         return JaxEngine(load(directory, context=CONTEXT), eos, bundle.vocabulary, settings)
 

@@ -17,7 +17,7 @@ from flax import nnx
 from safetensors.numpy import save_file
 
 from jax_backend.model import checkpoint as jax_checkpoint
-from jax_backend.model.llama import Llama
+from jax_backend.model.llama import Llama, TokenBlocks
 from jax_backend.serving import state
 from reference.model import checkpoint
 from reference.model.config import LlamaConfig
@@ -142,7 +142,8 @@ def chunk_logits(
     model: Llama, tokens: Any, positions: Any, written: Any, page_table: Any, layers: Any
 ) -> tuple[jax.Array, Any]:
     """Compute the logits of one row of tokens, and the updated pages."""
-    x_BTD, layers = model.hidden_states(tokens, positions, written, page_table, layers)
+    block = TokenBlocks(tokens, positions, written, page_table)
+    (x_BTD,), layers = model.hidden_states([block], layers)
     return model.logits(x_BTD[0]), layers
 
 

@@ -105,7 +105,8 @@ def run_layer(model: llama.Llama, x_TD: jax.Array, layers: Any, page_table: jax.
     """Return the output of the layer and the last norm for T rows, (T, D)."""
     model.embed_tokens[...] = x_TD
     row = jnp.arange(T, dtype=jnp.int32)[None]
-    out, _ = model.hidden_states(row, row, jnp.ones_like(row, jnp.bool_), page_table, layers)
+    block = llama.TokenBlocks(row, row, jnp.ones_like(row, jnp.bool_), page_table)
+    (out,), _ = model.hidden_states([block], layers)
     return out[0]
 
 

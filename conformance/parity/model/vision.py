@@ -17,7 +17,7 @@ from conformance.parity.harness.twins import (
     empty_pages,
     twins,
 )
-from jax_backend.model.llama import ImageEmbeddings, Llama
+from jax_backend.model.llama import ImageEmbeddings, Llama, TokenBlocks
 from jax_backend.model.vision import Vision
 from jax_backend.serving import prefill
 from reference.model import llama as spec_llama
@@ -100,8 +100,9 @@ def run_model(pair: Twins, tokens: np.ndarray, images: ImageEmbeddings) -> np.nd
 def hidden(
     model: Llama, tokens: Any, positions: Any, page_table: Any, layers: Any, images: ImageEmbeddings
 ) -> jax.Array:
-    written = positions >= 0
-    return model.hidden_states(tokens, positions, written, page_table, layers, images)[0]
+    block = TokenBlocks(tokens, positions, positions >= 0, page_table, images)
+    (x_BTD,), _ = model.hidden_states([block], layers)
+    return x_BTD
 
 
 SEEDS = st.integers(0, 2)

@@ -86,6 +86,7 @@ def attend(
         H**-0.5,
         window,
         interpret,
+        may_split=T == 1,
     )
     out_BKRH = combine_splits(*parts)[:, :, :R, :H].astype(q_BTNH.dtype)
     out_BKTGH = out_BKRH.reshape(B, K, T, N // K, H)
@@ -105,15 +106,17 @@ def attend_splits(
     scale: float,
     window: int | None,
     interpret: bool,
+    may_split: bool,
 ) -> SplitSums:
     """Return, for each of Z splits of the context: the highest score of each query, the sum of the
     weights relative to it, and the weighted sum of the values. block_q: queries of a block.
-    valid_queries: those of a block that are not padding.
+    valid_queries: those of a block that are not padding. may_split: false for prefill, which has
+    enough queries, and whose results must not depend on the number of rows.
     """
     (B, K, R, H), M, S = q_BKRH.shape, page_tables_BM.shape[1], pages.k.shape[2]
     block_k = math.gcd(S, max_block(pages))
     blocks = M * S // block_k
-    splits = 1 if R > block_q else max(1, TARGET_PROGRAMS // (B * K))
+    splits = max(1, TARGET_PROGRAMS // (B * K)) if may_split else 1
     blocks_per_split = max(MIN_SPLIT // block_k, pl.cdiv(blocks, splits))
     Z = pl.cdiv(blocks, blocks_per_split)
     # A program (c, r, z) serves row c // K, KV head c % K, query block r and split z.

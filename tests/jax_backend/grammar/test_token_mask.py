@@ -30,7 +30,9 @@ from reference.request import Event, Request, RequestFinished
 from reference.tokenizer.vocabulary import Vocabulary
 from tests.support import constant_logits
 
-SETTINGS = Settings(batch_sizes=(1,), num_pages=48, page_size=32, chunk_sizes=(16,))
+SETTINGS = Settings(
+    batch_sizes=(1,), num_pages=48, page_size=32, prefill_sizes=(16,), segment_size=16
+)
 OBJECT = {"type": "json_object"}
 
 

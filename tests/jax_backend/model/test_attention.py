@@ -34,7 +34,7 @@ from jax_backend.model.attention.base import Attention
 from jax_backend.model.attention.select import for_platform
 from jax_backend.model.checkpoint import load
 from jax_backend.serving import state
-from jax_backend.serving.program import compiled_program
+from jax_backend.serving.program import LaunchImages, compiled_program
 from tests.goldens import GOLDENS
 
 
@@ -108,26 +108,25 @@ def test_copy_page_in_every_layout(attention: Attention) -> None:
 
 
 def test_model_uses_the_given_attention() -> None:
-    """The chunk ends with three positions of padding."""
+    """The segment ends with three positions of padding."""
     logprobs = []
     for attention in (None, GPU):
         model = load(GOLDENS / "gqa", attention=attention)
         assert model.attention is (attention or for_platform(DEFAULT_PLATFORM))
         graph, weights = nnx.split(model)
         assert nnx.merge(graph, weights).attention is model.attention
-        chunk = state.ChunkInputs(
-            token=jnp.arange(8) + 3,
-            next_token=jnp.arange(8) + 4,
-            start=jnp.int32(0),
-            num_cached=jnp.int32(0),
-            num_tokens=jnp.int32(5),
-            page_table=jnp.array([2, 1]),
+        segments = state.SegmentInputs(
+            token=jnp.arange(8)[None] + 3,
+            next_token=jnp.arange(8)[None] + 4,
+            start=jnp.array([0]),
+            num_tokens=jnp.array([5]),
+            page_table=jnp.array([[2, 1]]),
         )
         leaves, structure = jax.tree.flatten(weights)
-        layers = state.empty_pages(model, 2, 16)
-        _, prompt_logprobs = compiled_program(graph, structure).prefill_chunk(
-            leaves, layers, chunk, None, 4
-        )
+        layers, program = state.empty_pages(model, 2, 16), compiled_program(graph, structure)
+        last_token = jnp.zeros(1, jnp.int32)
+        _, _, hidden = program.forward(leaves, layers, last_token, None, segments, LaunchImages())
+        prompt_logprobs = program.prompt_logprobs(leaves, hidden, segments.next_token, 4)
         logprobs.append(np.asarray(prompt_logprobs.logprob[:5]))
     assert_near(*logprobs)
 

@@ -29,6 +29,7 @@ from jax_backend.serving.engine import JaxEngine
 from jax_backend.serving.executor import (
     Executor,
 )
+from jax_backend.serving.program import LaunchImages
 from jax_backend.serving.settings import Settings
 from reference.bundle import Bundle
 from reference.model import checkpoint, llama, vision
@@ -36,7 +37,9 @@ from reference.model.config import ConfigError
 from tests.goldens import GOLDENS
 from tests.jax_backend.properties import assert_rarely_flipped, check_property
 
-LARGE = Settings(batch_sizes=(4,), num_pages=160, page_size=32, chunk_sizes=(16,))
+LARGE = Settings(
+    batch_sizes=(4,), num_pages=160, page_size=32, prefill_sizes=(16,), segment_size=16
+)
 SMALL_CACHE = replace(LARGE, num_pages=8)
 COLLECTIVE = re.compile(
     r"= \S+ (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
@@ -108,8 +111,8 @@ def test_requests_cause_no_compilation_after_startup(backend: Backend) -> None:
     assert isinstance(backend.large_cache, JaxEngine)
     program = backend.large_cache.executor.program
     functions = (
-        program.prefill_chunk,
-        program.decode_forward,
+        program.forward,
+        program.prompt_logprobs,
         decode.sample_step,
         state.set_slot,
         state.copy_page,
@@ -152,14 +155,16 @@ def test_collectives_are_minimal(name: str, tp: int) -> None:
     loaded = checkpoint.load(GOLDENS / name)
     spec = Bundle.from_parts(loaded, IdsOnlyTokenizer(loaded.config.vocab_size))
     model = load(GOLDENS / name, context=64, mesh=make_mesh(tp))
-    settings = Settings(batch_sizes=(4,), num_pages=4, page_size=32, chunk_sizes=(16,))
+    settings = Settings(
+        batch_sizes=(4,), num_pages=4, page_size=32, prefill_sizes=(16,), segment_size=16
+    )
     executor = Executor(model, frozenset(), spec.vocabulary, settings)
     zeros = np.zeros(4, np.int32)
     rows = state.BatchInputs(
         zeros, zeros, zeros, np.zeros((4, executor.pages_per_sequence), np.int32)
     )
     arguments = executor.weights, executor.layers, executor.slots.last_token, rows, None
-    feed = executor.program.decode_forward.lower(*arguments).compile()
+    feed = executor.program.forward.lower(*arguments, LaunchImages()).compile()
     sums = 2 * loaded.config.num_hidden_layers + 1
     assert collectives(feed) == {"all-reduce": sums, "all-gather": 1}
     gathered = re.findall(r"f32\[([\d,]+)\]\S* all-gather\(", feed.as_text())

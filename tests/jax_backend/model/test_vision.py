@@ -18,7 +18,7 @@ from jax_backend.serving import decode, prefill
 from jax_backend.serving.batch_invariance import select_image_batch_sizes
 from jax_backend.serving.engine import JaxEngine
 from jax_backend.serving.images import ImageEmbedder
-from jax_backend.serving.plan import Prefill, PrefillChunk, RequestState
+from jax_backend.serving.plan import Prefill, PrefillSegment, RequestState
 from jax_backend.serving.settings import Settings
 from reference.bundle import Bundle
 from reference.model import checkpoint
@@ -103,8 +103,8 @@ def test_images_cause_no_compilation_after_startup(vlm: Bundle, vlm_engine: JaxE
     program = vlm_engine.executor.program
     functions = (
         program.encode_images,
-        program.prefill_chunk,
-        program.decode_forward,
+        program.forward,
+        program.prompt_logprobs,
         decode.sample_step,
         prefill.merge_embeddings,
     )
@@ -121,7 +121,7 @@ def test_images_cause_no_compilation_after_startup(vlm: Bundle, vlm_engine: JaxE
     assert [f._cache_size() for f in functions] == before
 
 
-def test_batched_images_longer_than_a_chunk(tmp_path: Path) -> None:
+def test_batched_images_longer_than_a_launch(tmp_path: Path) -> None:
     """Images of 196 tokens, up to four encoded in a batch, agree with the reference. Batches are
     used here although their bits depend on the batch size.
     """
@@ -133,7 +133,7 @@ def test_batched_images_longer_than_a_chunk(tmp_path: Path) -> None:
             batch_sizes=(2,),
             num_pages=40,
             page_size=64,
-            chunk_sizes=(32, 128),
+            prefill_sizes=(32, 128),
             image_batch_sizes=(1, 2, 4),
             batch_invariant=False,
         )
@@ -193,8 +193,9 @@ def test_request_released_during_prefill_does_not_fail(vlm: Bundle, vlm_engine: 
         return executor.encode_images(pixels)
 
     embedder = ImageEmbedder(encode, (1,), executor.images.no_images)
-    size = executor.settings.chunk_sizes[-1]
-    images = embedder.of_chunk(PrefillChunk(Prefill(state, []), 0, 0, 10, size, ()))
+    layout = executor.layout
+    segment = PrefillSegment(Prefill(state, []), 0, 0, 10, ())
+    images = embedder.of_segments([segment], layout.segment_size, layout.sizes[-1])
     assert images is not None and images.mask.sum() == 10
 
 

@@ -66,7 +66,7 @@ def test_warmup_compiles_every_shape(engine: JaxEngine) -> None:
 
     jax.monitoring.register_event_duration_secs_listener(on_compilation)
     program = engine.executor.program
-    functions = program.prefill_chunk, program.decode_forward, sample_step
+    functions = program.forward, program.prompt_logprobs, sample_step
     before = [f._cache_size() for f in functions]
     rng = np.random.default_rng(3)
     num_answers = 0
@@ -199,7 +199,13 @@ def test_batch_size_that_differs_at_long_context_is_not_used(spec: Bundle) -> No
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"batch_sizes": (8, 4)}, {"batch_sizes": ()}, {"chunk_sizes": (0, 8)}]
+    "wrong",
+    [
+        {"batch_sizes": (8, 4)},
+        {"batch_sizes": ()},
+        {"prefill_sizes": (0, 32)},
+        {"segment_size": 24},
+    ],
 )
 def test_invalid_settings_are_refused(wrong: dict[str, tuple[int, ...]]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from jax_backend.serving.fairness import TokenCounters
 from jax_backend.serving.scheduler import Scheduler
+from jax_backend.serving.settings import PrefillLayout
 from tests.jax_backend.serving.test_scheduler import request, run_step, scheduler_with_device
 from tests.jax_backend.serving.toy_device import ToyDevice
 
@@ -14,7 +15,11 @@ SIZES = st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), min_size=1, 
 
 def scheduler() -> tuple[Scheduler, ToyDevice]:
     return scheduler_with_device(
-        slots=SLOTS, num_pages=SLOTS * CONTEXT // 4, page_size=4, chunk_sizes=(8,), context=CONTEXT
+        slots=SLOTS,
+        num_pages=SLOTS * CONTEXT // 4,
+        page_size=4,
+        layout=PrefillLayout(segment_size=4, sizes=(2,)),
+        context=CONTEXT,
     )
 
 

@@ -15,7 +15,9 @@ from reference.bundle import EMBEDDED, Bundle
 from tests.api.conftest import wait_until
 from tests.api.http_client import PATH
 
-SETTINGS = Settings(batch_sizes=(2,), num_pages=16, page_size=32, chunk_sizes=(16,))
+SETTINGS = Settings(
+    batch_sizes=(2,), num_pages=16, page_size=32, prefill_sizes=(16,), segment_size=16
+)
 BODY = {"model": "tiny", "prompt": "Once upon a time", "temperature": 0, "max_tokens": 60}
 
 

@@ -1,6 +1,5 @@
 """The scheduler under every order of events, with a toy device."""
 
-from math import gcd
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from hypothesis.stateful import (
 
 from jax_backend.serving.plan import RequestState, Sequence, StepPlan
 from jax_backend.serving.scheduler import Scheduler
+from jax_backend.serving.settings import PrefillLayout
 from jax_backend.stopping import finish
 from reference.params import CompletionParams
 from reference.request import Request
@@ -40,22 +40,43 @@ class Scheduling(RuleBasedStateMachine):
     @initialize(
         slots=st.integers(1, 4),
         spare=st.integers(0, 6),
-        page_size=st.integers(1, 4),
-        chunk=st.integers(1, 6),
-        smaller=st.sets(st.integers(1, 3)),
+        segment_size=st.integers(1, 3),
+        segments_per_page=st.integers(1, 3),
+        sizes=st.sets(st.integers(1, 6), min_size=1),
+        mixed_sizes=st.sets(st.integers(1, 6)),
+        is_packed=st.booleans(),
+        launch_cost=st.integers(0, 40),
     )
-    def begin(self, slots: int, spare: int, page_size: int, chunk: int, smaller: set[int]) -> None:
+    def begin(
+        self,
+        slots: int,
+        spare: int,
+        segment_size: int,
+        segments_per_page: int,
+        sizes: set[int],
+        mixed_sizes: set[int],
+        is_packed: bool,
+        launch_cost: int,
+    ) -> None:
         self.context = 12
+        page_size = segment_size * segments_per_page
         num_pages = -(-self.context // page_size) + spare
-        chunk_sizes = (*sorted(c for c in smaller if c < gcd(page_size, chunk)), chunk)
+        largest = max(sizes)
+        layout = PrefillLayout(
+            segment_size=segment_size,
+            sizes=tuple(sorted(sizes)) if is_packed else (largest,),
+            mixed_sizes=tuple(sorted(n for n in mixed_sizes if n <= largest)) if is_packed else (),
+            is_packed=is_packed,
+            launch_cost=launch_cost,
+        )
         self.scheduler = Scheduler(
             slots=slots,
             num_pages=num_pages,
             page_size=page_size,
-            chunk_sizes=chunk_sizes,
+            layout=layout,
             context=self.context,
         )
-        self.device = ToyDevice(num_pages, page_size, chunk_sizes)
+        self.device = ToyDevice(num_pages, page_size, layout)
         self.states: list[RequestState] = []
         self.in_flight: tuple[StepPlan, list[int]] | None = None
         self.completed: list[int] = []
@@ -91,8 +112,7 @@ class Scheduling(RuleBasedStateMachine):
             assert pool.ref_counts[page] == 1, "a row writes to a shared page"
             assert page not in pool.hash_by_page, "a row writes to a cached page"
             assert 0 <= row.position < self.context
-        if plan.completed:
-            self.completed.append(plan.completed.state.request_id)
+        self.completed += [prefill.state.request_id for prefill in plan.completed]
 
     def process(self, plan: StepPlan, sampled: list[int]) -> None:
         for row, token in zip(plan.rows, sampled, strict=True):
@@ -114,8 +134,7 @@ class Scheduling(RuleBasedStateMachine):
         if not hasattr(self, "scheduler"):
             return
         s = self.scheduler
-        prefill = s.prefills.current
-        held = [p for c in s.running for p in c.pages] + (prefill.pages if prefill else [])
+        held = [page for holder in [*s.running, *s.prefills.active] for page in holder.pages]
         assert {p: held.count(p) for p in held} == dict(s.pool.ref_counts)
         assert all(not waiting.pages for waiting in s.prefills.waiting)
         assert len(s.free_slots) + len(s.running) == len(
@@ -141,16 +160,25 @@ TestScheduling.settings = settings(max_examples=150, stateful_step_count=40)
 
 
 def scheduler_with_device(
-    slots: int, num_pages: int, page_size: int, chunk_sizes: tuple[int, ...], context: int
+    slots: int, num_pages: int, page_size: int, layout: PrefillLayout, context: int
 ) -> tuple[Scheduler, ToyDevice]:
     scheduler = Scheduler(
-        slots=slots,
-        num_pages=num_pages,
-        page_size=page_size,
-        chunk_sizes=chunk_sizes,
-        context=context,
+        slots=slots, num_pages=num_pages, page_size=page_size, layout=layout, context=context
     )
-    return scheduler, ToyDevice(num_pages, page_size, chunk_sizes)
+    return scheduler, ToyDevice(num_pages, page_size, layout)
+
+
+def segments_of(plans: list[StepPlan]) -> list[list[tuple[int, int, int]]]:
+    """Return the request, the start and the number of tokens of each segment of each launch."""
+    return [
+        [(s.prefill.state.request_id, s.start, s.num_tokens) for s in plan.segments]
+        for plan in plans
+        if plan.segments
+    ]
+
+
+ONE_SEGMENT = PrefillLayout(segment_size=4, sizes=(1,))
+FOUR_SEGMENTS = PrefillLayout(segment_size=4, sizes=(1, 2, 4))
 
 
 def run(scheduler: Scheduler, device: ToyDevice) -> list[StepPlan]:
@@ -172,27 +200,26 @@ def run_step(scheduler: Scheduler, device: ToyDevice) -> StepPlan:
 
 
 def test_chunked_prefill_runs_alongside_decode() -> None:
-    s, device = scheduler_with_device(2, 20, 4, (4,), 40)
+    s, device = scheduler_with_device(2, 20, 4, ONE_SEGMENT, 40)
     s.add(0, request([1], max_tokens=12), print)
     s.add(1, request(list(range(21)), max_tokens=1), print)
     plans = run(s, device)
-    chunks = [(p.chunk.start, p.chunk.num_tokens) for p in plans if p.chunk]
-    assert chunks == [(0, 4), (4, 4), (8, 4), (12, 4), (16, 4)]
+    assert segments_of(plans) == [[(1, start, 4)] for start in (0, 4, 8, 12, 16)]
     assert all(len(p.rows) >= 1 for p in plans)
 
 
 def test_choices_share_full_pages_and_copy_the_last() -> None:
-    s, device = scheduler_with_device(3, 20, 4, (16,), 40)
+    s, device = scheduler_with_device(3, 20, 4, FOUR_SEGMENTS, 40)
     s.add(0, request(list(range(7)), n=3, max_tokens=2), print)
     first = s.schedule()
-    assert len(first.rows) == 3 and first.chunk and first.chunk.num_tokens == 6
+    assert len(first.rows) == 3 and segments_of([first]) == [[(0, 0, 4), (0, 4, 2)]]
     assert len({row.pages[0] for row in first.rows}) == 1
     assert len({row.pages[1] for row in first.rows}) == 3 and len(first.page_copies) == 2
     device.run(first)
 
 
 def test_prefix_cache_is_isolated_by_principal_and_key() -> None:
-    s, device = scheduler_with_device(1, 20, 4, (16,), 40)
+    s, device = scheduler_with_device(1, 20, 4, FOUR_SEGMENTS, 40)
     cached = []
     for request_id, (principal, key) in enumerate(
         [("a", None), ("a", None), ("b", None), ("a", "k")]
@@ -200,12 +227,12 @@ def test_prefix_cache_is_isolated_by_principal_and_key() -> None:
         params = CompletionParams(max_tokens=1, prompt_cache_key=key)
         s.add(request_id, Request.of(list(range(10)), params, principal), print)
         plans = run(s, device)
-        cached += [p.completed.state.cached_tokens for p in plans if p.completed]
+        cached += [prefill.state.cached_tokens for p in plans for prefill in p.completed]
     assert cached == [0, 8, 0, 0]
 
 
 def test_preempted_sequence_recomputes_the_same_output() -> None:
-    s, device = scheduler_with_device(2, 8, 2, (8,), 16)
+    s, device = scheduler_with_device(2, 8, 4, FOUR_SEGMENTS, 16)
     states = [s.add(i, request([i, 5], max_tokens=12), print) for i in range(2)]
     plans = run(s, device)
     assert sum(len(p.admitted) for p in plans) > 2
@@ -213,38 +240,75 @@ def test_preempted_sequence_recomputes_the_same_output() -> None:
         assert state.sequences[0].tokens == expected_output(state.request, 0, 12, eos=None)
 
 
-def test_last_chunk_has_the_smallest_size_that_fits() -> None:
-    s, device = scheduler_with_device(1, 20, 4, (3, 8), 40)
-    s.add(0, request(list(range(12)), max_tokens=1), print)
-    s.add(1, request(list(range(7)), max_tokens=1), print)
-    chunks = [p.chunk for p in run(s, device) if p.chunk]
-    sizes = [(c.start, c.num_cached, c.num_tokens, c.size) for c in chunks]
-    assert sizes == [(0, 0, 8, 8), (8, 0, 3, 3), (0, 4, 6, 8)]
+def test_launch_is_filled_with_the_next_prompts() -> None:
+    """Cached pages take no room in it, and it has the smallest size that holds its segments."""
+    s, device = scheduler_with_device(3, 20, 4, FOUR_SEGMENTS, 40)
+    s.add(0, request(list(range(8)), max_tokens=1), print)
+    s.add(1, request([5] * 3, max_tokens=1), print)
+    s.add(2, request([6] * 10, max_tokens=1), print)
+    plans = run(s, device)
+    assert segments_of(plans) == [
+        [(0, 0, 4), (0, 4, 3), (1, 0, 2), (2, 0, 4)],
+        [(2, 4, 4), (2, 8, 1)],
+    ]
+    assert [p.num_segments for p in plans if p.segments] == [4, 2]
+    s.add(3, request(list(range(9)), max_tokens=1), print)
+    assert segments_of(run(s, device)) == [[(3, 4, 4)]]
 
 
-@pytest.mark.parametrize(("page_size", "chunk_sizes"), [(4, (4, 8)), (3, (1, 2))])
-def test_small_chunk_that_could_complete_a_page_is_refused(
-    page_size: int, chunk_sizes: tuple[int, ...]
-) -> None:
-    with pytest.raises(ValueError, match="chunk_sizes"):
-        scheduler_with_device(1, 20, page_size, chunk_sizes, 40)
+def test_prompts_of_one_launch_share_their_pages() -> None:
+    s, device = scheduler_with_device(2, 20, 4, FOUR_SEGMENTS, 40)
+    for request_id in range(2):
+        s.add(request_id, request([1, 2, 3, 4, 5, request_id, 7], max_tokens=1), print)
+    (launch,) = segments_of(run(s, device))
+    assert launch == [(0, 0, 4), (0, 4, 2), (1, 4, 2)]
+
+
+def test_prompt_does_not_start_without_a_slot_for_it() -> None:
+    s, device = scheduler_with_device(2, 20, 4, FOUR_SEGMENTS, 40)
+    s.add(0, request([1] * 5, n=2, max_tokens=2), print)
+    s.add(1, request([2] * 5, max_tokens=2), print)
+    first, *others = run(s, device)
+    assert segments_of([first]) == [[(0, 0, 4)]] and segments_of(others) == [[(1, 0, 4)]]
+
+
+@pytest.mark.parametrize(("launch_cost", "is_mixed"), [(0, False), (30, True)])
+def test_rows_share_the_launch_where_that_is_faster(launch_cost: int, is_mixed: bool) -> None:
+    layout = PrefillLayout(segment_size=4, sizes=(4,), mixed_sizes=(3, 6), launch_cost=launch_cost)
+    s, device = scheduler_with_device(4, 20, 4, layout, 40)
+    s.add(0, request([1], max_tokens=9), print)
+    run_step(s, device)
+    s.add(1, request([2] * 14, n=2, max_tokens=2), print)
+    plan = run_step(s, device)
+    assert plan.is_mixed is is_mixed and plan.num_segments == (6 if is_mixed else 4)
+    # A choice that copies a page has to wait until the launch has written it.
+    assert len(plan.rows) == (2 if is_mixed else 3)
+
+
+def test_place_in_an_unpacked_launch_depends_on_the_position_only() -> None:
+    layout = PrefillLayout(segment_size=4, sizes=(2,), is_packed=False)
+    s, device = scheduler_with_device(2, 20, 4, layout, 40)
+    s.add(0, request(list(range(5)), max_tokens=1), print)
+    s.add(1, request(list(range(12)), max_tokens=1), print)
+    indices = [[segment.index for segment in p.segments] for p in run(s, device) if p.segments]
+    assert indices == [[0], [1], [0]]
 
 
 def test_pages_of_the_request_itself_are_not_reported_as_a_cache_hit() -> None:
     """An older request preempts a prefill, which then starts again."""
-    s, device = scheduler_with_device(2, 4, 4, (4,), 16)
+    s, device = scheduler_with_device(2, 4, 4, ONE_SEGMENT, 16)
     s.add(0, request([1, 2, 3], max_tokens=7), print)
     for _ in range(2):
         run_step(s, device)
     late = s.add(1, request(list(range(20, 33)), max_tokens=1), print)
-    prefills = [p.chunk.prefill for p in run(s, device) if p.chunk]
+    prefills = [segment.prefill for p in run(s, device) for segment in p.segments]
     assert len({id(prefill) for prefill in prefills if prefill.state is late}) == 2
     assert late.cached_tokens == 0
 
 
 def test_prompt_that_fills_the_context_is_refused() -> None:
-    s, _ = scheduler_with_device(1, 4, 4, (4,), 16)
+    s, _ = scheduler_with_device(1, 4, 4, ONE_SEGMENT, 16)
     with pytest.raises(ValueError, match="prompt"):
         s.add(0, request([1] * 16), print)
     with pytest.raises(ValueError, match="num_pages"):
-        scheduler_with_device(1, 3, 4, (4,), 16)
+        scheduler_with_device(1, 3, 4, ONE_SEGMENT, 16)
