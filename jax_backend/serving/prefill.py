@@ -11,10 +11,10 @@ from jax_backend.serving.state import PromptLogprobs, SegmentInputs
 
 def segment_blocks(segments: SegmentInputs, images: ImageEmbeddings | None) -> TokenBlocks:
     """Return the tokens of a prefill launch. images: None for a text-only model."""
-    i_T = jnp.arange(segments.token.shape[1], dtype=jnp.int32)
-    is_valid = i_T < segments.num_tokens[:, None]
-    start = segments.start[:, None]
-    position = jnp.where(is_valid, start + i_T, start)
+    i_xT = jnp.arange(segments.token.shape[1], dtype=jnp.int32)[None]
+    is_valid = i_xT < segments.num_tokens[:, None]
+    start_Gx = segments.start[:, None]
+    position = jnp.where(is_valid, start_Gx + i_xT, start_Gx)
     return TokenBlocks(segments.token, position, is_valid, segments.page_table, images)
 
 

@@ -94,11 +94,11 @@ class Scheduler:
         """Plan the next step and allocate what it needs."""
         for sequence in [s for s in self.running if not s.is_fully_scheduled]:
             self._ensure_page(sequence)
-        self._free_pages_for_first_prefill()
+        slots = 0 if self._free_pages_for_first_prefill() else len(self.free_slots)
         num_decoding = sum(not s.is_fully_scheduled for s in self.running)
         may_mix = bool(num_decoding and self.layout.mixed_sizes)
         sizes = self.layout.mixed_sizes if may_mix else self.layout.sizes
-        segments = self.prefills.next_segments(len(self.free_slots), sizes[-1])
+        segments = self.prefills.next_segments(slots, sizes[-1])
         is_mixed = may_mix and bool(segments) and self._mixing_pays(len(segments), num_decoding)
         completed = self.prefills.completed()
         page_copies, admitted, copied = self._admit_sequences()
@@ -139,13 +139,16 @@ class Scheduler:
         sizes = self.layout.mixed_sizes if is_mixed else self.layout.sizes
         return smallest(sizes, segments[-1].index + 1)
 
-    def _free_pages_for_first_prefill(self) -> None:
+    def _free_pages_for_first_prefill(self) -> bool:
         """Make the prefill that started last give up its pages if an older one waits for a page and
-        no sequence runs, whose pages would be released.
+        no sequence runs, whose pages would be released. Return whether it did: no prefill may start
+        before the older one has its page.
         """
         active = self.prefills.active
-        if len(active) > 1 and not self.running and not self.pool.num_available:
+        is_stuck = len(active) > 1 and not self.running and not self.pool.num_available
+        if is_stuck:
             self.prefills.requeue(active[-1])
+        return is_stuck
 
     def _ensure_page(self, sequence: Sequence) -> None:
         """Allocate a page for the position of a running sequence, preempting sequences that started

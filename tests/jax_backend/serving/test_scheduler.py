@@ -232,7 +232,7 @@ def test_prefix_cache_is_isolated_by_principal_and_key() -> None:
 
 
 def test_preempted_sequence_recomputes_the_same_output() -> None:
-    s, device = scheduler_with_device(2, 8, 4, FOUR_SEGMENTS, 16)
+    s, device = scheduler_with_device(2, 6, 4, FOUR_SEGMENTS, 16)
     states = [s.add(i, request([i, 5], max_tokens=12), print) for i in range(2)]
     plans = run(s, device)
     assert sum(len(p.admitted) for p in plans) > 2
