@@ -1,6 +1,7 @@
 """The parts of a decoder layer, and a whole one."""
 
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import jax
@@ -73,12 +74,12 @@ def rotate(example: Example, coverage: Coverage) -> None:
     assert_close(actual, spec.rotate(x_TNH, cos, sin), size=np.abs(x_TNH).max())
 
 
-def product(example: Example, coverage: Coverage) -> None:
-    """The product x Wᵀ is right for one row and for several."""
+def linear_product(example: Example, coverage: Coverage) -> None:
+    """The product x Wᵀ is right for one row and for several, in both forms."""
     x, w = example["x"], example["w"]
     exact = x.astype(np.float64) @ w.T
-    for count in (1, 2, T):
-        actual = compiled(linear.product)(x[:count], w)
+    for count, form in product((1, 2, T), linear.Form):
+        actual = compiled(linear.product, 2)(x[:count], w, form)
         assert_close(actual, exact[:count], size=(np.abs(x[:count]) @ np.abs(w).T))
 
 
@@ -157,7 +158,7 @@ PROPERTIES = (
         rotation,
     ),
     Property("layer/rotate", examples(x=rows(T, 2 * H), start=st.integers(0, 4000)), rotate),
-    Property("layer/product", examples(x=rows(T, 7), w=rows(11, 7)), product),
+    Property("layer/product", examples(x=rows(T, 7), w=rows(11, 7)), linear_product),
     Property("layer/mlp", examples(x=rows(T, D), **WEIGHTS), mlp),
     Property("layer/whole", examples(x=rows(T, D), **WEIGHTS), layer),
 )
