@@ -3,10 +3,12 @@
 import gc
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import pytest
 from hypothesis import settings
+from jaxtyping import config as jaxtyping_config
 
 from api import __main__ as command_line
 from api.engine import ServedModel
@@ -24,6 +26,17 @@ def pytest_collection_finish() -> None:
     """Keep what exists now out of every later garbage collection."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shape_checks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Check the shapes of arrays only in the tests of arrays: in those of servers it takes a third
+    of the time, and checks what the tests of arrays check.
+    """
+    parts = request.path.relative_to(Path(__file__).parent).parts
+    jaxtyping_config.update("jaxtyping_disable", parts[0] not in ("reference", "jax_backend"))
+    yield
+    jaxtyping_config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session", autouse=True)

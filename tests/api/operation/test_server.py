@@ -113,6 +113,7 @@ def wait_for_exit(started: subprocess.Popen[str]) -> tuple[int, str]:
     return started.returncode, errors
 
 
+@pytest.mark.lane
 @pytest.mark.parametrize(
     ("backend", "number"),
     [("reference", signal.SIGTERM), ("reference", signal.SIGINT), ("jax", signal.SIGTERM)],

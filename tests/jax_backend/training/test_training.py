@@ -79,6 +79,7 @@ def test_bits_include_the_choice_of_kind() -> None:
     assert min(d.bits for d in generated if d.kind == "story") > math.log2(5 / 2)
 
 
+@pytest.mark.lane
 def test_resumed_training_gives_the_same_weights(
     tokenizer: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +105,7 @@ def test_resumed_training_gives_the_same_weights(
         np.testing.assert_array_equal(tensor, resumed[name])
 
 
+@pytest.mark.lane
 def test_exported_model_gives_the_same_logits_in_the_reference(
     tokenizer: bytes, tmp_path: Path
 ) -> None:
