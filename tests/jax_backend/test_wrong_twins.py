@@ -26,6 +26,8 @@ from reference.bundle import Bundle
 from reference.engine import ReferenceEngine
 from reference.request import Event, Request, TokenGenerated
 
+pytestmark = pytest.mark.lane
+
 BY_NAME = {p.name: p for p in FUNCTION_PROPERTIES}
 top_k, top_p, min_p, temperature = logits.top_k, logits.top_p, logits.min_p, logits.temperature
 repetition_penalty, token_logprobs = logits.repetition_penalty, logprobs.token_logprobs

@@ -101,12 +101,14 @@ def backend(spec: Bundle) -> Iterator[Backend]:
     small.close()
 
 
+@pytest.mark.lane
 @pytest.mark.parametrize("tested", PROPERTIES, ids=lambda p: p.name)
 def test_engine_property(tested: EngineProperty, backend: Backend) -> None:
     """Requests agree with the reference and are bitwise identical under concurrent load."""
     assert_rarely_flipped(check_property(tested.bind(backend), 0.3))
 
 
+@pytest.mark.lane
 def test_requests_cause_no_compilation_after_startup(backend: Backend) -> None:
     assert isinstance(backend.large_cache, JaxEngine)
     program = backend.large_cache.executor.program
