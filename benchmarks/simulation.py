@@ -17,8 +17,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jax_backend.launch import batch_size_buckets
-from jax_backend.serving.plan import RequestState, StepPlan
-from jax_backend.serving.scheduler import Scheduler, smallest
+from jax_backend.serving.scheduling.launches import smallest
+from jax_backend.serving.scheduling.plan import RequestState, StepPlan
+from jax_backend.serving.scheduling.scheduler import Scheduler
 from jax_backend.serving.settings import PrefillLayout
 from reference.params import CompletionParams
 from reference.request import Request

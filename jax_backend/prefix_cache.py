@@ -1,7 +1,7 @@
 """Block hashes of the prefix cache: the twin of `reference.prefix_cache`, one block per page.
 
 Each hash covers the one before it and the content of its block, so the hashes are the nodes of a
-prefix tree. `jax_backend.serving.page_pool` finds pages by them.
+prefix tree. `jax_backend.serving.scheduling.page_pool` finds pages by them.
 """
 
 import hashlib

@@ -15,8 +15,8 @@ Shapes = jax.ShapeDtypeStruct
 
 
 class Form(Enum):
-    """How a product of rows and a weight matrix is written. On a CPU, the form decides how fast the
-    product is, and the order of its sums. Elsewhere it makes no difference.
+    """The form of a product of rows and a weight matrix. On a CPU it decides how fast the product
+    is, and the order of its sums. Elsewhere it makes no difference.
     """
 
     ROWS = "x Wᵀ"

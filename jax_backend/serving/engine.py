@@ -27,7 +27,7 @@ from jax_backend.model.llama import Llama
 from jax_backend.serving.batch_invariance import decoding_matches_prefill, select_forms
 from jax_backend.serving.executor import Executor, InFlightStep
 from jax_backend.serving.outputs import OutputProcessor
-from jax_backend.serving.scheduler import Scheduler, engine_stats
+from jax_backend.serving.scheduling.scheduler import Scheduler, engine_stats
 from jax_backend.serving.settings import Progress, Settings
 from jax_backend.serving.warmup import warm_up
 from reference.request import EngineStats, Event, Request
@@ -55,15 +55,7 @@ class JaxEngine:
             model.forms = select_forms(model, settings.batch_sizes)
         self.executor = Executor(model, eos, vocabulary, settings)
         warm_up(self.executor, progress)
-        self.scheduler = Scheduler(
-            slots=settings.slots,
-            num_pages=settings.num_pages,
-            page_size=settings.page_size,
-            layout=self.executor.layout,
-            batch_sizes=self.executor.batch_sizes,
-            cache_output=not settings.batch_invariant or decoding_matches_prefill(self.executor),
-            context=model.config.max_position_embeddings,
-        )
+        self.scheduler = scheduler_of(self.executor)
         self._outputs = OutputProcessor(self.scheduler, self.executor, eos)
         self._request_ids = itertools.count()
         self._inbox: Inbox = queue.SimpleQueue()
@@ -191,6 +183,20 @@ class JaxEngine:
         for row, error in failed:
             self._outputs.fail(row.sequence.state, error)
         return step
+
+
+def scheduler_of(executor: Executor) -> Scheduler:
+    """Return a scheduler for the launches that a warmed-up executor has selected."""
+    settings = executor.settings
+    return Scheduler(
+        slots=settings.slots,
+        num_pages=settings.num_pages,
+        page_size=settings.page_size,
+        layout=executor.layout,
+        batch_sizes=executor.batch_sizes,
+        cache_output=not settings.batch_invariant or decoding_matches_prefill(executor),
+        context=executor.context,
+    )
 
 
 def drain(inbox: Inbox, wait: bool) -> Iterator[Callable[[], None] | None]:

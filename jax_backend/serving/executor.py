@@ -18,10 +18,10 @@ from jax_backend.numerics.branches import StaticFlags, static_flags
 from jax_backend.serving import state
 from jax_backend.serving.decode import sample_step
 from jax_backend.serving.images import ImageEmbedder
-from jax_backend.serving.plan import DecodeRow, StepPlan
 from jax_backend.serving.prefill import no_images
 from jax_backend.serving.program import LaunchImages, compiled_program
-from jax_backend.serving.settings import Settings, prefill_layout
+from jax_backend.serving.scheduling.plan import DecodeRow, StepPlan
+from jax_backend.serving.settings import PrefillLayout, Settings, prefill_layout
 from jax_backend.serving.uploads import pack_batch, pack_segments, pack_slot
 from reference.grammar.language.errors import UnsupportedFormat
 from reference.tokenizer.vocabulary import Vocabulary
@@ -65,12 +65,8 @@ class Executor:
         self.replicated = None if model.mesh is None else sharding.replicated(model.mesh)
         self.layers = state.empty_pages(model, settings.num_pages, settings.page_size)
         self.slots = self.to_device(state.empty_slots(settings.slots, self.vocab_size))
-        self.full_masks = {size: self._full_mask(size) for size in self.batch_sizes}
-
-        dtype = model.embed_tokens[...].dtype
-        sizes = {*settings.batch_sizes, *settings.prefill_sizes} if config.vision else set()
-        sizes |= {n * settings.segment_size for n in self.layout.mixed_sizes if config.vision}
-        no_image = {n: self.to_device(no_images(n, config.hidden_size, dtype)) for n in sizes}
+        self.full_masks = self.to_device(full_masks(self.batch_sizes, self.vocab_size))
+        no_image = self.to_device(no_image_embeddings(model, settings, self.layout))
         self.images = ImageEmbedder(self.encode_images, settings.image_batch_sizes, no_image)
         self.grammars = GrammarCompiler(vocabulary, eos)
         self._grammar_states: dict[int, list[MatcherState]] = {}  # of each sequence, by request id
@@ -193,10 +189,26 @@ class Executor:
         """Upload arrays; with several devices, to every one."""
         return jax.device_put(tree, self.replicated)
 
-    def _full_mask(self, batch_size: int) -> state.TokenMask:
-        """Return the mask of a batch without constrained rows."""
-        bits = np.zeros((batch_size, -(-self.vocab_size // 32)), np.int32)
-        return self.to_device(state.TokenMask(np.zeros(batch_size, np.bool_), bits))
+
+def no_image_embeddings(
+    model: Llama, settings: Settings, layout: PrefillLayout
+) -> dict[int, ImageEmbeddings]:
+    """Return the image embeddings of every launch without images, by its number of tokens."""
+    if model.config.vision is None:
+        return {}
+    counts = *layout.sizes, *layout.mixed_sizes
+    sizes = {*settings.batch_sizes, *(n * layout.segment_size for n in counts)}
+    dtype = model.embed_tokens[...].dtype
+    return {n: no_images(n, model.config.hidden_size, dtype) for n in sizes}
+
+
+def full_masks(batch_sizes: tuple[int, ...], vocab_size: int) -> dict[int, state.TokenMask]:
+    """Return the masks of batches without constrained rows, by batch size."""
+    words = -(-vocab_size // 32)
+    return {
+        size: state.TokenMask(np.zeros(size, np.bool_), np.zeros((size, words), np.int32))
+        for size in batch_sizes
+    }
 
 
 def flags_of(rows: Collection[DecodeRow]) -> StaticFlags:

@@ -6,8 +6,8 @@ import numpy as np
 from jax import Array
 
 from jax_backend.model.llama import ImageEmbeddings
-from jax_backend.serving.plan import DecodeRow, PrefillSegment, RequestState
 from jax_backend.serving.prefill import merge_embeddings
+from jax_backend.serving.scheduling.plan import DecodeRow, PrefillSegment, RequestState
 from jax_backend.serving.uploads import int32s
 from reference.request import ImageSpan
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import jax
 
 from jax_backend.serving.executor import Executor, InFlightStep
-from jax_backend.serving.plan import DecodeRow, Prefill, PrefillSegment, RequestState
-from jax_backend.serving.scheduler import Scheduler
+from jax_backend.serving.scheduling.plan import DecodeRow, Prefill, PrefillSegment, RequestState
+from jax_backend.serving.scheduling.scheduler import Scheduler
 from jax_backend.serving.state import PromptLogprobs, SampleOutput
 from jax_backend.stopping import finish
 from reference.request import (

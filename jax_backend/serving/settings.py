@@ -51,14 +51,14 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class PrefillLayout:
-    """How a prefill launch holds the tokens of several prompts: in segments of `segment_size`
+    """Layout of prefill launches: the tokens of several prompts, in segments of `segment_size`
     consecutive tokens of one prompt each.
 
     sizes: compiled launch sizes in segments, ascending. mixed_sizes: those of launches that decode
     the running sequences, too, padded to `slots`; empty if no launch does both. is_packed: whether
     any segment may be anywhere in a launch; otherwise a launch has one prompt, and the place of a
     segment in its launch depends only on its place in the prompt. launch_cost: of a launch without
-    rows, in rows (`jax_backend.serving.scheduler`).
+    rows, in rows (`jax_backend.serving.scheduling.scheduler`).
     """
 
     segment_size: int

@@ -5,7 +5,7 @@ from collections.abc import Collection
 import numpy as np
 
 from jax_backend.sampler import Params, SamplingHistory, allowed_tokens
-from jax_backend.serving.plan import DecodeRow, PrefillSegment, Sequence
+from jax_backend.serving.scheduling.plan import DecodeRow, PrefillSegment, Sequence
 from jax_backend.serving.state import REPEAT_LAST, BatchInputs, SegmentInputs, SlotState
 from reference.request import Request
 

@@ -16,8 +16,8 @@ from jax_backend.serving.batch_invariance import (
     select_layout,
 )
 from jax_backend.serving.executor import Executor
-from jax_backend.serving.plan import DecodeRow, RequestState, Sequence, StepPlan
 from jax_backend.serving.prefill import merge_embeddings
+from jax_backend.serving.scheduling.plan import DecodeRow, RequestState, Sequence, StepPlan
 from jax_backend.serving.settings import Progress
 from jax_backend.serving.uploads import int32s, pack_batch
 from reference.params import CompletionParams

@@ -18,7 +18,7 @@ from jax_backend.serving import decode, prefill
 from jax_backend.serving.batch_invariance import select_image_batch_sizes
 from jax_backend.serving.engine import JaxEngine
 from jax_backend.serving.images import ImageEmbedder
-from jax_backend.serving.plan import Prefill, PrefillSegment, RequestState
+from jax_backend.serving.scheduling.plan import Prefill, PrefillSegment, RequestState
 from jax_backend.serving.settings import Settings
 from reference.bundle import Bundle
 from reference.model import checkpoint

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jax_backend.serving.fairness import TokenCounters
-from jax_backend.serving.scheduler import Scheduler
+from jax_backend.serving.scheduling.fairness import TokenCounters
+from jax_backend.serving.scheduling.scheduler import Scheduler
 from jax_backend.serving.settings import PrefillLayout
 from tests.jax_backend.serving.test_scheduler import request, run_step, scheduler_with_device
 from tests.jax_backend.serving.toy_device import ToyDevice

@@ -10,7 +10,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from jax_backend.serving.page_pool import PagePool
+from jax_backend.serving.scheduling.page_pool import PagePool
 
 
 class Pages(RuleBasedStateMachine):

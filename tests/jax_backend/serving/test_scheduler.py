@@ -13,8 +13,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from jax_backend.serving.plan import RequestState, Sequence, StepPlan
-from jax_backend.serving.scheduler import Scheduler
+from jax_backend.serving.scheduling.plan import RequestState, Sequence, StepPlan
+from jax_backend.serving.scheduling.scheduler import Scheduler
 from jax_backend.serving.settings import PrefillLayout
 from jax_backend.stopping import finish
 from reference.params import CompletionParams

@@ -4,7 +4,7 @@ attends to.
 
 from typing import Any
 
-from jax_backend.serving.plan import StepPlan
+from jax_backend.serving.scheduling.plan import StepPlan
 from jax_backend.serving.settings import PrefillLayout
 from reference.request import Request
 

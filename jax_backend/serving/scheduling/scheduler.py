@@ -6,11 +6,7 @@ slot, shares the full pages of the prefill, and decodes from the prompt's last t
 per step.
 
 A step has at most one prefill launch, which holds segments of as many prompts as fit, and one
-decode row for every running sequence. So prompts are prefilled as fast as the device can, at the
-latency of one prefill launch per output token of the sequences that run meanwhile. The rows are
-decoded in the prefill launch if that is expected to take less time than two launches. The time of a
-launch is modeled as its rows, padding included, and `launch_cost` more: reading the weights takes
-as long as the products of that many rows.
+decode row for every running sequence (`launches`).
 
 Waiting requests start in an order that is fair between principals (`fairness`). When pages run out,
 the sequence that started last is preempted: it gives up its pages and its slot. Later its prompt is
@@ -20,31 +16,34 @@ request finishes.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from jax_backend.prefix_cache import block_hashes
-from jax_backend.serving.fairness import TokenCounters
-from jax_backend.serving.page_pool import PagePool
-from jax_backend.serving.plan import (
-    DecodeRow,
-    Prefill,
-    PrefillSegment,
-    RequestState,
-    Sequence,
-    StepPlan,
-)
-from jax_backend.serving.prefill_queue import PrefillQueue
+from jax_backend.serving.scheduling.fairness import TokenCounters
+from jax_backend.serving.scheduling.launches import launch_size, mixing_pays, smallest
+from jax_backend.serving.scheduling.page_pool import PagePool
+from jax_backend.serving.scheduling.page_sharing import cache_output, fork_pages
+from jax_backend.serving.scheduling.plan import DecodeRow, Prefill, RequestState, Sequence, StepPlan
+from jax_backend.serving.scheduling.prefill_queue import PrefillQueue
 from jax_backend.serving.settings import PrefillLayout
 from jax_backend.stopping import token_budget
 from reference.request import EngineStats, Event, Request
+
+
+class Admission(NamedTuple):
+    """Sequences that get a slot, the page copies that they need, and those that use a copy."""
+
+    page_copies: tuple[tuple[int, int], ...]
+    admitted: tuple[Sequence, ...]
+    copied: list[Sequence]
 
 
 class Scheduler:
     """The state of all unfinished requests: waiting, in prefill, or running.
 
     slots: maximum number of running sequences. num_pages, page_size: of the KV cache. layout: of
-    prefill launches. batch_sizes: of launches that only decode, ascending; by default `slots` only.
-    cache_output: whether the pages of generated tokens can be matched, too. context: maximum
-    sequence length.
+    prefill launches. batch_sizes: of decode launches, ascending; by default `slots` only.
+    cache_output: whether prompts can match pages of generated tokens. context: maximum length.
     """
 
     def __init__(
@@ -76,12 +75,7 @@ class Scheduler:
         self, request_id: int, request: Request, on_event: Callable[[Event], None]
     ) -> RequestState:
         """Queue a request. Raises ValueError if its prompt leaves no room for a token."""
-        budget = token_budget(request.params.max_tokens, self.context, len(request.prompt))
-        # Prefill leaves out the last prompt token, and so the page that it would complete.
-        num_full = (len(request.prompt) - 1) // self.page_size
-        hashes = block_hashes(request, self.page_size)[:num_full]
-        state = RequestState(request_id, request, on_event, budget, hashes)
-        state.sequences = [Sequence(state, i) for i in range(request.params.n)]
+        state = request_state(request_id, request, on_event, self.context, self.page_size)
         self.counters.add_request(request.principal)
         self.prefills.add(Prefill(state, list(state.sequences)))
         return state
@@ -94,20 +88,22 @@ class Scheduler:
         """Plan the next step and allocate what it needs."""
         for sequence in [s for s in self.running if not s.is_fully_scheduled]:
             self._ensure_page(sequence)
-        slots = 0 if self._free_pages_for_first_prefill() else len(self.free_slots)
+        is_stuck = not self.running and self.prefills.requeue_if_stuck()
+        slots = 0 if is_stuck else len(self.free_slots)
         num_decoding = sum(not s.is_fully_scheduled for s in self.running)
         may_mix = bool(num_decoding and self.layout.mixed_sizes)
         sizes = self.layout.mixed_sizes if may_mix else self.layout.sizes
         segments = self.prefills.next_segments(slots, sizes[-1])
-        is_mixed = may_mix and bool(segments) and self._mixing_pays(len(segments), num_decoding)
+        prefill, decode = len(segments), smallest(self.batch_sizes, max(1, num_decoding))
+        is_mixed = may_mix and mixing_pays(self.layout, prefill, decode, self.num_slots)
         completed = self.prefills.completed()
         page_copies, admitted, copied = self._admit_sequences()
-        decoding = [
-            s for s in self.running if not s.is_fully_scheduled and not (is_mixed and s in copied)
-        ]
+        # A copied page has its content after a mixed launch.
+        later = copied if is_mixed else []
+        decoding = [s for s in self.running if not s.is_fully_scheduled and s not in later]
         return StepPlan(
             segments=segments,
-            num_segments=self._launch_size(segments, is_mixed),
+            num_segments=launch_size(self.layout, segments, is_mixed),
             completed=completed,
             page_copies=page_copies,
             admitted=admitted,
@@ -124,39 +120,11 @@ class Scheduler:
         if sequence.state.finished:
             self.counters.remove_request(sequence.state.request.principal)
 
-    def _mixing_pays(self, num_segments: int, num_rows: int) -> bool:
-        """Return whether one launch is expected to take less time than two."""
-        layout = self.layout
-        mixed = smallest(layout.mixed_sizes, num_segments) * layout.segment_size + self.num_slots
-        prefill = smallest(layout.sizes, num_segments) * layout.segment_size
-        decode = smallest(self.batch_sizes, num_rows)
-        return mixed < prefill + decode + layout.launch_cost
-
-    def _launch_size(self, segments: tuple[PrefillSegment, ...], is_mixed: bool) -> int:
-        """Return the compiled size of a prefill launch, in segments."""
-        if not segments:
-            return 0
-        sizes = self.layout.mixed_sizes if is_mixed else self.layout.sizes
-        return smallest(sizes, segments[-1].index + 1)
-
-    def _free_pages_for_first_prefill(self) -> bool:
-        """Make the prefill that started last give up its pages if an older one waits for a page and
-        no sequence runs, whose pages would be released. Return whether it did: no prefill may start
-        before the older one has its page.
-        """
-        active = self.prefills.active
-        is_stuck = len(active) > 1 and not self.running and not self.pool.num_available
-        if is_stuck:
-            self.prefills.requeue(active[-1])
-        return is_stuck
-
     def _ensure_page(self, sequence: Sequence) -> None:
         """Allocate a page for the position of a running sequence, preempting sequences that started
         later if need be. If it is the last one, it is preempted itself.
         """
-        while sequence.slot is not None and sequence.position // self.page_size >= len(
-            sequence.pages
-        ):
+        while sequence.slot is not None and lacks_page(sequence, self.page_size):
             page, active = self.pool.allocate(), self.prefills.active
             if page is not None:
                 sequence.pages.append(page)
@@ -173,26 +141,14 @@ class Scheduler:
     def _remove_from_batch(self, sequence: Sequence) -> None:
         self.running.remove(sequence)
         if self.cache_output:
-            self._cache_output(sequence)
+            cache_output(self.pool, sequence, self.page_size)
         self.pool.release(sequence.pages)
         assert sequence.slot is not None
         self.free_slots.append(sequence.slot)
         sequence.pages, sequence.slot = [], None
 
-    def _cache_output(self, sequence: Sequence) -> None:
-        """Register the pages that a sequence has filled by decoding."""
-        state, size = sequence.state, self.page_size
-        output = sequence.tokens[: max(0, sequence.position - len(state.prompt))]
-        hashes = block_hashes(state.request, size, output, state.block_hashes)
-        for page, block_hash in zip(sequence.pages, hashes, strict=False):
-            self.pool.cache(page, block_hash)
-
-    def _admit_sequences(
-        self,
-    ) -> tuple[tuple[tuple[int, int], ...], tuple[Sequence, ...], list[Sequence]]:
-        """Give slots to sequences whose prefill is complete. Return the page copies that this
-        needs, the sequences, and those of them that use a copy.
-        """
+    def _admit_sequences(self) -> Admission:
+        """Give slots to sequences whose prefill is complete."""
         copies: list[tuple[int, int]] = []
         admitted: list[Sequence] = []
         copied: list[Sequence] = []
@@ -208,29 +164,17 @@ class Scheduler:
             self.running.append(sequence)
             admitted.append(sequence)
             copied += [sequence] if len(copies) > num_copies else []
-        return tuple(copies), tuple(admitted), copied
+        return Admission(tuple(copies), tuple(admitted), copied)
 
     def _fork_sequence(self, prefill: Prefill, copies: list[tuple[int, int]]) -> Sequence | None:
-        """Give the next sequence of a prefill its pages, up to the one that it writes to first.
-        Return None if there is no page for that one.
-        """
-        num_full, remainder = divmod(prefill.end, self.page_size)
-        is_last = len(prefill.sequences) == 1
-        # The last sequence takes over the partly filled page. The others need a page each: a copy
-        # of it or, if prefill ends at a page boundary, an empty one.
-        page = None if is_last and remainder else self.pool.allocate()
-        # If nothing else is running, no page will be released, so a sequence takes over the partly
-        # filled page, too.
-        if page is None and not (remainder and (is_last or not self.running)):
+        """Give the next sequence of a prefill its pages. Return None if there is no page for it."""
+        forked = fork_pages(self.pool, prefill, self.page_size, must_fit=not self.running)
+        if forked is None:
             return None
         sequence = prefill.sequences.pop(0)
-        sequence.pages = list(prefill.pages)
-        self.pool.retain(sequence.pages)
-        if page is not None:
-            self.pool.release(sequence.pages[num_full:])
-            sequence.pages[num_full:] = [page]
-            copies += [(prefill.pages[num_full], page)] if remainder else []
-        if page is None or not prefill.sequences:
+        sequence.pages = forked.pages
+        copies += forked.copies
+        if forked.took_over or not prefill.sequences:
             self.prefills.requeue(prefill)  # the sequences that are left have nothing to copy
         return sequence
 
@@ -244,9 +188,25 @@ class Scheduler:
         return row
 
 
-def smallest(sizes: tuple[int, ...], count: int) -> int:
-    """Return the smallest of ascending sizes that holds `count`."""
-    return next(size for size in sizes if size >= count)
+def lacks_page(sequence: Sequence, page_size: int) -> bool:
+    """Return whether a sequence has no page for the position that it writes next."""
+    return sequence.position // page_size >= len(sequence.pages)
+
+
+def request_state(
+    request_id: int,
+    request: Request,
+    on_event: Callable[[Event], None],
+    context: int,
+    page_size: int,
+) -> RequestState:
+    """Return the state of a new request. Raises ValueError if its prompt leaves no room."""
+    budget = token_budget(request.params.max_tokens, context, len(request.prompt))
+    # Prefill leaves out the last prompt token, and so the page that it would complete.
+    hashes = block_hashes(request, page_size)[: (len(request.prompt) - 1) // page_size]
+    state = RequestState(request_id, request, on_event, budget, hashes)
+    state.sequences = [Sequence(state, i) for i in range(request.params.n)]
+    return state
 
 
 def start_order(work: Prefill | Sequence) -> int:

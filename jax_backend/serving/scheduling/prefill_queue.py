@@ -2,15 +2,14 @@
 
 import time
 
-from jax_backend.serving.fairness import TokenCounters
-from jax_backend.serving.page_pool import PagePool
-from jax_backend.serving.plan import Prefill, PrefillSegment, RequestState, Sequence
+from jax_backend.serving.scheduling.fairness import TokenCounters
+from jax_backend.serving.scheduling.page_pool import PagePool
+from jax_backend.serving.scheduling.plan import Prefill, PrefillSegment, RequestState, Sequence
 from jax_backend.serving.settings import PrefillLayout
 
 
 class PrefillQueue:
-    """Prompts that wait for prefill, and those in prefill. counters: the tokens that each principal
-    has got.
+    """Prompts that wait for prefill, and those in prefill. counters: the tokens of each principal.
 
     Preempted requests are first, in the order in which they started. Then come the requests of the
     principal that has got the fewest tokens (of two, the one with fewer requests), in the order of
@@ -60,6 +59,16 @@ class PrefillQueue:
         self.discard(prefill)
         if prefill.sequences:
             self.add(Prefill(prefill.state, prefill.sequences))
+
+    def requeue_if_stuck(self) -> bool:
+        """If a prefill waits for a page, and no sequence runs whose pages would be released, make
+        the prefill that started last give up its own. Return whether it did: until the older one
+        has its page, none may start.
+        """
+        is_stuck = len(self.active) > 1 and not self.pool.num_available
+        if is_stuck:
+            self.requeue(self.active[-1])
+        return is_stuck
 
     def next_segments(self, free_slots: int, limit: int) -> tuple[PrefillSegment, ...]:
         """Return the segments of the next launch, as far as there are pages for them. Prompts are
