@@ -1,40 +1,15 @@
 """Linear layers, with weights in the layout of the checkpoint files, (out, in)."""
 
-from dataclasses import dataclass
-from enum import Enum
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jax_backend.platform import platform
-
 Shapes = jax.ShapeDtypeStruct
 
 
-class Form(Enum):
-    """The form of a product of rows and a weight matrix. On a CPU it decides how fast the product
-    is, and the order of its sums. Elsewhere it makes no difference.
-    """
-
-    ROWS = "x Wᵀ"
-    COLUMNS = "(W xᵀ)ᵀ"
-
-
-@dataclass(frozen=True)
-class Forms:
-    """The form of products on a CPU: COLUMNS from 2 up to `max_columns` rows, else ROWS."""
-
-    max_columns: int = 32
-
-    def of(self, rows: int) -> Form:
-        is_skinny = platform() == "cpu" and 1 < rows <= self.max_columns
-        return Form.COLUMNS if is_skinny else Form.ROWS
-
-
-DEFAULT_FORMS = Forms()
+ROWS = 0  # a column block: see `product`
 
 
 class Linear(nnx.Module):
@@ -45,28 +20,41 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(Shapes((out_features,), dtype)) if bias else None
 
     def __call__(
-        self, x_TI: Float[Array, "T in"], forms: Forms = DEFAULT_FORMS
+        self, x_TI: Float[Array, "T in"], column_block: int = ROWS
     ) -> Float[Array, "T out"]:
-        y_TO = product(x_TI, self.weight[...], forms.of(len(x_TI)))
+        y_TO = product(x_TI, self.weight[...], column_block)
         return y_TO if self.bias is None else y_TO + self.bias[...][None]
 
 
 def product(
     x_TI: Float[Array, "T in"],
     w_OI: Float[Array, "out in"],
-    form: Form,
+    column_block: int,
     out_dtype: DTypeLike | None = None,
 ) -> Float[Array, "T out"]:
-    """Compute x Wᵀ, in the dtype of x unless `out_dtype` is given."""
-    if form is Form.ROWS:
+    """Compute x Wᵀ, in the dtype of x unless `out_dtype` is given.
+
+    column_block: the number of rows that are multiplied at a time, as (W xᵀ)ᵀ; ROWS to multiply all
+    at once as x Wᵀ. On a CPU it decides how fast the product is, and the order of its sums.
+    """
+    if column_block == ROWS:
         contraction = (((1,), (1,)), ((), ()))
         return jax.lax.dot_general(
             x_TI, w_OI, contraction, precision="highest", preferred_element_type=out_dtype
         )
-    # A skinny product, which reads the weights once, in order: on a CPU the fastest form for the
-    # few rows of a decode step. The barriers keep the compiler from folding the transposes back.
-    columns = jax.lax.optimization_barrier(x_TI.T)
-    y_OT = jax.lax.optimization_barrier(
+    blocks = [x_TI[i : i + column_block] for i in range(0, len(x_TI), column_block)]
+    parts = [column_product(x_BI, w_OI, out_dtype) for x_BI in blocks]
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+
+
+def column_product(
+    x_BI: Float[Array, "B in"], w_OI: Float[Array, "out in"], out_dtype: DTypeLike | None
+) -> Float[Array, "B out"]:
+    """Compute (W xᵀ)ᵀ: on a CPU a skinny product, which reads the weights once, in order. The
+    barriers keep the compiler from folding the transposes back.
+    """
+    columns = jax.lax.optimization_barrier(x_BI.T)
+    y_OB = jax.lax.optimization_barrier(
         jnp.matmul(w_OI, columns, precision="highest", preferred_element_type=out_dtype)
     )
-    return y_OT.T
+    return y_OB.T

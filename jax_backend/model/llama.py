@@ -19,13 +19,14 @@ from jaxtyping import Array, Bool, Float, Float32, Int32
 from jax_backend.model import sharding
 from jax_backend.model.attention.base import Attention, Pages
 from jax_backend.model.attention.select import for_platform
-from jax_backend.model.linear import DEFAULT_FORMS, Forms, Linear, product
+from jax_backend.model.linear import ROWS, Linear, product
 from jax_backend.model.vision import Vision
 from jax_backend.numerics.reductions import sum_rows
 from jax_backend.platform import platform
 from reference.model.config import LlamaConfig
 
 Shapes = jax.ShapeDtypeStruct
+CPU_COLUMN_BLOCK = 32
 
 
 class Layer(nnx.Module):
@@ -73,8 +74,9 @@ class Llama(nnx.Module):
     them.
 
     attention: None for that of JAX's default platform. mesh: the devices of tensor parallelism,
-    None for a single device; `config` is the sharded one (`jax_backend.model.sharding`). forms: of
-    the products of the linear layers.
+    None for a single device; `config` is the sharded one (`jax_backend.model.sharding`).
+
+    column_block: of the products of decode rows (`jax_backend.model.linear.product`).
     """
 
     def __init__(
@@ -83,10 +85,9 @@ class Llama(nnx.Module):
         dtype: jnp.dtype,
         attention: Attention | None = None,
         mesh: Mesh | None = None,
-        forms: Forms = DEFAULT_FORMS,
     ) -> None:
         self.config, self.mesh, self.devices = config, mesh, sharding.mesh_size(mesh)
-        self.forms = forms
+        self.column_block = CPU_COLUMN_BLOCK if platform() == "cpu" else ROWS
         V, D = sharding.padded_vocab_size(config, self.devices), config.hidden_size
         device_attention = attention or for_platform(platform())
         self.attention = sharding.shard_attention(device_attention, mesh)
@@ -114,10 +115,10 @@ class Llama(nnx.Module):
         shapes = [group.token.shape for group in groups]
         rotations = [jnp.moveaxis(self.rotation[...][group.position], 2, 0) for group in groups]
         x = concatenate([self.embed(group) for group in groups])
-        forms, written = self.forms, []
+        block, written = self.block_of([T for _, T in shapes], len(x)), []
         for layer, pages in zip(self.layers, layers, strict=True):
             y = rms_norm(x, layer.input_layernorm[...], config.rms_norm_eps)
-            parts = split_rows(layer.qkv_proj(y, forms), shapes)
+            parts = split_rows(layer.qkv_proj(y, block), shapes)
             queries = []
             for part, (cos, sin), group in zip(parts, rotations, groups, strict=True):
                 q, k, v = self.split_heads(part, (N, K, K))
@@ -133,9 +134,9 @@ class Llama(nnx.Module):
                 ).reshape(-1, N * H)
                 for q, group in zip(queries, groups, strict=True)
             ]
-            x = x + layer.o_proj(concatenate(attended), forms)
+            x = x + layer.o_proj(concatenate(attended), block)
             y = rms_norm(x, layer.post_attention_layernorm[...], config.rms_norm_eps)
-            x = x + mlp(y, layer, self.devices, forms)
+            x = x + mlp(y, layer, self.devices, block)
         x = rms_norm(x, self.norm[...], config.rms_norm_eps)
         return split_rows(x, shapes), written
 
@@ -146,10 +147,16 @@ class Llama(nnx.Module):
             return x
         return jnp.where(group.images.mask[:, None], group.images.rows, x)
 
-    def logits(self, x_TD: Float[Array, "T D"]) -> Float32[Array, "T V"]:
+    def block_of(self, lengths: Sequence[int], rows: int) -> int:
+        """Return the column block of a launch of `rows` tokens, by the lengths of its blocks: that
+        of decode rows, if it has no others. A single row is fastest as a row.
+        """
+        return self.column_block if rows > 1 and set(lengths) == {1} else ROWS
+
+    def logits(self, x_TD: Float[Array, "T D"], column_block: int = ROWS) -> Float32[Array, "T V"]:
         """Compute the logit of every token of the vocabulary as the next one."""
         head = self.embed_tokens if self.lm_head is None else self.lm_head
-        logits = product(x_TD, head[...], self.forms.of(len(x_TD)), jnp.float32)
+        logits = product(x_TD, head[...], column_block, jnp.float32)
         if self.mesh is not None:
             logits = sharding.all_gather_logits(logits, self.mesh)
         return logits[:, : self.config.vocab_size]
@@ -190,12 +197,12 @@ def rms_norm(
 
 
 def mlp(
-    x_TD: Float[Array, "T D"], layer: Layer, devices: int = 1, forms: Forms = DEFAULT_FORMS
+    x_TD: Float[Array, "T D"], layer: Layer, devices: int = 1, column_block: int = ROWS
 ) -> Float[Array, "T D"]:
     """SwiGLU: down(silu(gate(x)) · up(x)). On each device, its gates come before its ups."""
-    T, fused = len(x_TD), layer.gate_up_proj(x_TD, forms)
+    T, fused = len(x_TD), layer.gate_up_proj(x_TD, column_block)
     gate, up = jnp.split(fused.reshape(T, devices, -1), 2, axis=2)
-    return layer.down_proj((jax.nn.silu(gate) * up).reshape(T, -1), forms)
+    return layer.down_proj((jax.nn.silu(gate) * up).reshape(T, -1), column_block)
 
 
 def rotate(

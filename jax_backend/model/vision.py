@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Float32
 
-from jax_backend.model.linear import DEFAULT_FORMS, Linear, product
+from jax_backend.model.linear import ROWS, Linear, product
 from jax_backend.numerics.reductions import sum_rows
 from reference.model.vision_config import VisionConfig
 
@@ -90,8 +90,7 @@ class Vision(nnx.Module):
         kernel = self.patch_embedding[...]
         cropped = pixels_B3SS[:, :, : side * size, : side * size].astype(kernel.dtype)
         patches = cropped.reshape(B, 3, side, size, side, size).transpose(0, 2, 4, 1, 3, 5)
-        form = DEFAULT_FORMS.of(B * side * side)
-        rows = product(patches.reshape(B * side * side, -1), kernel.reshape(C, -1), form)
+        rows = product(patches.reshape(B * side * side, -1), kernel.reshape(C, -1), ROWS)
         class_token = jnp.broadcast_to(self.class_embedding[...], (B, 1, C))
         x = jnp.concatenate([class_token, rows.reshape(B, -1, C)], axis=1)
         return x + self.position_embedding[...][None]

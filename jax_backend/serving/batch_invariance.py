@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jax_backend.model.linear import Form, Forms, product
+from jax_backend.model.linear import ROWS, product
 from jax_backend.model.llama import Llama
 from jax_backend.numerics.branches import all_static_flags
-from jax_backend.platform import on_gpu, platform
+from jax_backend.platform import on_gpu
 from jax_backend.serving.executor import Executor
 from jax_backend.serving.program import LaunchImages
 from jax_backend.serving.settings import PrefillLayout
@@ -27,31 +27,37 @@ from jax_backend.serving.uploads import pack_batch, pack_segments
 logger = logging.getLogger(__name__)
 
 
-def select_forms(model: Llama, batch_sizes: tuple[int, ...]) -> Forms:
-    """Return the fastest forms of products with which all batch sizes from 2 on have the same bits.
+def select_column_block(model: Llama, batch_sizes: tuple[int, ...]) -> int:
+    """Return the largest column block of the products of decode rows with which all batch sizes
+    from 2 on have the same bits; ROWS if there is none.
 
-    On a CPU the bits of COLUMNS depend on the number of rows, on some CPUs from 32 rows on. Those
-    of ROWS do not, and it takes up to a half longer.
+    The bits of a column product depend on its number of rows, on some CPUs from 32 rows on. Those
+    of x Wᵀ do not, but few rows take up to twice as long.
     """
     sizes = [size for size in batch_sizes if size > 1]
-    if platform() != "cpu" or not sizes:
-        return model.forms
-    columns = {product_bits(model, size, Form.COLUMNS) for size in sizes}
-    return Forms(max_columns=sizes[-1] if len(columns) == 1 else 1)
+    block = model.column_block
+    while block > 1:
+        if len({product_bits(model, size, block) for size in sizes}) <= 1:
+            return block
+        block //= 2
+    return ROWS
 
 
-def product_bits(model: Llama, rows: int, form: Form) -> bytes:
-    """Return the bits of the products of one layer and of the logits, in one of equal rows."""
+def product_bits(model: Llama, rows: int, column_block: int) -> bytes:
+    """Return the bits of the products of one layer and of the logits, in the first and the last of
+    equal rows.
+    """
     layer = model.layers[0]
     linears = layer.qkv_proj, layer.o_proj, layer.gate_up_proj, layer.down_proj
     head = model.embed_tokens if model.lm_head is None else model.lm_head
     weights = [*(linear.weight.get_value() for linear in linears), head.get_value()]
 
     @jax.jit
-    def products(weights: list[Array]) -> list[Array]:
-        return [product(equal_rows(rows, w), w, form)[0] for w in weights]
+    def products(weights: list[Array]) -> list[tuple[Array, Array]]:
+        results = [product(equal_rows(rows, w), w, column_block) for w in weights]
+        return [(y[0], y[-1]) for y in results]
 
-    return b"".join(np.asarray(row).tobytes() for row in products(weights))
+    return b"".join(np.asarray(row).tobytes() for pair in products(weights) for row in pair)
 
 
 def equal_rows(count: int, weight: Array) -> Array:

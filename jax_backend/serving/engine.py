@@ -24,7 +24,7 @@ from functools import partial
 
 from jax_backend.grammar.token_mask import MatcherState
 from jax_backend.model.llama import Llama
-from jax_backend.serving.batch_invariance import decoding_matches_prefill, select_forms
+from jax_backend.serving.batch_invariance import decoding_matches_prefill, select_column_block
 from jax_backend.serving.executor import Executor, InFlightStep
 from jax_backend.serving.outputs import OutputProcessor
 from jax_backend.serving.scheduling.scheduler import Scheduler, engine_stats
@@ -52,7 +52,7 @@ class JaxEngine:
     ) -> None:
         eos = frozenset(eos_token_ids)
         if settings.batch_invariant:
-            model.forms = select_forms(model, settings.batch_sizes)
+            model.column_block = select_column_block(model, settings.batch_sizes)
         self.executor = Executor(model, eos, vocabulary, settings)
         warm_up(self.executor, progress)
         self.scheduler = scheduler_of(self.executor)

@@ -66,7 +66,8 @@ def compiled_program(graph: nnx.GraphDef[Llama], structure: PyTreeDef) -> Compil
         if segments is not None:
             groups.append(prefill.segment_blocks(segments, images.segments))
         hidden, layers = llama.hidden_states(groups, layers)
-        logits = None if batch is None else llama.logits(hidden[0][:, 0])
+        block = llama.block_of([group.token.shape[1] for group in groups], len(hidden[0]))
+        logits = None if batch is None else llama.logits(hidden[0][:, 0], block)
         return layers, logits, None if segments is None else hidden[-1]
 
     @partial(jax.jit, static_argnums=3)

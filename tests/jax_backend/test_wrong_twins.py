@@ -103,7 +103,7 @@ def first_choice_for_all(params: sampler.Params, positions: Any, vocab_size: int
     return noise(params._replace(choice=jnp.zeros_like(params.choice)), positions, vocab_size)
 
 
-def bfloat16_product(x: Any, w: Any, form: Any) -> Any:
+def bfloat16_product(x: Any, w: Any, column_block: int) -> Any:
     return (x.astype(jnp.bfloat16) @ w.T.astype(jnp.bfloat16)).astype(jnp.float32)
 
 
