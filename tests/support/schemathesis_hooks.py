@@ -9,7 +9,7 @@ from typing import Any
 import schemathesis
 
 MODEL = "toy"
-MAX_TOKENS, MAX_PROMPTS = 4, 3
+MAX_TOKENS, MAX_PROMPTS, MAX_LENGTH = 4, 3, 50
 
 
 @schemathesis.hook
@@ -19,15 +19,32 @@ def map_body(context: Any, body: Any) -> Any:
         return body
     if isinstance(body.get("model"), str):
         body["model"] = MODEL
+    if context.operation.path.endswith("/completions"):
+        restrict_completion(body)
+    return body
+
+
+def restrict_completion(body: dict[str, Any]) -> None:
+    """Shorten outputs and prompts to what the context holds."""
     tokens = body.get("max_tokens")
     if tokens is None:
         body["max_tokens"] = MAX_TOKENS
     elif type(tokens) in (int, float) and MAX_TOKENS < tokens <= 10**6 and tokens == int(tokens):
         body["max_tokens"] = type(tokens)(MAX_TOKENS)
-    if isinstance(body.get("prompt"), list) and len(body["prompt"]) <= 256:
-        body["prompt"] = body["prompt"][:MAX_PROMPTS]
+    prompt = body.get("prompt")
+    if isinstance(prompt, str):
+        body["prompt"] = prompt[:MAX_LENGTH]
+    if isinstance(prompt, list) and len(prompt) <= 256:
+        is_nested = any(isinstance(part, (str, list)) for part in prompt)
+        body["prompt"] = [
+            shortened(part) for part in prompt[: MAX_PROMPTS if is_nested else MAX_LENGTH]
+        ]
     restrict_format(body.get("response_format"))
-    return body
+
+
+def shortened(prompt: Any) -> Any:
+    """Cut a prompt of text or of token ids."""
+    return prompt[:MAX_LENGTH] if isinstance(prompt, (str, list)) else prompt
 
 
 def restrict_format(response_format: Any) -> None:
