@@ -45,6 +45,7 @@ def launch(
     cache_tokens: int | None = None,
     batch_invariant: bool = True,
     max_logprobs: int = 20,
+    speculate: str = "lookup",
     progress: Progress = lambda name, done, total: None,
 ) -> LaunchedEngine:
     """Load a checkpoint, compile, and start the engine.
@@ -73,6 +74,7 @@ def launch(
         chunk_sizes=CPU_CHUNK_SIZES if on_cpu else CHUNK_SIZES,
         image_batch_sizes=CPU_IMAGE_BATCH_SIZES if on_cpu else IMAGE_BATCH_SIZES,
         max_logprobs=max_logprobs,
+        speculate=speculate,
     )
     eos = checkpoint.read_eos_token_ids(directory, config)
     engine = JaxEngine(model, eos, vocabulary, settings, progress)

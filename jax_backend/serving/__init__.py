@@ -6,6 +6,7 @@ The files, in reading order:
     plan                what one step does: requests, sequences, chunks, rows
     page_pool           allocator of KV cache pages, with the prefix cache
     fairness            tokens served to each principal
+    drafting            speculative decoding: the rows of a step, and drafts
     prefill_queue       chunked prefill
     scheduler           what the next step does; preemption
     state               the arrays of a step

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import jax
 
+from jax_backend.serving.drafting.rows import accepted_rows
 from jax_backend.serving.executor import Executor, InFlightStep
 from jax_backend.serving.plan import DecodeRow, Prefill, PrefillChunk, RequestState
 from jax_backend.serving.scheduler import Scheduler
@@ -46,8 +47,9 @@ class OutputProcessor:
             self._emit_prompt(step.plan.completed)
         if step.sampled is not None:
             output = jax.device_get(step.sampled)
-            for i, row in enumerate(step.plan.rows):
-                self._emit_token(row, output, i)
+            for i, row in accepted_rows(step.plan.rows, output.token.tolist()):
+                if row.is_needed:
+                    self._emit_token(row, output, i, step.mask_errors.get(i))
 
     def finish_request(self, request_id: int, error: Exception | None) -> None:
         """Drop the state of a request, and emit its last event unless that has been emitted."""
@@ -100,10 +102,15 @@ class OutputProcessor:
         )
         self._emit(state.on_event, event)
 
-    def _emit_token(self, row: DecodeRow, output: SampleOutput, i: int) -> None:
-        """Emit the token of row i, unless its sequence has finished or recomputes its output."""
+    def _emit_token(
+        self, row: DecodeRow, output: SampleOutput, i: int, mask_error: Exception | None
+    ) -> None:
+        """Emit the token of row i, or end its request with an error."""
         sequence, state = row.sequence, row.sequence.state
-        if not row.is_needed:
+        if row.is_draft:
+            self.scheduler.row_planner.accept(row)
+        if mask_error is not None:
+            self.fail(state, mask_error)
             return
         if not output.finite[i]:
             self.fail(state, ValueError("the model's logits are not finite"))
@@ -113,7 +120,7 @@ class OutputProcessor:
         reason, stop = finish(
             token, len(sequence.tokens), state.budget, self.eos, params.stop_token_ids
         )
-        if reason is None and (grammar := self.executor.grammar_state(row)) is not None:
+        if reason is None and (grammar := self.executor.grammar_state(sequence)) is not None:
             grammar.push(token)
         top = params.logprobs
         event = TokenGenerated(

@@ -3,7 +3,8 @@
 A request becomes a `RequestState` with a `Sequence` for each of its `n` choices. A `Prefill`
 processes its prompt, except for the last token, once, in chunks. Then each sequence gets a batch
 slot, shares the full pages of the prefill, and decodes from the prompt's last token on, one token
-per step. A step has at most one prefill chunk, and one decode row for every running sequence.
+per step. A step has at most one prefill chunk, and one decode row for every running sequence, or
+more if it verifies drafts (`drafting`).
 
 Waiting requests start in an order that is fair between principals (`fairness`). When pages run out,
 the sequence that started last is preempted: it gives up its pages and its slot. Later its prompt is
@@ -15,9 +16,10 @@ request finishes.
 from collections.abc import Callable
 
 from jax_backend.prefix_cache import block_hashes
+from jax_backend.serving.drafting.rows import RowPlanner
 from jax_backend.serving.fairness import TokenCounters
 from jax_backend.serving.page_pool import PagePool
-from jax_backend.serving.plan import DecodeRow, Prefill, RequestState, Sequence, StepPlan
+from jax_backend.serving.plan import Prefill, RequestState, Sequence, StepPlan
 from jax_backend.serving.prefill_queue import PrefillQueue
 from jax_backend.stopping import token_budget
 from reference.request import EngineStats, Event, Request
@@ -49,6 +51,7 @@ class Scheduler:
         self.free_slots = list(range(slots - 1, -1, -1))
         self.counters = TokenCounters()
         self.prefills = PrefillQueue(self.pool, self.counters, page_size, chunk_sizes)
+        self.row_planner = RowPlanner(self.pool, self.counters, page_size, max_rows=slots)
         self.running: list[Sequence] = []
         self.num_preemptions = 0
 
@@ -71,15 +74,21 @@ class Scheduler:
         return bool(self.prefills or self.running)
 
     def schedule(self) -> StepPlan:
-        """Plan the next step and allocate what it needs."""
-        for sequence in [s for s in self.running if not s.is_fully_scheduled]:
+        """Plan the next step and allocate what it needs. `must_wait` says whether the outputs of
+        the last one have to be processed before.
+        """
+        self.row_planner.release_spare_pages(self.running)
+        for sequence in self._decoding:
             self._ensure_page(sequence)
         chunk = self.prefills.next_chunk(may_start=bool(self.free_slots))
         completed = self.prefills.completed()
         page_copies, admitted = self._admit_sequences()
-        decoding = [s for s in self.running if s.slot is not None and not s.is_fully_scheduled]
-        rows = tuple(map(self._decode_row, decoding))
+        rows = self.row_planner.plan(self._decoding)
         return StepPlan(chunk, completed, page_copies, admitted, rows)
+
+    def must_wait(self, in_flight: StepPlan) -> bool:
+        """Return whether to process the outputs of a step before the next one is planned."""
+        return self.row_planner.must_wait(in_flight, self._decoding)
 
     def finish(self, sequence: Sequence) -> None:
         """End a sequence. Its pages and its slot are free for the next steps."""
@@ -89,6 +98,10 @@ class Scheduler:
         self.prefills.remove(sequence)
         if sequence.state.finished:
             self.counters.remove_request(sequence.state.request.principal)
+
+    @property
+    def _decoding(self) -> list[Sequence]:
+        return [s for s in self.running if not s.is_fully_scheduled]
 
     def _ensure_page(self, sequence: Sequence) -> None:
         """Allocate a page for the position of a running sequence, preempting sequences that started
@@ -159,15 +172,6 @@ class Scheduler:
             self.prefills.requeue(prefill)  # the sequences that are left have nothing to copy
         return sequence
 
-    def _decode_row(self, sequence: Sequence) -> DecodeRow:
-        assert sequence.slot is not None
-        token, pages = sequence.next_input(), tuple(sequence.pages)
-        row = DecodeRow(sequence, sequence.slot, sequence.position, token, pages)
-        sequence.position += 1
-        if row.is_needed:
-            self.counters.charge(sequence.state.request.principal, 1)
-        return row
-
 
 def start_order(work: Prefill | Sequence) -> int:
     """Return how many requests started before that of a prefill or sequence which has started."""
@@ -189,4 +193,6 @@ def engine_stats(scheduler: Scheduler, unfinished: int) -> EngineStats:
         preemptions=scheduler.num_preemptions,
         prefix_cache_queries=scheduler.prefills.num_queried_tokens,
         prefix_cache_hits=scheduler.prefills.num_cached_tokens,
+        draft_tokens=scheduler.row_planner.num_drafted,
+        accepted_draft_tokens=scheduler.row_planner.num_accepted,
     )

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 Progress = Callable[[str, int, int], None]  # (name of the next task, tasks done, all tasks)
 
+SPECULATE = ("off", "lookup")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -15,6 +17,7 @@ class Settings:
     that no output depends on what else is running. num_pages, page_size: of the KV cache, the
     latter in tokens. chunk_sizes: compiled prefill chunk sizes, ascending. image_batch_sizes:
     compiled batch sizes of the vision encoder, ascending. max_logprobs: the maximum of `logprobs`.
+    speculate: "lookup" to verify drafts (`jax_backend.serving.drafting`), or "off".
     """
 
     batch_sizes: tuple[int, ...] = (1, 2, 4, 8)
@@ -24,6 +27,7 @@ class Settings:
     chunk_sizes: tuple[int, ...] = (32, 128)
     image_batch_sizes: tuple[int, ...] = (1, 2, 4)
     max_logprobs: int = 20
+    speculate: str = "lookup"
 
     def __post_init__(self) -> None:
         for name in "batch_sizes", "chunk_sizes", "image_batch_sizes":
@@ -32,6 +36,8 @@ class Settings:
                 raise ValueError(f"{name}: must be ascending positive sizes, got {sizes}")
         if self.image_batch_sizes[0] != 1:
             raise ValueError(f"image_batch_sizes: must begin with 1, got {self.image_batch_sizes}")
+        if self.speculate not in SPECULATE:
+            raise ValueError(f"speculate: must be one of {SPECULATE}, got {self.speculate!r}")
 
     @property
     def slots(self) -> int:

@@ -1,5 +1,6 @@
 """The scheduler under every order of events, with a toy device."""
 
+from itertools import pairwise
 from math import gcd
 from typing import Any
 
@@ -14,12 +15,18 @@ from hypothesis.stateful import (
     rule,
 )
 
+from jax_backend.serving.drafting.rows import accepted_rows
 from jax_backend.serving.plan import RequestState, Sequence, StepPlan
 from jax_backend.serving.scheduler import Scheduler
 from jax_backend.stopping import finish
 from reference.params import CompletionParams
 from reference.request import Request
-from tests.jax_backend.serving.toy_device import EOS, ToyDevice, expected_output
+from tests.jax_backend.serving.toy_device import (
+    EOS,
+    ToyDevice,
+    ToyDrafter,
+    expected_output,
+)
 
 
 def request(prompt: list[int], principal: str = "someone", **params: Any) -> Request:
@@ -43,8 +50,17 @@ class Scheduling(RuleBasedStateMachine):
         page_size=st.integers(1, 4),
         chunk=st.integers(1, 6),
         smaller=st.sets(st.integers(1, 3)),
+        drafts=st.booleans(),
     )
-    def begin(self, slots: int, spare: int, page_size: int, chunk: int, smaller: set[int]) -> None:
+    def begin(
+        self,
+        slots: int,
+        spare: int,
+        page_size: int,
+        chunk: int,
+        smaller: set[int],
+        drafts: bool,
+    ) -> None:
         self.context = 12
         num_pages = -(-self.context // page_size) + spare
         chunk_sizes = (*sorted(c for c in smaller if c < gcd(page_size, chunk)), chunk)
@@ -55,6 +71,8 @@ class Scheduling(RuleBasedStateMachine):
             chunk_sizes=chunk_sizes,
             context=self.context,
         )
+        self.slots = slots
+        self.scheduler.row_planner.drafter = ToyDrafter() if drafts else None
         self.device = ToyDevice(num_pages, page_size, chunk_sizes)
         self.states: list[RequestState] = []
         self.in_flight: tuple[StepPlan, list[int]] | None = None
@@ -75,6 +93,9 @@ class Scheduling(RuleBasedStateMachine):
 
     @rule()
     def step(self) -> None:
+        if self.in_flight is not None and self.scheduler.must_wait(self.in_flight[0]):
+            self.process(*self.in_flight)
+            self.in_flight = None
         plan = self.scheduler.schedule()
         self.check(plan)
         sampled = self.device.run(plan)
@@ -83,8 +104,12 @@ class Scheduling(RuleBasedStateMachine):
         self.in_flight = (plan, sampled) if plan else None
 
     def check(self, plan: StepPlan) -> None:
-        slots = [row.slot for row in plan.rows]
-        assert len(set(slots)) == len(slots) <= 4
+        slots = [row.slot for row in plan.rows if not row.is_draft]
+        assert len(set(slots)) == len(slots) <= len(plan.rows) <= self.slots
+        for before, row in pairwise(plan.rows):
+            if row.is_draft:
+                expected = before.sequence, before.slot, before.position + 1, before.pages
+                assert (row.sequence, row.slot, row.position, row.pages) == expected
         pool = self.scheduler.pool
         for row in plan.rows:
             page = row.pages[row.position // self.scheduler.page_size]
@@ -95,10 +120,12 @@ class Scheduling(RuleBasedStateMachine):
             self.completed.append(plan.completed.state.request_id)
 
     def process(self, plan: StepPlan, sampled: list[int]) -> None:
-        for row, token in zip(plan.rows, sampled, strict=True):
-            sequence = row.sequence
+        for i, row in accepted_rows(plan.rows, sampled):
+            sequence, token = row.sequence, sampled[i]
             if sequence.finished:
                 continue
+            if row.is_draft:
+                self.scheduler.row_planner.accept(row)
             if row.num_generated < len(sequence.tokens):
                 assert sequence.tokens[row.num_generated] == token, "recomputation differs"
                 continue
