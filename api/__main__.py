@@ -191,6 +191,7 @@ def load_jax(options: argparse.Namespace, name: str, directory: Path) -> ServedM
             cache_tokens=options.cache_tokens,
             batch_invariant=options.batch_invariant,
             max_logprobs=options.max_logprobs,
+            speculate=options.speculate,
             progress=progress,
         )
     return ServedModel(

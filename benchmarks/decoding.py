@@ -74,7 +74,9 @@ def main() -> None:
     shape = config(options.shape)
     model = random_model(shape, jnp.dtype(jnp.float32))
     weights = unfused_weights(model)
-    settings = Settings(batch_sizes=tuple(options.widths), batch_invariant=not options.variant)
+    settings = Settings(
+        batch_sizes=tuple(options.widths), batch_invariant=not options.variant, speculate="off"
+    )
     engine = JaxEngine(model, (EOS,), vocabulary(shape.vocab_size), settings)
     kind, batch_sizes = jax.devices()[0].device_kind, engine.executor.batch_sizes
     print(f"{options.shape}, float32, {kind}, batch sizes {batch_sizes}")

@@ -46,6 +46,7 @@ def launch(
     cache_tokens: int | None = None,
     batch_invariant: bool = True,
     max_logprobs: int = 20,
+    speculate: str = "lookup",
     progress: Progress = lambda name, done, total: None,
 ) -> LaunchedEngine:
     """Load a checkpoint, compile, and start the engine.
@@ -75,6 +76,7 @@ def launch(
         segment_size=CPU_SEGMENT_SIZE if on_cpu else SEGMENT_SIZE,
         image_batch_sizes=CPU_IMAGE_BATCH_SIZES if on_cpu else IMAGE_BATCH_SIZES,
         max_logprobs=max_logprobs,
+        speculate=speculate,
     )
     eos = checkpoint.read_eos_token_ids(directory, config)
     engine = JaxEngine(model, eos, vocabulary, settings, progress)

@@ -164,6 +164,8 @@ class EngineStats:
     KV cache that requests hold, from 0 to 1; a cached prefix that no request uses does not count.
     preemptions: of sequences, for lack of KV cache. prefix_cache_queries: prompt tokens of the
     requests that have started. prefix_cache_hits: how many of them were in the prefix cache.
+    draft_tokens: guessed tokens that were verified (speculative decoding). accepted_draft_tokens:
+    how many of them are in an output.
     """
 
     healthy: bool
@@ -174,3 +176,5 @@ class EngineStats:
     preemptions: int = 0
     prefix_cache_queries: int = 0
     prefix_cache_hits: int = 0
+    draft_tokens: int = 0
+    accepted_draft_tokens: int = 0

@@ -37,6 +37,12 @@ COUNTERS = (
     ("preemptions", "Sequences preempted for lack of KV cache.", "preemptions"),
     ("prefix_cache_queries", "Prompt tokens looked up in the cache.", "prefix_cache_queries"),
     ("prefix_cache_hits", "Prompt tokens that were in the cache.", "prefix_cache_hits"),
+    ("spec_decode_num_draft_tokens", "Draft tokens that were verified.", "draft_tokens"),
+    (
+        "spec_decode_num_accepted_tokens",
+        "Draft tokens that are in an output.",
+        "accepted_draft_tokens",
+    ),
 )
 
 

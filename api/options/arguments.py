@@ -183,6 +183,13 @@ def add_jax_options(parser: argparse.ArgumentParser) -> None:
         help="batch-invariant mode: use only batch sizes whose results are bitwise identical, so "
         "that concurrent load does not change an output; without it a single request may be faster",
     )
+    option(
+        "--speculate",
+        choices=["off", "lookup"],
+        default="lookup",
+        help="speculative decoding: lookup verifies several tokens at once where a text repeats "
+        "itself; in batch-invariant mode no output depends on it",
+    )
 
 
 def model_argument(text: str) -> tuple[str, Path]:

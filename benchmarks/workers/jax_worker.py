@@ -112,6 +112,7 @@ def main() -> None:
         slots=int(slots),
         cache_tokens=max(int(slots) * 512, 4096),
         batch_invariant="--invariant" in options,
+        speculate="off",
     )
     engine = launched.engine
     device = f"jax {jax.__version__}, {jax.devices()[0].device_kind}"

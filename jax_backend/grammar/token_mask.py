@@ -57,8 +57,12 @@ class MatcherState:
     end_tokens: tuple[int, ...]
 
     def copy(self) -> "MatcherState":
-        """Copy the state, for another choice of the request."""
+        """Copy the state, for another choice of the request or for a draft."""
         return MatcherState(self.matcher.deep_copy(), self.end_tokens)
+
+    def num_allowed(self, tokens: list[int]) -> int:
+        """Return how many of these tokens, none of them an end token, may follow one another."""
+        return 0 if self.matcher.is_error() else self.matcher.validate_tokens(tokens)
 
     def push(self, token: int) -> None:
         """Advance by a token that is allowed and not an end token. An error, such as exceeded

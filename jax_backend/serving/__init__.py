@@ -4,11 +4,13 @@ The files, in reading order:
 
     settings            compiled shapes and cache size
     scheduling/         what the next step does; pages, prefix cache, packed prefill, preemption
+    drafting/           speculative decoding: drafts, and how long they are
     state               the arrays of a step
     prefill             the computation of prefill segments
     decode              the computation of a decode step: forward pass, sampling
     program             the computations, compiled for one model
     uploads             packing of plans into arrays
+    grammar_states      grammar states of the sequences in flight
     images              image embeddings of the requests in flight
     executor            runs plans on the device
     batch_invariance    the launches with bitwise identical results

@@ -1,5 +1,10 @@
 """A decode step, in two launches: the forward pass up to the logits, then sampling. Token masks are
 built on the host while the first runs.
+
+The first row of a sequence has its next input token. Further rows of the same slot, at the next
+positions, have draft tokens (`jax_backend.serving.drafting`). Attention reads what the rows before
+have written, so each row samples what it would if the draft were the output. A row is accepted if
+the rows before it have sampled the draft.
 """
 
 from functools import partial
@@ -46,19 +51,19 @@ def sample_step(
     top: int,
     flags: StaticFlags,
 ) -> tuple[SlotState, SampleOutput]:
-    """Sample the next token of each row and update its slot. top: the number of top
-    log-probabilities that are returned.
+    """Sample the next token of each row, and update the slots by the accepted rows. top: the number
+    of top log-probabilities that are returned.
     """
     row: SlotState = jax.tree.map(lambda array: array[batch.slot], slots._replace(history=None))
     is_valid = batch.slot < len(slots.last_token)
     is_output = (batch.position >= row.prompt_length) & is_valid
-    history = update_history(
-        slots.history, batch.slot, input_tokens(slots.last_token, batch), is_output
-    )
+    token, is_draft = input_tokens(slots.last_token, batch), draft_rows(batch.slot, is_valid)
+    history = update_history(slots.history, batch.slot, token, is_output & ~is_draft)
+    row_history = jax.tree.map(lambda array: array[batch.slot], history)
     sampled = sample(
         logits,
         neutral_params(row.params, ~is_valid),
-        apply_token_mask(jax.tree.map(lambda array: array[batch.slot], history), mask),
+        apply_token_mask(add_drafts(row_history, batch.slot, token, is_draft), mask),
         batch.position + 1 - row.prompt_length,
         flags.threshold_search,
     )
@@ -73,8 +78,13 @@ def sample_step(
         ),
         flags.logprobs,
     )
-    last_token = slots.last_token.at[batch.slot].set(sampled, mode="drop")
-    slots = slots._replace(history=history, last_token=last_token)
+    is_accepted = accepted_rows(batch.slot, token, is_draft, sampled) & is_valid
+    is_last = is_accepted & ~jnp.append(is_accepted & is_draft, False)[1:]
+    last_slot = jnp.where(is_last, batch.slot, len(slots.last_token))
+    slots = slots._replace(
+        history=update_history(history, batch.slot, token, is_accepted & is_draft),
+        last_token=slots.last_token.at[last_slot].set(sampled, mode="drop"),
+    )
     return slots, SampleOutput(sampled, jnp.isfinite(logits).all(axis=1), *values)
 
 
@@ -118,3 +128,49 @@ def update_history(
         present=history.present.at[slot, token].set(True, mode="drop"),
         counts=history.counts.at[slot, token].add(1, mode="drop"),
     )
+
+
+def draft_rows(slot: Int32[Array, "B"], is_valid: Bool[Array, "B"]) -> Bool[Array, "B"]:
+    """Return whether each row has a draft token: the row before it has the same slot."""
+    return (slot == jnp.insert(slot[:-1], 0, -1)) & is_valid
+
+
+def same_sequence_until(slot: Int32[Array, "B"]) -> Bool[Array, "B B"]:
+    """Return, for each row, the rows of its sequence up to itself."""
+    return jnp.tril(slot[:, None] == slot[None])
+
+
+def add_drafts(
+    history: SamplingHistory,
+    slot: Int32[Array, "B"],
+    token: Int32[Array, "B"],
+    is_draft: Bool[Array, "B"],
+) -> SamplingHistory:
+    """Count in the history of each row, (B, V), the draft tokens of its sequence up to its own."""
+
+    def added() -> tuple[Bool[Array, "B V"], Int32[Array, "B V"]]:
+        counted_BB = same_sequence_until(slot) & is_draft[None]
+        row_Bx = jnp.arange(len(slot), dtype=jnp.int32)[:, None]
+        token_BB = jnp.where(counted_BB, token[None], history.present.shape[1])
+        return (
+            history.present.at[row_Bx, token_BB].set(True, mode="drop"),
+            history.counts.at[row_Bx, token_BB].add(1, mode="drop"),
+        )
+
+    present, counts = cond_any_unless_gpu(
+        is_draft, added, lambda: (history.present, history.counts)
+    )
+    return history._replace(present=present, counts=counts)
+
+
+def accepted_rows(
+    slot: Int32[Array, "B"],
+    token: Int32[Array, "B"],
+    is_draft: Bool[Array, "B"],
+    sampled: Int32[Array, "B"],
+) -> Bool[Array, "B"]:
+    """Return whether each row counts: every draft token of its sequence up to its own is the one
+    that the row before it has sampled.
+    """
+    is_wrong = is_draft & (token != jnp.insert(sampled[:-1], 0, -1))
+    return ~(same_sequence_until(slot) & is_wrong[None]).any(axis=1)

@@ -9,7 +9,8 @@ processes the output of the step before.
    tokens of step i.
 
 So the host is one step behind the device. A sequence that turns out to have finished has a row too
-many in the step in flight; what that row samples is ignored.
+many in the step in flight; what that row samples is ignored. Drafts are the exception: the tokens
+before a draft must be known, and so must be those that a step with drafts has sampled.
 """
 
 import itertools
@@ -24,7 +25,10 @@ from functools import partial
 
 from jax_backend.grammar.token_mask import MatcherState
 from jax_backend.model.llama import Llama
+from jax_backend.platform import platform
 from jax_backend.serving.batch_invariance import decoding_matches_prefill, select_column_block
+from jax_backend.serving.drafting.drafter import LookupDrafter
+from jax_backend.serving.drafting.policy import ACCELERATOR_COSTS, CPU_COSTS
 from jax_backend.serving.executor import Executor, InFlightStep
 from jax_backend.serving.outputs import OutputProcessor
 from jax_backend.serving.scheduling.scheduler import Scheduler, engine_stats
@@ -62,6 +66,8 @@ class JaxEngine:
         self._closing = False
         self._step_started: float | None = None  # time.monotonic() of the step in progress
         self._grammar_compiler = ThreadPoolExecutor(1, "jax-grammars")
+        if settings.speculate == "lookup":
+            self.scheduler.row_planner.drafter = lookup_drafter(self.executor)
         self._thread = threading.Thread(target=self._run_thread, name="jax-engine", daemon=True)
         self._thread.start()
 
@@ -133,6 +139,9 @@ class JaxEngine:
                 if change is None:
                     return
                 change()
+            if in_flight is not None and self.scheduler.must_wait(in_flight.plan):
+                self._outputs.process(in_flight)
+                in_flight = None
             # Launch the next step before the tokens of the one in flight are known: the device has
             # them, and decodes on from them.
             plan = self.scheduler.schedule()
@@ -140,7 +149,7 @@ class JaxEngine:
             if in_flight is not None:
                 self._outputs.process(in_flight)
             # The grammars have advanced by the tokens just processed, so masks can be built.
-            in_flight = self._launch_sampling(next_step) if next_step else None
+            in_flight = self.executor.sample(next_step) if next_step else None
 
     def _admit_request(
         self,
@@ -166,7 +175,7 @@ class JaxEngine:
             return
         self._outputs.states[request_id] = state
         if grammar is not None:
-            self.executor.constrain(request_id, grammar, len(state.sequences))
+            self.executor.grammar_states.add(request_id, grammar, len(state.sequences))
 
     def _abort(self, request_id: int, choice: int | None) -> None:
         state = self._outputs.states.get(request_id)
@@ -176,13 +185,6 @@ class JaxEngine:
         # Without a state, its grammar is still being compiled.
         if state.finished if state else choice is None:
             self._outputs.finish_request(request_id, None)
-
-    def _launch_sampling(self, step: InFlightStep) -> InFlightStep:
-        """Launch the sampling of a step; requests without a possible token fail."""
-        step, failed = self.executor.sample(step)
-        for row, error in failed:
-            self._outputs.fail(row.sequence.state, error)
-        return step
 
 
 def scheduler_of(executor: Executor) -> Scheduler:
@@ -208,3 +210,13 @@ def drain(inbox: Inbox, wait: bool) -> Iterator[Callable[[], None] | None]:
             yield inbox.get_nowait()
         except queue.Empty:
             return
+
+
+def lookup_drafter(executor: Executor) -> LookupDrafter:
+    """Return the drafter for the batch sizes, the grammars and the vocabulary of an executor."""
+    return LookupDrafter(
+        executor.batch_sizes,
+        CPU_COSTS if platform() == "cpu" else ACCELERATOR_COSTS,
+        excluded=executor.eos | executor.disallowed_token_ids,
+        num_allowed=executor.grammar_states.num_allowed,
+    )

@@ -2,8 +2,8 @@
 the image embeddings and the grammar states.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -11,12 +11,13 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from jax_backend.grammar.token_mask import GrammarCompiler, MatcherState
+from jax_backend.grammar.token_mask import GrammarCompiler
 from jax_backend.model import sharding
 from jax_backend.model.llama import ImageEmbeddings, Llama
 from jax_backend.numerics.branches import StaticFlags, static_flags
 from jax_backend.serving import state
 from jax_backend.serving.decode import sample_step
+from jax_backend.serving.grammar_states import GrammarStates
 from jax_backend.serving.images import ImageEmbedder
 from jax_backend.serving.prefill import no_images
 from jax_backend.serving.program import LaunchImages, compiled_program
@@ -30,13 +31,15 @@ from reference.tokenizer.vocabulary import Vocabulary
 @dataclass(frozen=True)
 class InFlightStep:
     """A step that runs on the device, and the arrays that it will fill. decoded: the batch and its
-    logits, while `Executor.sample` is still to be called.
+    logits, while `Executor.sample` is still to be called. mask_errors: why rows, by index, have no
+    token mask.
     """
 
     plan: StepPlan
     prompt_logprobs: state.PromptLogprobs | None = None
     decoded: tuple[state.BatchInputs, Array] | None = None
     sampled: state.SampleOutput | None = None
+    mask_errors: Mapping[int, UnsupportedFormat] = field(default_factory=dict)
 
 
 class Executor:
@@ -69,7 +72,7 @@ class Executor:
         no_image = self.to_device(no_image_embeddings(model, settings, self.layout))
         self.images = ImageEmbedder(self.encode_images, settings.image_batch_sizes, no_image)
         self.grammars = GrammarCompiler(vocabulary, eos)
-        self._grammar_states: dict[int, list[MatcherState]] = {}  # of each sequence, by request id
+        self.grammar_states = GrammarStates()
 
     def start(self, plan: StepPlan) -> InFlightStep:
         """Launch a step, except for sampling if a row needs a token mask: that is left to `sample`.
@@ -96,37 +99,24 @@ class Executor:
         sampled = self.sample_batch(batch, logits, mask, flags_of(plan.rows))
         return InFlightStep(plan, prompt_logprobs, sampled=sampled)
 
-    def sample(
-        self, step: InFlightStep
-    ) -> tuple[InFlightStep, list[tuple[DecodeRow, UnsupportedFormat]]]:
-        """Build the token masks, while the device computes the logits, and launch sampling. Return
-        the step, and the rows for which there is no mask, with the reason.
-        """
+    def sample(self, step: InFlightStep) -> InFlightStep:
+        """Build the token masks, while the device computes the logits, and launch sampling."""
         if step.decoded is None:
-            return step, []
+            return step
         batch, logits = step.decoded
         rows = step.plan.rows
-        grammars = [self.grammar_state(row) if row.is_needed else None for row in rows]
+        grammars = self.grammar_states.before(rows)
         grammars += [None] * (len(batch.slot) - len(grammars))
         bits, errors = self.grammars.token_masks(grammars)
         constrained = np.array([grammar is not None for grammar in grammars])
         mask = self.to_device(state.TokenMask(constrained, bits))
-        failed = [(row, error) for row, error in zip(rows, errors, strict=False) if error]
+        failed = {i: error for i, error in enumerate(errors) if error}
         sampled = self.sample_batch(batch, logits, mask, flags_of(rows))
-        return InFlightStep(step.plan, step.prompt_logprobs, sampled=sampled), failed
-
-    def constrain(self, request_id: int, grammar: MatcherState, num_sequences: int) -> None:
-        """Make the sequences of a request follow a grammar, each from its initial state."""
-        self._grammar_states[request_id] = [grammar.copy() for _ in range(num_sequences)]
-
-    def grammar_state(self, row: DecodeRow) -> MatcherState | None:
-        """Return the grammar state of a row's sequence, None if its output is unconstrained."""
-        states = self._grammar_states.get(row.sequence.state.request_id)
-        return states and states[row.sequence.index]
+        return replace(step, decoded=None, sampled=sampled, mask_errors=failed)
 
     def release(self, request_id: int) -> None:
         """Drop the grammar states and the image embeddings of a request."""
-        self._grammar_states.pop(request_id, None)
+        self.grammar_states.remove(request_id)
         self.images.release(request_id)
 
     def _prefill(

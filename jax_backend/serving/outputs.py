@@ -12,6 +12,7 @@ import jax
 
 from jax_backend.serving.executor import Executor, InFlightStep
 from jax_backend.serving.scheduling.plan import DecodeRow, Prefill, PrefillSegment, RequestState
+from jax_backend.serving.scheduling.rows import accepted_rows
 from jax_backend.serving.scheduling.scheduler import Scheduler
 from jax_backend.serving.state import PromptLogprobs, SampleOutput
 from jax_backend.stopping import finish
@@ -48,8 +49,9 @@ class OutputProcessor:
             self._emit_prompt(prefill)
         if step.sampled is not None:
             output = jax.device_get(step.sampled)
-            for i, row in enumerate(step.plan.rows):
-                self._emit_token(row, output, i)
+            for i, row in accepted_rows(step.plan.rows, output.token.tolist()):
+                if row.is_needed:
+                    self._emit_token(row, output, i, step.mask_errors.get(i))
 
     def finish_request(self, request_id: int, error: Exception | None) -> None:
         """Drop the state of a request, and emit its last event unless that has been emitted."""
@@ -104,10 +106,15 @@ class OutputProcessor:
         )
         self._emit(state.on_event, event)
 
-    def _emit_token(self, row: DecodeRow, output: SampleOutput, i: int) -> None:
-        """Emit the token of row i, unless its sequence has finished or recomputes its output."""
+    def _emit_token(
+        self, row: DecodeRow, output: SampleOutput, i: int, mask_error: Exception | None
+    ) -> None:
+        """Emit the token of row i, or end its request with an error."""
         sequence, state = row.sequence, row.sequence.state
-        if not row.is_needed:
+        if row.is_draft:
+            self.scheduler.row_planner.accept(row)
+        if mask_error is not None:
+            self.fail(state, mask_error)
             return
         if not output.finite[i]:
             self.fail(state, ValueError("the model's logits are not finite"))
@@ -117,7 +124,8 @@ class OutputProcessor:
         reason, stop = finish(
             token, len(sequence.tokens), state.budget, self.eos, params.stop_token_ids
         )
-        if reason is None and (grammar := self.executor.grammar_state(row)) is not None:
+        grammar = self.executor.grammar_states.of(sequence)
+        if reason is None and grammar is not None:
             grammar.push(token)
         top = params.logprobs
         event = TokenGenerated(

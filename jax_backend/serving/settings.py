@@ -9,6 +9,8 @@ CPU_LAUNCH_COST, LAUNCH_COST = 26, 256  # in rows: the time that reading the wei
 
 Progress = Callable[[str, int, int], None]  # (name of the next task, tasks done, all tasks)
 
+SPECULATE = ("off", "lookup")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -19,7 +21,8 @@ class Settings:
     that no output depends on what else is running. num_pages, page_size: of the KV cache, the
     latter in tokens. prefill_sizes: compiled prefill launch sizes in tokens, ascending multiples of
     segment_size, which divides page_size. image_batch_sizes: compiled batch sizes of the vision
-    encoder, ascending. max_logprobs: the maximum of `logprobs`.
+    encoder, ascending. max_logprobs: the maximum of `logprobs`. speculate: "lookup" to verify
+    drafts (`jax_backend.serving.drafting`), or "off".
     """
 
     batch_sizes: tuple[int, ...] = (1, 2, 4, 8)
@@ -30,6 +33,7 @@ class Settings:
     segment_size: int = 32
     image_batch_sizes: tuple[int, ...] = (1, 2, 4)
     max_logprobs: int = 20
+    speculate: str = "lookup"
 
     def __post_init__(self) -> None:
         for name in "batch_sizes", "prefill_sizes", "image_batch_sizes":
@@ -43,6 +47,8 @@ class Settings:
             )
         if self.image_batch_sizes[0] != 1:
             raise ValueError(f"image_batch_sizes: must begin with 1, got {self.image_batch_sizes}")
+        if self.speculate not in SPECULATE:
+            raise ValueError(f"speculate: must be one of {SPECULATE}, got {self.speculate!r}")
 
     @property
     def slots(self) -> int:

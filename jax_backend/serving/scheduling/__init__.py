@@ -8,5 +8,6 @@ The files, in reading order:
     fairness        tokens served to each principal
     prefill_queue   packed prefill: the segments of a launch
     launches        which launches a step has, and their sizes
+    rows            the rows of a decode step, with those of drafts
     scheduler       what the next step does; preemption
 """

@@ -30,13 +30,13 @@ class PagePool:
         """Return the fraction of pages that sequences hold, from 0 to 1."""
         return 1 - self.num_available / self.num_pages
 
-    def allocate(self) -> int | None:
+    def allocate(self, evict: bool = True) -> int | None:
         """Allocate a page with one reference: a free one, else the least recently used evictable
-        one. Return None if all are referenced.
+        one, if it may be evicted. Return None if there is none.
         """
         if self.free:
             page = self.free.pop()
-        elif self.evictable:
+        elif self.evictable and evict:
             page, _ = self.evictable.popitem(last=False)
             del self.page_by_hash[self.hash_by_page.pop(page)]
         else:

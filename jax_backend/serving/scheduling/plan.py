@@ -65,6 +65,13 @@ class Sequence:
         """Return whether a grammar constrains its output."""
         return self.state.request.language is not None
 
+    @property
+    def num_unread(self) -> int:
+        """Return how many tokens are sampled, or about to be, that the host has not received.
+        Negative while its output is recomputed.
+        """
+        return self.position + 1 - len(self.state.prompt) - len(self.tokens)
+
     def next_input(self) -> int | None:
         """Return the next input token; None if it is the last sampled one, which only the device
         has yet.
@@ -116,7 +123,8 @@ class PrefillSegment:
 @dataclass(frozen=True)
 class DecodeRow:
     """One row of the decode batch: a sequence and its input token. token: None for the token that
-    the device sampled last in the slot.
+    the device sampled last in the slot. is_draft: the token is a guess (`drafting`): the row counts
+    only if the row before it, of the same sequence, counts and samples this token.
     """
 
     sequence: Sequence
@@ -124,6 +132,7 @@ class DecodeRow:
     position: int
     token: int | None
     pages: tuple[int, ...]
+    is_draft: bool = False
 
     @property
     def num_generated(self) -> int:
@@ -159,3 +168,8 @@ class StepPlan:
     @property
     def needs_masks(self) -> bool:
         return any(row.sequence.is_constrained for row in self.rows)
+
+    @property
+    def has_drafts(self) -> bool:
+        """Return whether the next positions depend on the tokens that this step samples."""
+        return any(row.is_draft for row in self.rows)

@@ -6,7 +6,7 @@ slot, shares the full pages of the prefill, and decodes from the prompt's last t
 per step.
 
 A step has at most one prefill launch, which holds segments of as many prompts as fit, and one
-decode row for every running sequence (`launches`).
+decode row for every running sequence (`launches`), or more if it verifies drafts (`rows`).
 
 Waiting requests start in an order that is fair between principals (`fairness`). When pages run out,
 the sequence that started last is preempted: it gives up its pages and its slot. Later its prompt is
@@ -23,8 +23,9 @@ from jax_backend.serving.scheduling.fairness import TokenCounters
 from jax_backend.serving.scheduling.launches import launch_size, mixing_pays, smallest
 from jax_backend.serving.scheduling.page_pool import PagePool
 from jax_backend.serving.scheduling.page_sharing import cache_output, fork_pages
-from jax_backend.serving.scheduling.plan import DecodeRow, Prefill, RequestState, Sequence, StepPlan
+from jax_backend.serving.scheduling.plan import Prefill, RequestState, Sequence, StepPlan
 from jax_backend.serving.scheduling.prefill_queue import PrefillQueue
+from jax_backend.serving.scheduling.rows import RowPlanner
 from jax_backend.serving.settings import PrefillLayout
 from jax_backend.stopping import token_budget
 from reference.request import EngineStats, Event, Request
@@ -68,6 +69,7 @@ class Scheduler:
         self.num_slots, self.free_slots = slots, list(range(slots - 1, -1, -1))
         self.counters = TokenCounters()
         self.prefills = PrefillQueue(self.pool, self.counters, page_size, layout)
+        self.row_planner = RowPlanner(self.pool, self.counters, page_size, max_rows=slots)
         self.running: list[Sequence] = []
         self.num_preemptions = 0
 
@@ -85,12 +87,15 @@ class Scheduler:
         return bool(self.prefills or self.running)
 
     def schedule(self) -> StepPlan:
-        """Plan the next step and allocate what it needs."""
-        for sequence in [s for s in self.running if not s.is_fully_scheduled]:
+        """Plan the next step and allocate what it needs. `must_wait` says whether the outputs of
+        the last one have to be processed before.
+        """
+        self.row_planner.release_spare_pages(self.running)
+        for sequence in self._decoding:
             self._ensure_page(sequence)
         is_stuck = not self.running and self.prefills.requeue_if_stuck()
         slots = 0 if is_stuck else len(self.free_slots)
-        num_decoding = sum(not s.is_fully_scheduled for s in self.running)
+        num_decoding = len(self._decoding)
         may_mix = bool(num_decoding and self.layout.mixed_sizes)
         sizes = self.layout.mixed_sizes if may_mix else self.layout.sizes
         segments = self.prefills.next_segments(slots, sizes[-1])
@@ -100,16 +105,19 @@ class Scheduler:
         page_copies, admitted, copied = self._admit_sequences()
         # A copied page has its content after a mixed launch.
         later = copied if is_mixed else []
-        decoding = [s for s in self.running if not s.is_fully_scheduled and s not in later]
         return StepPlan(
             segments=segments,
             num_segments=launch_size(self.layout, segments, is_mixed),
             completed=completed,
             page_copies=page_copies,
             admitted=admitted,
-            rows=tuple(map(self._decode_row, decoding)),
+            rows=self.row_planner.plan([s for s in self._decoding if s not in later]),
             is_mixed=is_mixed,
         )
+
+    def must_wait(self, in_flight: StepPlan) -> bool:
+        """Return whether to process the outputs of a step before the next one is planned."""
+        return self.row_planner.must_wait(in_flight, self._decoding)
 
     def finish(self, sequence: Sequence) -> None:
         """End a sequence. Its pages and its slot are free for the next steps."""
@@ -119,6 +127,10 @@ class Scheduler:
         self.prefills.remove(sequence)
         if sequence.state.finished:
             self.counters.remove_request(sequence.state.request.principal)
+
+    @property
+    def _decoding(self) -> list[Sequence]:
+        return [s for s in self.running if not s.is_fully_scheduled]
 
     def _ensure_page(self, sequence: Sequence) -> None:
         """Allocate a page for the position of a running sequence, preempting sequences that started
@@ -178,15 +190,6 @@ class Scheduler:
             self.prefills.requeue(prefill)  # the sequences that are left have nothing to copy
         return sequence
 
-    def _decode_row(self, sequence: Sequence) -> DecodeRow:
-        assert sequence.slot is not None
-        token, pages = sequence.next_input(), tuple(sequence.pages)
-        row = DecodeRow(sequence, sequence.slot, sequence.position, token, pages)
-        sequence.position += 1
-        if row.is_needed:
-            self.counters.charge(sequence.state.request.principal, 1)
-        return row
-
 
 def lacks_page(sequence: Sequence, page_size: int) -> bool:
     """Return whether a sequence has no page for the position that it writes next."""
@@ -229,4 +232,6 @@ def engine_stats(scheduler: Scheduler, unfinished: int) -> EngineStats:
         preemptions=scheduler.num_preemptions,
         prefix_cache_queries=scheduler.prefills.num_queried_tokens,
         prefix_cache_hits=scheduler.prefills.num_cached_tokens,
+        draft_tokens=scheduler.row_planner.num_drafted,
+        accepted_draft_tokens=scheduler.row_planner.num_accepted,
     )

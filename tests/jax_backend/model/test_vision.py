@@ -180,7 +180,7 @@ def test_image_embeddings_and_grammar_states_are_released(
         vlm_engine.abort(vlm_engine.submit(request, lambda event: None))
     assert all(output.error is None for output in collect(vlm_engine, requests))
     executor = vlm_engine.executor
-    assert executor.images._cache == {} and executor._grammar_states == {}
+    assert executor.images._cache == {} and executor.grammar_states.by_request == {}
 
 
 def test_request_released_during_prefill_does_not_fail(vlm: Bundle, vlm_engine: JaxEngine) -> None:

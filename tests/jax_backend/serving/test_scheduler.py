@@ -1,5 +1,6 @@
 """The scheduler under every order of events, with a toy device."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,12 +15,18 @@ from hypothesis.stateful import (
 )
 
 from jax_backend.serving.scheduling.plan import RequestState, Sequence, StepPlan
+from jax_backend.serving.scheduling.rows import accepted_rows
 from jax_backend.serving.scheduling.scheduler import Scheduler
 from jax_backend.serving.settings import PrefillLayout
 from jax_backend.stopping import finish
 from reference.params import CompletionParams
 from reference.request import Request
-from tests.jax_backend.serving.toy_device import EOS, ToyDevice, expected_output
+from tests.jax_backend.serving.toy_device import (
+    EOS,
+    ToyDevice,
+    ToyDrafter,
+    expected_output,
+)
 
 
 def request(prompt: list[int], principal: str = "someone", **params: Any) -> Request:
@@ -46,6 +53,7 @@ class Scheduling(RuleBasedStateMachine):
         mixed_sizes=st.sets(st.integers(1, 6)),
         is_packed=st.booleans(),
         launch_cost=st.integers(0, 40),
+        drafts=st.booleans(),
     )
     def begin(
         self,
@@ -57,6 +65,7 @@ class Scheduling(RuleBasedStateMachine):
         mixed_sizes: set[int],
         is_packed: bool,
         launch_cost: int,
+        drafts: bool,
     ) -> None:
         self.context = 12
         page_size = segment_size * segments_per_page
@@ -76,6 +85,8 @@ class Scheduling(RuleBasedStateMachine):
             layout=layout,
             context=self.context,
         )
+        self.slots = slots
+        self.scheduler.row_planner.drafter = ToyDrafter() if drafts else None
         self.device = ToyDevice(num_pages, page_size, layout)
         self.states: list[RequestState] = []
         self.in_flight: tuple[StepPlan, list[int]] | None = None
@@ -96,6 +107,9 @@ class Scheduling(RuleBasedStateMachine):
 
     @rule()
     def step(self) -> None:
+        if self.in_flight is not None and self.scheduler.must_wait(self.in_flight[0]):
+            self.process(*self.in_flight)
+            self.in_flight = None
         plan = self.scheduler.schedule()
         self.check(plan)
         sampled = self.device.run(plan)
@@ -104,8 +118,12 @@ class Scheduling(RuleBasedStateMachine):
         self.in_flight = (plan, sampled) if plan else None
 
     def check(self, plan: StepPlan) -> None:
-        slots = [row.slot for row in plan.rows]
-        assert len(set(slots)) == len(slots) <= 4
+        slots = [row.slot for row in plan.rows if not row.is_draft]
+        assert len(set(slots)) == len(slots) <= len(plan.rows) <= self.slots
+        for before, row in pairwise(plan.rows):
+            if row.is_draft:
+                expected = before.sequence, before.slot, before.position + 1, before.pages
+                assert (row.sequence, row.slot, row.position, row.pages) == expected
         pool = self.scheduler.pool
         for row in plan.rows:
             page = row.pages[row.position // self.scheduler.page_size]
@@ -115,10 +133,12 @@ class Scheduling(RuleBasedStateMachine):
         self.completed += [prefill.state.request_id for prefill in plan.completed]
 
     def process(self, plan: StepPlan, sampled: list[int]) -> None:
-        for row, token in zip(plan.rows, sampled, strict=True):
-            sequence = row.sequence
+        for i, row in accepted_rows(plan.rows, sampled):
+            sequence, token = row.sequence, sampled[i]
             if sequence.finished:
                 continue
+            if row.is_draft:
+                self.scheduler.row_planner.accept(row)
             if row.num_generated < len(sequence.tokens):
                 assert sequence.tokens[row.num_generated] == token, "recomputation differs"
                 continue

@@ -4,7 +4,8 @@ attends to.
 
 from typing import Any
 
-from jax_backend.serving.scheduling.plan import StepPlan
+from jax_backend.serving.scheduling.plan import Sequence, StepPlan
+from jax_backend.serving.scheduling.rows import accepted_rows
 from jax_backend.serving.settings import PrefillLayout
 from reference.request import Request
 
@@ -46,7 +47,8 @@ class ToyDevice:
             assert self.places(row.pages, end) == expected_places(end, self.layout)
             assert tokens[: len(prompt)] == list(prompt[: len(tokens)])
             sampled.append(sample(tokens, row.sequence.index))
-            self.slots[row.slot] = sampled[-1]
+        for i, row in accepted_rows(plan.rows, sampled):
+            self.slots[row.slot] = sampled[i]
         if plan.is_mixed:
             self.copy_pages(plan)
         return sampled
@@ -83,6 +85,27 @@ class ToyDevice:
 
     def _cell(self, pages: tuple[int, ...], position: int) -> Any:
         return self.pages[pages[position // self.page_size]][position % self.page_size]
+
+
+class ToyDrafter:
+    """Drafts the true output with an error in one of four tokens. Waits every other time."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def should_wait(self, sequences: list[Sequence]) -> bool:
+        self.count += 1
+        return self.count % 2 == 0
+
+    def drafts(self, sequences: list[Sequence]) -> dict[Sequence, list[int]]:
+        return {sequence: self.draft(sequence) for sequence in sequences}
+
+    def draft(self, sequence: Sequence) -> list[int]:
+        tokens: list[Any] = [*sequence.state.prompt, *sequence.tokens]
+        for _ in range(5):
+            self.count += 1
+            tokens.append((sample(tokens, sequence.index) + (self.count % 4 == 0)) % 10)
+        return tokens[-5:]
 
 
 def sample(tokens: list[Any], choice: int) -> int:
