@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -131,7 +131,7 @@ def start_response(
 
 async def event_bodies(
     builder: ResponseBuilder, events: Stream, record: RequestRecord, timeout: float
-) -> AsyncIterator[list[Iterator[Buffer]]]:
+) -> AsyncIterator[list[Iterable[Buffer]]]:
     """Yield the JSON of the events to send, token by token. Raises ApiError."""
     try:
         async for updates in builder.updates(events):

@@ -40,7 +40,10 @@ def event_pieces(json: Iterable[Buffer]) -> Iterator[Buffer]:
     """
     yield b"data: "
     for piece in json:
-        yield from escape_line_separators(memoryview(piece))
+        if isinstance(piece, bytes) and piece.isascii():
+            yield piece
+        else:
+            yield from escape_line_separators(memoryview(piece))
     yield b"\n\n"
 
 

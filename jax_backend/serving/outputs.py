@@ -6,7 +6,7 @@ called from any thread.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 
@@ -45,9 +45,10 @@ class OutputProcessor:
         if step.plan.completed is not None:
             self._emit_prompt(step.plan.completed)
         if step.sampled is not None:
-            output = jax.device_get(step.sampled)
+            output = fetch(step.sampled, step.plan.rows)
+            tokens, finite = output.token.tolist(), output.finite.tolist()
             for i, row in enumerate(step.plan.rows):
-                self._emit_token(row, output, i)
+                self._emit_token(row, tokens[i], finite[i], output, i)
 
     def finish_request(self, request_id: int, error: Exception | None) -> None:
         """Drop the state of a request, and emit its last event unless that has been emitted."""
@@ -100,15 +101,17 @@ class OutputProcessor:
         )
         self._emit(state.on_event, event)
 
-    def _emit_token(self, row: DecodeRow, output: SampleOutput, i: int) -> None:
+    def _emit_token(
+        self, row: DecodeRow, token: int, finite: bool, output: SampleOutput, i: int
+    ) -> None:
         """Emit the token of row i, unless its sequence has finished or recomputes its output."""
         sequence, state = row.sequence, row.sequence.state
         if not row.is_needed:
             return
-        if not output.finite[i]:
+        if not finite:
             self.fail(state, ValueError("the model's logits are not finite"))
             return
-        token, params = int(output.token[i]), state.request.params
+        params = state.request.params
         sequence.tokens.append(token)
         reason, stop = finish(
             token, len(sequence.tokens), state.budget, self.eos, params.stop_token_ids
@@ -128,6 +131,13 @@ class OutputProcessor:
             self.scheduler.finish(sequence)
             if state.finished:
                 self.finish_request(state.request_id, None)
+
+
+def fetch(sampled: SampleOutput, rows: Sequence[DecodeRow]) -> SampleOutput:
+    """Copy the results of a step to the host: the log-probabilities only if a row returns them."""
+    if all(row.sequence.state.request.params.logprobs is None for row in rows):
+        sampled = sampled._replace(logprob=None, top=None, top_ids=None)
+    return jax.device_get(sampled)
 
 
 def token_logprobs(
