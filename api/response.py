@@ -7,6 +7,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from api.choices import ChoiceBuilder, ChoiceUpdate, choice_json
@@ -26,7 +27,7 @@ class ResponseBuilder:
         self.prepared = prepared
         self.id = f"cmpl-{uuid.uuid4().hex}"
         self.created = int(time.time())
-        self._empty_event = empty_event(self._head())
+        self._event = event_parts(self._head())
         self._prompt_texts = [self._prompt_text(p) for p in range(len(prepared.ids))]
         self._choices = [
             start_choice(prepared.served_model.tokenizer, prepared.params, ids, text)
@@ -66,7 +67,7 @@ class ResponseBuilder:
             pending += new
             if not isinstance(event, TokenGenerated):
                 continue
-            if event.finish_reason is None and any(u.delta.finish_reason for u in new):
+            if new and event.finish_reason is None and new[-1].delta.finish_reason is not None:
                 events.abort(p, event.choice)  # a stop string, which the engine does not know of
             yield [update for update in pending if not update.is_empty]
             pending = []
@@ -129,16 +130,16 @@ class ResponseBuilder:
         is_last = not self._unfinished and options.get("include_usage", True)
         return self.usage if is_last or options.get("continuous_usage_stats") else None
 
-    def event_json(self, update: ChoiceUpdate) -> Iterable[Buffer]:
-        """Return the JSON of one event of a stream in pieces."""
+    def event_json(self, update: ChoiceUpdate) -> bytes | Iterable[Buffer]:
+        """Return the JSON of one event of a stream, in pieces if it has many entries."""
         usage = update.usage
-        json = self._empty_event if usage is None else empty_event(self._head() | {"usage": usage})
+        head, tail = self._event if usage is None else event_parts(self._head() | {"usage": usage})
         if update.prompt_logprobs is None:  # a token: few entries
-            choices = [choice_json(update.index, update.delta, self._logprobs)]
-            return [b"".join(fill_arrays(json, {"choices": choices}))]
-        choice = ChoiceBuilder()
-        choice.add(update)
-        return fill_arrays(json, {"choices": choice.json(update.index, self._logprobs)})
+            choice = choice_json(update.index, update.delta, self._logprobs)
+            return b"%b%b%b" % (head, choice, tail)
+        builder = ChoiceBuilder()
+        builder.add(update)
+        return chain([head], builder.json(update.index, self._logprobs), [tail])
 
     def response_json(self, choices: Sequence[ChoiceBuilder]) -> list[Buffer]:
         """Return the JSON of a whole response in pieces."""
@@ -170,6 +171,9 @@ class ResponseBuilder:
         }
 
 
-def empty_event(fields: dict[str, Any]) -> bytes:
-    """Return the JSON of an event of a stream, without choices."""
-    return Chunk.model_validate(fields).model_dump_json(exclude_unset=True).encode()
+def event_parts(fields: dict[str, Any]) -> tuple[bytes, bytes]:
+    """Return the JSON of an event of a stream, before and after its choice."""
+    json = Chunk.model_validate(fields).model_dump_json(exclude_unset=True).encode()
+    start = b'"choices":['  # in no string, where quotes are escaped
+    head, tail = json.split(start, 1)
+    return head + start, tail

@@ -21,7 +21,7 @@ Chunks = list[tuple[float, bytes]]  # as received, with the time
 class Outcome:
     """The end of a request.
 
-    seconds: from sending it to each event that has a choice. num_tokens: of the output, by the
+    seconds: from sending it to each event that has text. num_tokens: of the output, by the
     server's own count. output: their ids, if they were requested. error: None if it was completed.
     """
 
@@ -96,7 +96,7 @@ def parse(chunks: Chunks, group: str, needs_ids: bool = False) -> Outcome:
         if usage := event.get("usage"):
             num_tokens = usage["completion_tokens"]
         for choice in event.get("choices") or ():
-            seconds.append(second)
+            seconds += [second] if choice.get("text") else []
             output += token_ids(choice.get("logprobs") or {}) if needs_ids else ()
     if num_tokens is None:
         num_tokens = len(seconds)

@@ -22,7 +22,7 @@ def event(**fields: Any) -> bytes:
 
 
 def token(**fields: Any) -> bytes:
-    return event(choices=[{"index": 0, "text": "a", **fields}])
+    return event(choices=[{"index": 0, "text": "a"} | fields])
 
 
 def usage(tokens: int) -> bytes:
@@ -45,7 +45,8 @@ def test_times_are_those_of_the_chunk_that_completes_an_event() -> None:
 
 
 def test_events_of_a_chunk_have_the_same_time() -> None:
-    outcome = parse([(1.0, token() + token()), (2.0, token(finish_reason="length") + DONE)], "g")
+    last = token(text="", finish_reason="length")  # not a token, but the end of the choice
+    outcome = parse([(1.0, token() + token()), (2.0, token()), (3.0, last + DONE)], "g")
     assert outcome.seconds == (1.0, 1.0, 2.0)
     assert outcome.num_tokens == 3  # events, without a usage
 
