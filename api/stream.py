@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Self
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from api.engine import Engine
 from reference.request import Event, Request, RequestFinished
 
 Observe = Callable[[int, Event], None]
-Queue = asyncio.Queue[tuple[int, Event] | None]
+Item = tuple[int, Event]
+Receive = Callable[[Item], None]
 
 HEALTH_CHECK_TIMEOUT = 2.0  # seconds without an event, after which the engine's health is checked
 BURST = 16  # events after which other tasks get a turn
@@ -37,25 +38,27 @@ class Mailbox:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._events: deque[tuple[Queue, tuple[int, Event]]] = deque()
+        self._loop = ref(loop)  # weak: the mailbox is the value of a dictionary by loop
+        self._items: deque[tuple[Receive, Item]] = deque()
         self._is_scheduled = False
 
-    def put(self, queue: Queue, item: tuple[int, Event]) -> None:
-        """Deliver an item to a queue of the loop. May be called on any thread. After the loop was
-        closed, because the server has stopped, the item is dropped.
+    def put(self, receive: Receive, item: Item) -> None:
+        """Deliver an item: call `receive` on the thread of the loop. May be called on any thread.
+        After the loop was closed, because the server has stopped, the item is dropped.
         """
-        self._events.append((queue, item))
+        self._items.append((receive, item))
         if not self._is_scheduled:
             self._is_scheduled = True
+            loop = self._loop()
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._deliver)
+                if loop is not None:
+                    loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
-        self._is_scheduled = False  # before the events: one that arrives now may be too late
-        while self._events:
-            queue, item = self._events.popleft()
-            queue.put_nowait(item)
+        self._is_scheduled = False  # before the items: one that arrives now may be too late
+        while self._items:
+            receive, item = self._items.popleft()
+            receive(item)
 
 
 MAILBOXES: WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = WeakKeyDictionary()
@@ -88,7 +91,8 @@ class Stream:
         self._requests = requests
         self._loop = asyncio.get_running_loop()
         self._mailbox = mailbox_of(self._loop)
-        self._events: Queue = asyncio.Queue()  # None: no event for a while
+        self._items: deque[Item] = deque()
+        self._arrival = self._loop.create_future()  # done: there may be an item
         self._request_ids: dict[int, int] = {}  # of unfinished requests, by index
         self._burst = 0  # events since other tasks had a turn
 
@@ -132,21 +136,29 @@ class Stream:
             left = self._deadline - time.monotonic()
             if left <= 0:
                 raise DeadlineExceeded
-            # Cheaper than `asyncio.timeout`, which makes up a tenth of the time for an event.
-            wait = min(left, HEALTH_CHECK_TIMEOUT)
-            timer = self._loop.call_later(wait, self._events.put_nowait, None)
+            if self._items:
+                return self._items.popleft()
+            self._arrival = self._loop.create_future()
+            # `asyncio.timeout` would take longer than the event.
+            timer = self._loop.call_later(min(left, HEALTH_CHECK_TIMEOUT), self._wake)
             try:
-                item = await self._events.get()
+                await self._arrival
             finally:
                 timer.cancel()
-            if item is not None:
-                return item
-            if not self._engine.stats().healthy:
+            if not self._items and not self._engine.stats().healthy:
                 raise EngineDown
+
+    def _wake(self) -> None:
+        if not self._arrival.done():
+            self._arrival.set_result(None)
+
+    def _receive(self, item: Item) -> None:
+        self._items.append(item)
+        self._wake()
 
     def _on_event(self, i: int, event: Event) -> None:
         """Queue an event. Called on the engine's thread."""
-        self._mailbox.put(self._events, (i, event))
+        self._mailbox.put(self._receive, (i, event))
 
     def abort(self, i: int, choice: int) -> None:
         """Stop one choice of request `i`."""

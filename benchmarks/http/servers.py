@@ -107,6 +107,7 @@ def running(
     specs: (name, URL or command). pids: of servers that run already. Raises ServerFailed.
     """
     with ExitStack() as stack:
+        stack.enter_context(exit_on_sigterm())
         servers = []
         for name, source in specs:
             if source.startswith(("http://", "https://")):
@@ -118,6 +119,20 @@ def running(
             server.signal(signal.SIGSTOP)
             servers.append(server)
         yield servers
+
+
+@contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Make SIGTERM raise SystemExit within a block, so that no stopped server is left behind."""
+
+    def exit(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, exit)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 @contextmanager

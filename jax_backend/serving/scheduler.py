@@ -72,7 +72,7 @@ class Scheduler:
 
     def schedule(self) -> StepPlan:
         """Plan the next step and allocate what it needs."""
-        for sequence in [s for s in self.running if not s.is_fully_scheduled]:
+        for sequence in [s for s in self.running if self._needs_page(s)]:
             self._ensure_page(sequence)
         chunk = self.prefills.next_chunk(may_start=bool(self.free_slots))
         completed = self.prefills.completed()
@@ -90,13 +90,16 @@ class Scheduler:
         if sequence.state.finished:
             self.counters.remove_request(sequence.state.request.principal)
 
+    def _needs_page(self, sequence: Sequence) -> bool:
+        """Return whether a running sequence has no page for its position."""
+        is_full = sequence.position // self.page_size >= len(sequence.pages)
+        return is_full and not sequence.is_fully_scheduled
+
     def _ensure_page(self, sequence: Sequence) -> None:
         """Allocate a page for the position of a running sequence, preempting sequences that started
         later if need be. If it is the last one, it is preempted itself.
         """
-        while sequence.slot is not None and sequence.position // self.page_size >= len(
-            sequence.pages
-        ):
+        while sequence.slot is not None and self._needs_page(sequence):
             page, prefill = self.pool.allocate(), self.prefills.current
             if page is not None:
                 sequence.pages.append(page)

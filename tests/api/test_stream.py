@@ -1,6 +1,7 @@
 """Delivery of an engine's events to the event loop."""
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from api import stream as stream_module
-from api.stream import BURST, DeadlineExceeded, Mailbox, Queue, Stream, mailbox_of
+from api.stream import BURST, MAILBOXES, DeadlineExceeded, Item, Mailbox, Stream, mailbox_of
 from reference.params import CompletionParams
 from reference.request import Event, Request, RequestFinished, TokenGenerated
 from tests.api.toy import ToyEngine
@@ -38,15 +39,18 @@ def test_loop_is_woken_once_for_a_batch(monkeypatch: pytest.MonkeyPatch, streams
     async def run() -> tuple[int, int]:
         loop = asyncio.get_running_loop()
         wakeups = count_wakeups(loop, monkeypatch)
-        mailbox, queues = Mailbox(loop), [Queue() for _ in range(streams)]
+        mailbox, received = Mailbox(loop), list[Item]()
+
+        def emit() -> None:
+            for _ in range(streams):
+                mailbox.put(received.append, (0, token(1)))
+
         for _ in range(3):
-            thread = threading.Thread(
-                target=lambda: [mailbox.put(q, (0, token(1))) for q in queues]
-            )
+            thread = threading.Thread(target=emit)
             thread.start()
             thread.join()  # as if the loop was busy
             await asyncio.sleep(0)
-        return len(wakeups), sum(q.qsize() for q in queues)
+        return len(wakeups), len(received)
 
     assert asyncio.run(run()) == (3, 3 * streams)
 
@@ -55,32 +59,34 @@ def test_events_of_threads_arrive_in_order() -> None:
     threads, count = 4, 5000
 
     async def run() -> list[list[int]]:
-        mailbox, queues = mailbox_of(asyncio.get_running_loop()), [Queue() for _ in range(threads)]
+        mailbox = mailbox_of(asyncio.get_running_loop())
+        received: list[list[Item]] = [[] for _ in range(threads)]
 
-        def emit(queue: Queue) -> None:
+        def emit(items: list[Item]) -> None:
             for i in range(count):
-                mailbox.put(queue, (0, token(i)))
+                mailbox.put(items.append, (i, RequestFinished()))
                 if i % 100 == 0:
                     time.sleep(0)
 
-        started = [threading.Thread(target=emit, args=(queue,)) for queue in queues]
+        started = [threading.Thread(target=emit, args=(items,)) for items in received]
         for thread in started:
             thread.start()
         async with asyncio.timeout(60):
-            items = [[await queue.get() for _ in range(count)] for queue in queues]
-        return [[item[1].token for item in part if item] for part in items]  # type: ignore[union-attr]
+            while any(len(items) < count for items in received):
+                await asyncio.sleep(0.001)
+        return [[i for i, _ in items] for items in received]
 
     assert asyncio.run(run()) == [list(range(count))] * threads
 
 
 def test_event_after_the_loop_was_closed_is_dropped() -> None:
-    async def mailbox_and_queue() -> tuple[Mailbox, Queue]:
-        return mailbox_of(asyncio.get_running_loop()), Queue()
+    async def own() -> Mailbox:
+        return mailbox_of(asyncio.get_running_loop())
 
-    mailbox, queue = asyncio.run(mailbox_and_queue())
-    mailbox.put(queue, (0, token(1)))
-    mailbox.put(queue, (0, token(2)))
-    assert queue.empty()
+    mailbox, received = asyncio.run(own()), list[Item]()
+    for i in range(2):
+        mailbox.put(received.append, (0, token(i)))
+    assert received == []
 
 
 def test_loops_have_mailboxes_of_their_own() -> None:
@@ -90,6 +96,8 @@ def test_loops_have_mailboxes_of_their_own() -> None:
         return mailbox_of(loop)
 
     assert asyncio.run(own()) is not asyncio.run(own())
+    gc.collect()
+    assert not [loop for loop in MAILBOXES if loop.is_closed()]
 
 
 class SilentEngine(ToyEngine):

@@ -101,3 +101,20 @@ def test_slow_start_is_reported() -> None:
     with pytest.raises(ServerFailed, match="a: ConnectError"):
         with running([("a", command)], {}, 0.1):
             pass
+
+
+def test_sigterm_ends_the_servers() -> None:
+    code = f"""
+import time
+from benchmarks.http.servers import running
+with running([("a", {COMMAND!r})], {{}}, 60) as [server]:
+    print(*server.pids, flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as tool:
+        assert tool.stdout is not None
+        pid = int(tool.stdout.readline())
+        wait_for(pid, "T")
+        tool.terminate()
+        assert tool.wait(20) == 128 + signal.SIGTERM
+    assert not Path(f"/proc/{pid}").exists()
