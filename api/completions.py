@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ from api.schema.parsing import read_body
 from api.schema.request import CompletionRequest
 from api.schema.unknown_fields import ignored_header
 from api.service import ParsedRequest, Service
-from api.sse import send_events
+from api.sse import Json, send_events
 from api.stream import DeadlineExceeded, Stream
 
 # Images are decoded by few threads: decoding takes memory, and text requests must not wait for it.
@@ -131,7 +131,7 @@ def start_response(
 
 async def event_bodies(
     builder: ResponseBuilder, events: Stream, record: RequestRecord, timeout: float
-) -> AsyncIterator[list[Iterator[Buffer]]]:
+) -> AsyncIterator[list[Json]]:
     """Yield the JSON of the events to send, token by token. Raises ApiError."""
     try:
         async for updates in builder.updates(events):

@@ -91,9 +91,8 @@ def cut(pieces: Iterable[Buffer]) -> Iterator[bytes]:
     """Yield the bytes of the pieces in parts of PART to 2 · PART bytes; the last may be shorter."""
     part = bytearray()
     for piece in pieces:
-        view = memoryview(piece)
-        for start in range(0, len(view), PART):
-            part += view[start : start + PART]
+        for start in range(0, len(piece), PART):
+            part += piece if len(piece) <= PART else memoryview(piece)[start : start + PART]
             if len(part) >= PART:
                 yield bytes(part)
                 part.clear()
@@ -105,8 +104,9 @@ async def send_pieces(send: Send, pieces: Iterable[Buffer]) -> None:
     """Send a part of a response's body; more follows.
 
     `send` waits while the client reads slowly. Otherwise it may return without suspending, so other
-    tasks get a turn after each part.
+    tasks get a turn after each full part.
     """
     for part in cut(pieces):
         await send({"type": "http.response.body", "body": part, "more_body": True})
-        await asyncio.sleep(0)
+        if len(part) >= PART:
+            await asyncio.sleep(0)

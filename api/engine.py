@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 from reference.images.placement import ImageProcessor
@@ -51,7 +52,7 @@ class ServedModel:
     aliases: tuple[str, ...] = ()
     created: int = field(default_factory=lambda: int(time.time()))
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """The `system_fingerprint` of responses: constant while the model and backend are."""
         identity = repr((self.name, self.build, self.vocab_size, self.context))

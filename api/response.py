@@ -6,10 +6,11 @@ The entries of an echoed prompt are encoded once, and shared by its choices.
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
-from api.choices import ChoiceBuilder, ChoiceUpdate, choice_of
+from api.choices import ChoiceBuilder, ChoiceUpdate, choice_json
 from api.encoding import Buffer, encode, fill_arrays, joined
 from api.errors import ApiError, engine_down, to_api_error
 from api.prepare import PreparedRequest
@@ -26,6 +27,7 @@ class ResponseBuilder:
         self.prepared = prepared
         self.id = f"cmpl-{uuid.uuid4().hex}"
         self.created = int(time.time())
+        self._event = event_parts(self._head())
         self._prompt_texts = [self._prompt_text(p) for p in range(len(prepared.ids))]
         self._choices = [
             start_choice(prepared.served_model.tokenizer, prepared.params, ids, text)
@@ -65,7 +67,7 @@ class ResponseBuilder:
             pending += new
             if not isinstance(event, TokenGenerated):
                 continue
-            if event.finish_reason is None and any(u.delta.finish_reason for u in new):
+            if new and event.finish_reason is None and new[-1].delta.finish_reason is not None:
                 events.abort(p, event.choice)  # a stop string, which the engine does not know of
             yield [update for update in pending if not update.is_empty]
             pending = []
@@ -107,8 +109,8 @@ class ResponseBuilder:
                 prepared.images[p],
             )
             logprobs = await encode(entries)
-        delta, usage = TextDelta(text), self.usage
-        return [ChoiceUpdate(p * n + i, delta, usage, False, logprobs) for i in range(n)]
+        delta, usage = TextDelta(text), self._event_usage()
+        return [ChoiceUpdate(p * n + i, delta, usage, logprobs) for i in range(n)]
 
     def _on_token(self, p: int, event: TokenGenerated) -> list[ChoiceUpdate]:
         index = p * self.prepared.params.n + event.choice
@@ -120,23 +122,24 @@ class ResponseBuilder:
         if delta.finish_reason is not None:
             self._unfinished -= 1
             self.finish_reasons[delta.finish_reason] += 1
-        return [ChoiceUpdate(index, delta, self.usage, self._unfinished == 0)]
+        return [ChoiceUpdate(index, delta, self._event_usage())]
 
-    def event_json(self, update: ChoiceUpdate) -> Iterator[Buffer]:
-        """Yield the JSON of one event of a stream in pieces."""
+    def _event_usage(self) -> Usage | None:
+        """Return the usage for the current event of a stream; None if the event has none."""
         options = self.prepared.params.stream_options or {}
-        final_usage = update.is_last and options.get("include_usage", True)
-        has_usage = final_usage or options.get("continuous_usage_stats")
-        usage = {"usage": update.usage} if has_usage else {}
-        head = self._head() | usage
+        is_last = not self._unfinished and options.get("include_usage", True)
+        return self.usage if is_last or options.get("continuous_usage_stats") else None
+
+    def event_json(self, update: ChoiceUpdate) -> bytes | Iterable[Buffer]:
+        """Return the JSON of one event of a stream, in pieces if it has many entries."""
+        usage = update.usage
+        head, tail = self._event if usage is None else event_parts(self._head() | {"usage": usage})
         if update.prompt_logprobs is None:  # a token: few entries
-            choices = [choice_of(update.index, update.delta, self._logprobs)]
-            chunk = Chunk.model_validate(head | {"choices": choices})
-            return iter([chunk.model_dump_json(exclude_unset=True).encode()])
-        choice = ChoiceBuilder()
-        choice.add(update)
-        json = Chunk.model_validate(head).model_dump_json(exclude_unset=True)
-        return fill_arrays(json.encode(), {"choices": choice.json(update.index, self._logprobs)})
+            choice = choice_json(update.index, update.delta, self._logprobs)
+            return b"%b%b%b" % (head, choice, tail)
+        builder = ChoiceBuilder()
+        builder.add(update)
+        return chain([head], builder.json(update.index, self._logprobs), [tail])
 
     def response_json(self, choices: Sequence[ChoiceBuilder]) -> list[Buffer]:
         """Return the JSON of a whole response in pieces."""
@@ -166,3 +169,11 @@ class ResponseBuilder:
             "system_fingerprint": self.prepared.served_model.fingerprint,
             "choices": [],
         }
+
+
+def event_parts(fields: dict[str, Any]) -> tuple[bytes, bytes]:
+    """Return the JSON of an event of a stream, before and after its choice."""
+    json = Chunk.model_validate(fields).model_dump_json(exclude_unset=True).encode()
+    start = b'"choices":['  # in no string, where quotes are escaped
+    head, tail = json.split(start, 1)
+    return head + start, tail

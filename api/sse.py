@@ -28,18 +28,23 @@ HEADERS = {
 # `str.splitlines`, such as httpx's `iter_lines`, would cut an event in two.
 LINE_SEPARATORS = {c.encode(): json.dumps(c)[1:-1].encode() for c in "\x85\u2028\u2029"}
 
+Json = bytes | Iterable[Buffer]  # of one event, whole or in pieces that end between characters
+
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
-def event_pieces(json: Iterable[Buffer]) -> Iterator[Buffer]:
-    """Yield the bytes of one event, whose JSON is in pieces that end between characters.
+def event_pieces(json: Json) -> Iterator[Buffer]:
+    """Yield the bytes of one event.
 
     JSON has no line breaks of server-sent events, so one `data:` line is enough. The other line
     separators of Unicode, which it allows in strings, are escaped.
     """
+    if isinstance(json, bytes) and json.isascii():  # most tokens
+        yield b"data: %b\n\n" % json
+        return
     yield b"data: "
-    for piece in json:
+    for piece in [json] if isinstance(json, bytes) else json:
         yield from escape_line_separators(memoryview(piece))
     yield b"\n\n"
 
@@ -61,13 +66,13 @@ def escape_line_separators(json: memoryview) -> Iterator[bytes]:
         start = end
 
 
-Events = AsyncIterator[Sequence[Iterable[Buffer]]]
+Events = AsyncIterator[Sequence[Json]]
 
 
 async def send_events(
     send: Send, headers: Mapping[str, str], events: Events, keep_alive: float | None = None
 ) -> None:
-    """Send each list of events when it is ready, then `[DONE]`. events: each as JSON in pieces.
+    """Send each list of events when it is ready, then `[DONE]`.
 
     keep_alive: the seconds after which the response begins, with a comment, even if there is no
     event, and after which another comment is sent, until the first event. Proxies close a
@@ -89,7 +94,7 @@ async def send_events(
 
 async def send_rest(
     send: Send,
-    first: asyncio.Future[Sequence[Iterable[Buffer]]],
+    first: asyncio.Future[Sequence[Json]],
     events: Events,
     keep_alive: float | None,
 ) -> None:
@@ -107,7 +112,7 @@ async def send_rest(
         api_error = to_api_error(error)
         logger.warning("a stream ended with an error", exc_info=api_error.status == 500)
         error_json = json.dumps(api_error.body).encode()
-        await send_pieces(send, list(event_pieces([error_json])))
+        await send_pieces(send, event_pieces(error_json))
     await send({"type": "http.response.body", "body": DONE, "more_body": False})
 
 

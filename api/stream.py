@@ -4,15 +4,19 @@ import asyncio
 import contextlib
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Self
+from weakref import WeakKeyDictionary, ref
 
 from api.engine import Engine
 from reference.request import Event, Request, RequestFinished
 
 Observe = Callable[[int, Event], None]
+Item = tuple[int, Event]
+Receive = Callable[[Item], None]
 
 HEALTH_CHECK_TIMEOUT = 2.0  # seconds without an event, after which the engine's health is checked
 BURST = 16  # events after which other tasks get a turn
@@ -24,6 +28,47 @@ class EngineDown(Exception):
 
 class DeadlineExceeded(Exception):
     """A request was not finished in time."""
+
+
+class Mailbox:
+    """Events on their way from the threads of engines to an event loop.
+
+    The loop is woken once for all events that arrive until it runs: an engine emits one for each
+    sequence of a batch, and waking the loop takes longer than delivering an event.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = ref(loop)  # weak: the mailbox is the value of a dictionary by loop
+        self._items: deque[tuple[Receive, Item]] = deque()
+        self._is_scheduled = False
+
+    def put(self, receive: Receive, item: Item) -> None:
+        """Deliver an item: call `receive` on the thread of the loop. May be called on any thread.
+        After the loop was closed, because the server has stopped, the item is dropped.
+        """
+        self._items.append((receive, item))
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            loop = self._loop()
+            with contextlib.suppress(RuntimeError):
+                if loop is not None:
+                    loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        self._is_scheduled = False  # before the items: one that arrives now may be too late
+        while self._items:
+            receive, item = self._items.popleft()
+            receive(item)
+
+
+MAILBOXES: WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = WeakKeyDictionary()
+
+
+def mailbox_of(loop: asyncio.AbstractEventLoop) -> Mailbox:
+    """Return the mailbox of a loop. Must be called on its thread."""
+    if loop not in MAILBOXES:
+        MAILBOXES[loop] = Mailbox(loop)
+    return MAILBOXES[loop]
 
 
 class Stream:
@@ -45,7 +90,9 @@ class Stream:
         self._engine, self._observe = engine, observe
         self._requests = requests
         self._loop = asyncio.get_running_loop()
-        self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
+        self._mailbox = mailbox_of(self._loop)
+        self._items: deque[Item] = deque()
+        self._arrival = self._loop.create_future()  # done: there may be an item
         self._request_ids: dict[int, int] = {}  # of unfinished requests, by index
         self._burst = 0  # events since other tasks had a turn
 
@@ -89,16 +136,29 @@ class Stream:
             left = self._deadline - time.monotonic()
             if left <= 0:
                 raise DeadlineExceeded
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(left, HEALTH_CHECK_TIMEOUT)):
-                    return await self._events.get()
-            if not self._engine.stats().healthy:
+            if self._items:
+                return self._items.popleft()
+            self._arrival = self._loop.create_future()
+            # `asyncio.timeout` would take longer than the event.
+            timer = self._loop.call_later(min(left, HEALTH_CHECK_TIMEOUT), self._wake)
+            try:
+                await self._arrival
+            finally:
+                timer.cancel()
+            if not self._items and not self._engine.stats().healthy:
                 raise EngineDown
+
+    def _wake(self) -> None:
+        if not self._arrival.done():
+            self._arrival.set_result(None)
+
+    def _receive(self, item: Item) -> None:
+        self._items.append(item)
+        self._wake()
 
     def _on_event(self, i: int, event: Event) -> None:
         """Queue an event. Called on the engine's thread."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the server has stopped
-            self._loop.call_soon_threadsafe(self._events.put_nowait, (i, event))
+        self._mailbox.put(self._receive, (i, event))
 
     def abort(self, i: int, choice: int) -> None:
         """Stop one choice of request `i`."""

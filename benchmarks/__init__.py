@@ -11,6 +11,7 @@ The files, in reading order:
     decode_baseline    a hand-written JAX decode loop
     steps              the parts of a decode step
     http               completions servers under load
+    host_overhead      CPU time per token of scheduling and of the endpoint
     large_response     latency of /health during a large response
     operation          a server under load: soak, overload, fairness
     tpu                large models compiled ahead of time for TPUs: docs/tpu.md

@@ -4,11 +4,13 @@ import json
 import shutil
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count, islice, product
 from pathlib import Path
 
 import ml_dtypes  # noqa: F401  # registers bfloat16
 import numpy as np
 from safetensors.numpy import save_file
+from sentencepiece import sentencepiece_model_pb2 as sentencepiece_model
 
 from benchmarks.roofline import THREADS
 from benchmarks.shapes import config, config_json
@@ -17,18 +19,21 @@ from reference.model.checkpoint import INDEX
 from reference.model.weights import expected_tensors
 
 CONTEXT = 4096
-TOKENIZER = ("tokenizer.model", "tokenizer_config.json", "special_tokens_map.json")
+TOKENIZER = "tokenizer.model"
+SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
+LETTERS = "etaoinshrdlucmfw"
 
 
 def write(directory: Path, shape: str, precision: str = "float32") -> None:
     """Write a checkpoint, unless it exists: normal weights, scaled to keep activations near 1, and
-    the embedded model's tokenizer. One file per layer, and one for the rest.
+    a tokenizer. One file per layer, and one for the rest.
     """
     if (directory / INDEX).exists():
         return
     directory.mkdir(parents=True, exist_ok=True)
-    for name in TOKENIZER:
+    for name in SETTINGS:
         shutil.copyfile(EMBEDDED / "text" / name, directory / name)
+    (directory / TOKENIZER).write_bytes(tokenizer(config(shape).vocab_size))
     fields = config_json(shape) | {
         "max_position_embeddings": CONTEXT,
         "torch_dtype": precision,
@@ -49,6 +54,22 @@ def write(directory: Path, shape: str, precision: str = "float32") -> None:
     weight_map = {name: file for file, tensors in parts.items() for name, _ in tensors}
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     (directory / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+
+
+def tokenizer(vocab_size: int) -> bytes:
+    """Return the embedded model's tokenizer with further words, so that each token of a random
+    model has a text, which a server has to detokenize and to send.
+    """
+    path = EMBEDDED / "text" / TOKENIZER
+    model = sentencepiece_model.ModelProto.FromString(path.read_bytes())
+    known = {piece.piece for piece in model.pieces}
+    words = ("".join(w) for n in count(3) for w in product(LETTERS, repeat=n))
+    new = (piece for word in words for piece in (word, f"▁{word}") if piece not in known)
+    score = min(piece.score for piece in model.pieces)
+    for i, piece in enumerate(islice(new, vocab_size - len(model.pieces)), 1):
+        model.pieces.add(piece=piece, score=score - i)
+    model.trainer_spec.vocab_size = len(model.pieces)
+    return bytes(model.SerializeToString())
 
 
 def write_part(

@@ -14,6 +14,15 @@ from reference.model.weights import EMBEDDING, expected_tensors
 from reference.tokenizer.vocabulary import Vocabulary
 
 SHAPES = {
+    "tiny": {  # of which only the host's work is measured
+        "vocab_size": 1536,
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 512,
+    },
     "134M": {
         "hidden_size": 768,
         "num_hidden_layers": 12,
@@ -42,7 +51,7 @@ SHAPES = {
 
 
 def config_json(shape: str) -> dict[str, Any]:
-    """Return a config.json: vocabulary 32,000, untied embeddings."""
+    """Return a config.json: untied embeddings, vocabulary 32,000 unless the shape has another."""
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",

@@ -36,7 +36,7 @@ COMMANDS = {
         "",
         ("--explain",),
     ),
-    "bench": Command("benchmarks.http", "measure servers under load", "conformance"),
+    "bench": Command("benchmarks.http.__main__", "measure servers under load", "conformance"),
 }
 
 

@@ -126,13 +126,14 @@ class StreamedChoice:
         self._display = token_display(self.tokenizer, self.params)
         self._detokenizer = Detokenizer(self.tokenizer, self.prompt)
         self._stops = StopStrings(self.params.stop)
-        self._pending: list[tuple[int, TokenGenerated]] = []  # (offset, event) without an entry yet
+        self._pending: list[tuple[int, TokenGenerated]] = []  # (offset, event) of entries to come
         self._emitted_chars = 0
 
     def push(self, event: TokenGenerated) -> TextDelta:
         """Return the delta of this token. Must not be called after a finish_reason."""
         self.tokens += 1
-        self._pending.append((self._detokenizer.length, event))
+        if event.logprobs is not None:
+            self._pending.append((self._detokenizer.length, event))
         text, stop = self._emittable_text(event)
         self._emitted_chars += len(text)
         reason = "stop" if stop is not None else event.finish_reason
@@ -165,7 +166,6 @@ class StreamedChoice:
         return tuple(
             self._display.entry(event.token, event.logprobs, self.start + min(offset, end))
             for offset, event in ready
-            if event.logprobs is not None
         )
 
 

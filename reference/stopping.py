@@ -101,6 +101,8 @@ class StopStrings:
 
         Must not be called after a match.
         """
+        if not self.stops:
+            return text, None
         text = self.withheld + text
         matches = [(text.find(s) + len(s), i) for i, s in enumerate(self.stops) if s in text]
         if matches:

@@ -52,6 +52,8 @@ class ImageEmbedder:
 
     def of_batch(self, rows: Collection[DecodeRow], batch_size: int) -> ImageEmbeddings | None:
         """Return the image embeddings within a decode batch: a prompt may end with an image."""
+        if not self.no_images:
+            return None  # a text-only model
         images = self.no_images.get(batch_size)
         for i, row in enumerate(rows):
             state = row.sequence.state

@@ -6,7 +6,7 @@ called from any thread.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 
@@ -48,10 +48,13 @@ class OutputProcessor:
         for prefill in step.plan.completed:
             self._emit_prompt(prefill)
         if step.sampled is not None:
-            output = jax.device_get(step.sampled)
-            for i, row in accepted_rows(step.plan.rows, output.token.tolist()):
+            output = fetch(step.sampled, step.plan.rows)
+            tokens, finite = output.token.tolist(), output.finite.tolist()
+            for i, row in accepted_rows(step.plan.rows, tokens):
                 if row.is_needed:
-                    self._emit_token(row, output, i, step.mask_errors.get(i))
+                    problem = None if finite[i] else ValueError("the logits are not finite")
+                    error = step.mask_errors.get(i) or problem
+                    self._emit_token(row, tokens[i], output, i, error)
 
     def finish_request(self, request_id: int, error: Exception | None) -> None:
         """Drop the state of a request, and emit its last event unless that has been emitted."""
@@ -107,19 +110,16 @@ class OutputProcessor:
         self._emit(state.on_event, event)
 
     def _emit_token(
-        self, row: DecodeRow, output: SampleOutput, i: int, mask_error: Exception | None
+        self, row: DecodeRow, token: int, output: SampleOutput, i: int, error: Exception | None
     ) -> None:
         """Emit the token of row i, or end its request with an error."""
         sequence, state = row.sequence, row.sequence.state
         if row.is_draft:
             self.scheduler.row_planner.accept(row)
-        if mask_error is not None:
-            self.fail(state, mask_error)
+        if error is not None:
+            self.fail(state, error)
             return
-        if not output.finite[i]:
-            self.fail(state, ValueError("the model's logits are not finite"))
-            return
-        token, params = int(output.token[i]), state.request.params
+        params = state.request.params
         sequence.tokens.append(token)
         reason, stop = finish(
             token, len(sequence.tokens), state.budget, self.eos, params.stop_token_ids
@@ -140,6 +140,13 @@ class OutputProcessor:
             self.scheduler.finish(sequence)
             if state.finished:
                 self.finish_request(state.request_id, None)
+
+
+def fetch(sampled: SampleOutput, rows: Sequence[DecodeRow]) -> SampleOutput:
+    """Copy the results of a step to the host: the log-probabilities only if a row returns them."""
+    if all(row.sequence.state.request.params.logprobs is None for row in rows):
+        sampled = sampled._replace(logprob=None, top=None, top_ids=None)
+    return jax.device_get(sampled)
 
 
 def token_logprobs(

@@ -190,9 +190,10 @@ def test_prompt_that_fills_the_context_is_refused(served: ServedModel, complete:
 
 @given(st.text(st.sampled_from(f'\r\n{SEPARATORS}\\"é a')))
 def test_event_is_one_line_for_every_client(text: str) -> None:
-    event = b"".join(event_pieces([json.dumps({text: text}, ensure_ascii=False).encode()])).decode()
-    data, end = event.splitlines()
-    assert end == "" and json.loads(data.removeprefix("data: ")) == {text: text}
+    whole = json.dumps({text: text}, ensure_ascii=False).encode()
+    for pieces in whole, [whole]:
+        data, end = b"".join(event_pieces(pieces)).decode().splitlines()
+        assert end == "" and json.loads(data.removeprefix("data: ")) == {text: text}
 
 
 @given(st.text(st.sampled_from(f"{SEPARATORS}é日😀a"), max_size=40), st.integers(4, 9))

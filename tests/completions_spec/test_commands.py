@@ -86,8 +86,8 @@ def test_arguments_reach_the_command(
     assert "temperature" in capsys.readouterr().out  # the table of the sampling steps
     assert main(["conformance", "list", "--only", "top_p/range"]) == 0
     assert "top_p/range" in capsys.readouterr().out
-    assert main(["bench", "a=http://127.0.0.1:9/v1", "--repeats", "1"]) == 2
-    assert capsys.readouterr().err.startswith("error: ConnectError")
+    assert main(["bench", "a=http://127.0.0.1:9/v1", "--rounds", "1"]) == 2
+    assert capsys.readouterr().err.startswith("error: a: ConnectError")
 
 
 def test_missing_dependency_is_named() -> None:

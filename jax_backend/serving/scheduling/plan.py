@@ -29,6 +29,10 @@ class RequestState:
     cached_tokens: int | None = None
     prompt_reported: bool = False
     sequences: list["Sequence"] = field(default_factory=list)
+    prompt_length: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.prompt_length = len(self.request.prompt)
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -58,7 +62,7 @@ class Sequence:
     @property
     def is_fully_scheduled(self) -> bool:
         """Return whether the row that samples its last token has been scheduled."""
-        return self.position + 1 - len(self.state.prompt) >= self.state.budget
+        return self.position + 1 - self.state.prompt_length >= self.state.budget
 
     @property
     def is_constrained(self) -> bool:
@@ -76,9 +80,9 @@ class Sequence:
         """Return the next input token; None if it is the last sampled one, which only the device
         has yet.
         """
-        prompt, i = self.state.prompt, self.position - len(self.state.prompt)
+        i = self.position - self.state.prompt_length
         if i < 0:
-            return prompt[self.position]
+            return self.state.prompt[self.position]
         return self.tokens[i] if i < len(self.tokens) else None
 
 
@@ -137,7 +141,7 @@ class DecodeRow:
     @property
     def num_generated(self) -> int:
         """Return how many tokens the sequence has generated before this row."""
-        return self.position + 1 - len(self.sequence.state.prompt)
+        return self.position + 1 - self.sequence.state.prompt_length
 
     @property
     def is_needed(self) -> bool:

@@ -91,7 +91,7 @@ class Scheduler:
         the last one have to be processed before.
         """
         self.row_planner.release_spare_pages(self.running)
-        for sequence in self._decoding:
+        for sequence in [s for s in self._decoding if lacks_page(s, self.page_size)]:
             self._ensure_page(sequence)
         is_stuck = not self.running and self.prefills.requeue_if_stuck()
         slots = 0 if is_stuck else len(self.free_slots)

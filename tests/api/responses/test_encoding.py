@@ -98,7 +98,7 @@ def test_pieces_of_a_whole_response(
         shared = None if echoed is None else logprobs_json(echoed)
         built.append(ChoiceBuilder())
         for delta in deltas:
-            built[-1].add(ChoiceUpdate(i, delta, builder.usage, False, shared))
+            built[-1].add(ChoiceUpdate(i, delta, None, shared))
             shared = None
         expected.append(expected_choice(i, echoed, deltas, has_logprobs))
     completion = Completion(
@@ -116,7 +116,7 @@ def test_pieces_of_a_whole_response(
     name=TEXTS,
     echoed=st.none() | BLOCKS,
     delta=DELTAS,
-    is_last=st.booleans(),
+    has_usage=st.booleans(),
     has_logprobs=st.booleans(),
 )
 def test_pieces_of_an_event(
@@ -124,12 +124,12 @@ def test_pieces_of_an_event(
     name: str,
     echoed: list[LogprobsEntry] | None,
     delta: TextDelta,
-    is_last: bool,
+    has_usage: bool,
     has_logprobs: bool,
 ) -> None:
     builder = builder_of(toy_served, name, has_logprobs)
     shared = None if echoed is None else logprobs_json(echoed)
-    update = ChoiceUpdate(3, delta, builder.usage, is_last, shared)
+    update = ChoiceUpdate(3, delta, builder.usage if has_usage else None, shared)
     fields = {
         "id": builder.id,
         "object": "text_completion",
@@ -138,10 +138,10 @@ def test_pieces_of_an_event(
         "system_fingerprint": builder.prepared.served_model.fingerprint,
         "choices": [expected_choice(3, echoed, [delta], has_logprobs)],
     }
-    chunk = Chunk.model_validate(fields | ({"usage": builder.usage} if is_last else {}))
-    assert b"".join(builder.event_json(update)).decode() == chunk.model_dump_json(
-        exclude_unset=True
-    )
+    chunk = Chunk.model_validate(fields | ({"usage": builder.usage} if has_usage else {}))
+    json = builder.event_json(update)
+    whole = json if isinstance(json, bytes) else b"".join(json)
+    assert whole.decode() == chunk.model_dump_json(exclude_unset=True)
 
 
 @given(

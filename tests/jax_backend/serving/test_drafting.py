@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jax_backend.serving.scheduling import plan
 from jax_backend.serving.drafting.drafter import MAX_TOKENS_PER_STEP, LookupDrafter
 from jax_backend.serving.drafting.lookup import PromptLookup
 from jax_backend.serving.drafting.policy import (
@@ -17,6 +16,7 @@ from jax_backend.serving.drafting.policy import (
     LaunchCosts,
     draft_lengths,
 )
+from jax_backend.serving.scheduling import plan
 from jax_backend.serving.scheduling.fairness import TokenCounters
 from jax_backend.serving.scheduling.page_pool import PagePool
 from jax_backend.serving.scheduling.rows import RowPlanner
