@@ -52,8 +52,9 @@ class OutputProcessor:
             tokens, finite = output.token.tolist(), output.finite.tolist()
             for i, row in accepted_rows(step.plan.rows, tokens):
                 if row.is_needed:
-                    problem = None if finite[i] else ValueError("the logits are not finite")
-                    error = step.mask_errors.get(i) or problem
+                    error: Exception | None = step.mask_errors.get(i)
+                    if error is None and not finite[i]:
+                        error = ValueError("the model's logits are not finite")
                     self._emit_token(row, tokens[i], output, i, error)
 
     def finish_request(self, request_id: int, error: Exception | None) -> None:
