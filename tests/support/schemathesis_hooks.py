@@ -9,7 +9,7 @@ from typing import Any
 import schemathesis
 
 MODEL = "toy"
-MAX_TOKENS, MAX_PROMPTS, MAX_LENGTH = 4, 3, 50
+MAX_TOKENS, MAX_PROMPTS, MAX_LENGTH, MAX_ID = 4, 3, 50, 255
 
 
 @schemathesis.hook
@@ -19,6 +19,8 @@ def map_body(context: Any, body: Any) -> Any:
         return body
     if isinstance(body.get("model"), str):
         body["model"] = MODEL
+    if isinstance(body.get("tokens"), list):
+        body["tokens"] = shortened(body["tokens"])
     if context.operation.path.endswith("/completions"):
         restrict_completion(body)
     return body
@@ -43,8 +45,12 @@ def restrict_completion(body: dict[str, Any]) -> None:
 
 
 def shortened(prompt: Any) -> Any:
-    """Cut a prompt of text or of token ids."""
-    return prompt[:MAX_LENGTH] if isinstance(prompt, (str, list)) else prompt
+    """Cut a prompt of text or of token ids, and replace ids that the model may not have."""
+    if isinstance(prompt, list):
+        return [shortened(part) for part in prompt[:MAX_LENGTH]]
+    if type(prompt) in (int, float) and prompt > MAX_ID and prompt % 1 == 0:
+        return type(prompt)(MAX_ID)
+    return prompt[:MAX_LENGTH] if isinstance(prompt, str) else prompt
 
 
 def restrict_format(response_format: Any) -> None:
