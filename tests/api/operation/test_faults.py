@@ -1,14 +1,13 @@
 """Failures of the machine around a server that runs as a process."""
 
 import os
-import resource
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,12 +31,16 @@ def free_port() -> str:
 
 @contextmanager
 def serving(
-    *arguments: str, preexec: Callable[[], None] | None = None, **environment: str
+    *arguments: str, shell_prefix: str = "", **environment: str
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start a server, and yield its process and its address once it answers."""
+    """Start a server, and yield its process and its address once it answers. shell_prefix: commands
+    of a shell that becomes the server.
+    """
     port = free_port() if "--port" not in arguments else arguments[-1]
     command = [sys.executable, "-m", "api", "--slots", "2", *arguments]
     command += [] if "--port" in arguments else ["--port", port]
+    if shell_prefix:
+        command = ["bash", "-c", shell_prefix + ' exec "$@"', "bash", *command]
     pipe = subprocess.PIPE
     with subprocess.Popen(
         command,
@@ -45,7 +48,6 @@ def serving(
         stderr=pipe,
         text=True,
         env=os.environ | environment,
-        preexec_fn=preexec,
     ) as process:
         try:
             assert process.stdout is not None
@@ -97,15 +99,12 @@ def test_killed_server_starts_again_on_its_port_with_the_same_answers(tmp_path: 
 @pytest.mark.parametrize("fault", ["full disk", "not a folder"])
 def test_compilation_cache_that_cannot_be_written(fault: str, tmp_path: Path) -> None:
     """The server starts without the cache, and says why."""
-    folder, preexec = tmp_path / "cache", None
+    folder, limit = tmp_path / "cache", ""
     if fault == "not a folder":
         folder.write_text("")
     else:
-
-        def preexec() -> None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-
-    with serving(preexec=preexec, JAX_COMPILATION_CACHE_DIR=str(folder)) as (process, address):
+        limit = "ulimit -f 1;"  # KiB
+    with serving(shell_prefix=limit, JAX_COMPILATION_CACHE_DIR=str(folder)) as (process, address):
         assert answer(address)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=30)
@@ -141,6 +140,8 @@ def test_device_that_hangs_stops_the_process(tmp_path: Path) -> None:
     )
     command = [sys.executable, str(program), "--port", "0", "--slots", "1"]
     command += ["--watchdog-timeout", "2"]
+    if shell_prefix:
+        command = ["bash", "-c", shell_prefix + ' exec "$@"', "bash", *command]
     pipe = subprocess.PIPE
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
