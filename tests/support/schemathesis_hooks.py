@@ -48,7 +48,7 @@ def shortened(prompt: Any) -> Any:
     """Cut a prompt of text or of token ids, and replace ids that the model may not have."""
     if isinstance(prompt, list):
         return [shortened(part) for part in prompt[:MAX_LENGTH]]
-    if type(prompt) in (int, float) and prompt > MAX_ID and prompt % 1 == 0:
+    if type(prompt) in (int, float) and not 0 <= prompt <= MAX_ID and prompt % 1 == 0:
         return type(prompt)(MAX_ID)
     return prompt[:MAX_LENGTH] if isinstance(prompt, str) else prompt
 
