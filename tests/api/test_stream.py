@@ -6,11 +6,12 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 import pytest
 
 from api import stream as stream_module
-from api.stream import BURST, MAILBOXES, DeadlineExceeded, Item, Mailbox, Stream, mailbox_of
+from api.stream import BURST, DeadlineExceeded, Item, Mailbox, Stream, mailbox_of
 from reference.params import CompletionParams
 from reference.request import Event, Request, RequestFinished, TokenGenerated
 from tests.api.toy import ToyEngine
@@ -90,14 +91,15 @@ def test_event_after_the_loop_was_closed_is_dropped() -> None:
 
 
 def test_loops_have_mailboxes_of_their_own() -> None:
-    async def own() -> Mailbox:
+    async def own() -> tuple[Mailbox, ref[asyncio.AbstractEventLoop]]:
         loop = asyncio.get_running_loop()
         assert mailbox_of(loop) is mailbox_of(loop)
-        return mailbox_of(loop)
+        return mailbox_of(loop), ref(loop)
 
-    assert asyncio.run(own()) is not asyncio.run(own())
+    (first, old), (second, _) = asyncio.run(own()), asyncio.run(own())
     gc.collect()
-    assert not [loop for loop in MAILBOXES if loop.is_closed()]
+    assert first is not second
+    assert old() is None  # a mailbox does not keep its loop
 
 
 class SilentEngine(ToyEngine):
