@@ -31,7 +31,7 @@ IMAGES = 12
 Complete = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture(scope="module", params=["reference", "jax"])
+@pytest.fixture(scope="module", params=["reference", pytest.param("jax", marks=pytest.mark.lane)])
 def complete(request: pytest.FixtureRequest) -> Iterator[Complete]:
     """Send a request to the model on one backend."""
     served = serve(request.param, "vision")

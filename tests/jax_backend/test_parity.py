@@ -42,6 +42,7 @@ def test_engine_property(tested: EngineProperty, ids_backend: Backend) -> None:
     assert_rarely_flipped(check_property(tested.bind(ids_backend)))
 
 
+@pytest.mark.lane
 @pytest.mark.parametrize("tested", ID_PROPERTIES, ids=lambda p: p.name)
 def test_vlm_engine_property(tested: EngineProperty, vlm_backend: Backend) -> None:
     assert_rarely_flipped(check_property(tested.bind(vlm_backend), 0.5))

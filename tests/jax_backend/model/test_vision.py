@@ -121,6 +121,7 @@ def test_images_cause_no_compilation_after_startup(vlm: Bundle, vlm_engine: JaxE
     assert [f._cache_size() for f in functions] == before
 
 
+@pytest.mark.lane
 def test_batched_images_longer_than_a_launch(tmp_path: Path) -> None:
     """Images of 196 tokens, up to four encoded in a batch, agree with the reference. Batches are
     used here although their bits depend on the batch size.
