@@ -27,6 +27,16 @@ from jax_backend.serving.uploads import pack_batch, pack_segments
 logger = logging.getLogger(__name__)
 
 
+def single_row_differs(model: Llama, batch_sizes: tuple[int, ...]) -> bool:
+    """Return whether the products of one row have other bits than those of two, so that batch size
+    1 need not be compiled: on a CPU they are matrix-vector products.
+    """
+    if batch_sizes[0] > 1 or len(batch_sizes) == 1:
+        return False
+    single = product_bits(model, 1, ROWS)
+    return single != product_bits(model, batch_sizes[1], model.column_block)
+
+
 def select_column_block(model: Llama, batch_sizes: tuple[int, ...]) -> int:
     """Return the largest column block of the products of decode rows with which all batch sizes
     from 2 on have the same bits; ROWS if there is none.

@@ -26,7 +26,11 @@ from functools import partial
 from jax_backend.grammar.token_mask import MatcherState
 from jax_backend.model.llama import Llama
 from jax_backend.platform import platform
-from jax_backend.serving.batch_invariance import decoding_matches_prefill, select_column_block
+from jax_backend.serving.batch_invariance import (
+    decoding_matches_prefill,
+    select_column_block,
+    single_row_differs,
+)
 from jax_backend.serving.drafting.drafter import LookupDrafter
 from jax_backend.serving.drafting.policy import ACCELERATOR_COSTS, CPU_COSTS
 from jax_backend.serving.executor import Executor, InFlightStep
@@ -57,6 +61,8 @@ class JaxEngine:
         eos = frozenset(eos_token_ids)
         if settings.batch_invariant:
             model.column_block = select_column_block(model, settings.batch_sizes)
+            if single_row_differs(model, settings.batch_sizes):
+                settings = replace(settings, batch_sizes=settings.batch_sizes[1:])
         self.executor = Executor(model, eos, vocabulary, settings)
         warm_up(self.executor, progress)
         self.scheduler = scheduler_of(self.executor)

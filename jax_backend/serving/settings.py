@@ -76,11 +76,14 @@ class PrefillLayout:
 
 def prefill_layout(settings: Settings) -> PrefillLayout:
     """Return the layout with all compiled sizes. A mixed launch has about as many rows as one that
-    only prefills: its batch takes the place of the last segments.
+    only prefills: its batch takes the place of the last segments. On a CPU decode rows are
+    multiplied in another form than prefill, so in batch-invariant mode no launch does both.
     """
     size = settings.segment_size
     sizes = tuple(tokens // size for tokens in settings.prefill_sizes)
     of_batch = -(-settings.slots // size)
-    mixed = tuple(n - of_batch for n in sizes[1:] if n > of_batch)
-    cost = CPU_LAUNCH_COST if platform() == "cpu" else LAUNCH_COST
+    on_cpu = platform() == "cpu"
+    may_mix = not (on_cpu and settings.batch_invariant)
+    mixed = tuple(n - of_batch for n in sizes[1:] if n > of_batch and may_mix)
+    cost = CPU_LAUNCH_COST if on_cpu else LAUNCH_COST
     return PrefillLayout(segment_size=size, sizes=sizes, mixed_sizes=mixed, launch_cost=cost)

@@ -172,7 +172,7 @@ def test_collectives_are_minimal(name: str, tp: int) -> None:
     gathered = re.findall(r"f32\[([\d,]+)\]\S* all-gather\(", feed.as_text())
     sizes = [math.prod(map(int, shape.split(","))) for shape in gathered]
     assert sizes == [4 * executor.vocab_size]  # logits, not weights
-    _, logits = executor.program.decode_forward(*arguments)
+    _, logits, _ = executor.program.forward(*arguments, LaunchImages())
     assert logits.sharding.is_fully_replicated
     draw = decode.sample_step.lower(
         executor.slots, rows, logits, executor.full_masks[4], executor.num_logprobs, StaticFlags()
