@@ -101,6 +101,7 @@ def test_missing_dependency_is_named() -> None:
         assert result.stderr.endswith(f"pip install 'completions-spec{extra}'\n")
 
 
+@pytest.mark.lane
 @pytest.mark.parametrize("name", PACKAGES)
 def test_own_package_precedes_a_foreign_one(tmp_path: Path, name: str) -> None:
     before = f"""
