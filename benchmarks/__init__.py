@@ -10,6 +10,8 @@ The files, in reading order:
     decoding           this engine compared with `decode_baseline`
     decode_baseline    a hand-written JAX decode loop
     steps              the parts of a decode step
+    inflated           the embedded model at the cost of a larger one
+    speculation        drafts compared with no drafts, on an inflated model
     http               completions servers under load
     host_overhead      CPU time per token of scheduling and of the endpoint
     large_response     latency of /health during a large response

@@ -49,8 +49,7 @@ class LookupDrafter:
         guesses = {}
         for sequence in self._known(sequences):
             if not sequence.num_unread:
-                guess = self._guess(sequence, 0)
-                guesses[sequence] = guess[: self.num_allowed(sequence, guess)] if guess else []
+                guesses[sequence] = self._allowed_guess(sequence)
         drafts = self._drafts(guesses, len(sequences))
         if drafts:
             self._pause = 1
@@ -88,6 +87,14 @@ class LookupDrafter:
             if not missing and sequence.num_unread >= 0:
                 known.append(sequence)
         return known
+
+    def _allowed_guess(self, sequence: Sequence) -> list[int]:
+        """Return the guess of the next tokens, as far as the grammar allows it."""
+        while guess := self._guess(sequence, 0):
+            if allowed := self.num_allowed(sequence, guess):
+                return guess[:allowed]
+            self._lookups[sequence].reject()
+        return []
 
     def _guess(self, sequence: Sequence, unread: int) -> list[int]:
         """Return the guess of the tokens after `unread` more, without those that cannot be sampled

@@ -35,6 +35,7 @@ class PromptLookup:
         self._candidates: dict[str, int] = {}
         self._accuracies = {"match": PRIOR, "replaced": PRIOR}
         self._may_replace = False
+        self._is_impossible = False
 
     def extend(self, tokens: Iterable[int | None]) -> None:
         """Append tokens, and compare each with the guess."""
@@ -45,7 +46,7 @@ class PromptLookup:
         """Return up to `count` next tokens. A source that reaches the end of the tokens goes on
         with the guess: the text is periodic.
         """
-        if self.source is None:
+        if self.source is None or self._is_impossible:
             return []
         period = len(self.tokens) - self.source
         guessed: list[int] = []
@@ -56,6 +57,23 @@ class PromptLookup:
             guessed.append(token)
         return guessed
 
+    def reject(self) -> None:
+        """Replace a guess that begins with an impossible token by another candidate, if there is
+        one. The accuracy does not count an impossible guess.
+        """
+        if self.source is None:
+            return
+        impossible = self.tokens[self.source]
+        self._candidates = {
+            kind: source
+            for kind, source in self._candidates.items()
+            if self.tokens[source] != impossible
+        }
+        if self._candidates:
+            self._choose()
+        else:
+            self._is_impossible = True
+
     def _append(self, token: int | None) -> None:
         for kind, source in self._candidates.items():
             came_true = self.tokens[source] == token
@@ -64,28 +82,28 @@ class PromptLookup:
         replaced = None
         if self.source is not None:
             came_true = self.tokens[self.source] == token
-            self.accuracy += RATE * (came_true - self.accuracy)
+            if not self._is_impossible:
+                self.accuracy += RATE * (came_true - self.accuracy)
             replaced = self.source + 1 if self._may_replace or came_true else None
             self.source = self.source + 1 if came_true else None
             self._may_replace |= came_true
+            self._is_impossible = False
         self.tokens.append(token)
         match = self._index(token)
         if token is None:
             self.source = None
         elif self.source is None:
-            self._choose(match, replaced)
+            if match:
+                self._candidates["match"] = self._longest_match(match)
+            if replaced is not None and replaced != self._candidates.get("match"):
+                self._candidates["replaced"] = replaced
+            if self._candidates:
+                self._choose()
 
-    def _choose(self, match: int, replaced: int | None) -> None:
-        """Choose the source after a wrong guess. match: the index after the last occurrence of the
-        last token, 0 if there is none.
-        """
-        if match:
-            self._candidates["match"] = self._longest_match(match)
-        if replaced is not None and replaced != self._candidates.get("match"):
-            self._candidates["replaced"] = replaced
-        if self._candidates:
-            kind = max(self._candidates, key=lambda kind: self._accuracies[kind])
-            self.source, self._may_replace = self._candidates[kind], kind == "match"
+    def _choose(self) -> None:
+        """Take the kind of candidate that was right more often as the source."""
+        kind = max(self._candidates, key=lambda kind: self._accuracies[kind])
+        self.source, self._may_replace = self._candidates[kind], kind == "match"
 
     def _index(self, token: int | None) -> int:
         """Add the last token to its chain. Return the index after the occurrence before, or 0."""

@@ -130,3 +130,27 @@ def test_engines_report_every_gauge(reference_served: Any, jax_served: Any) -> N
         queries = f"prefix_cache_queries_total[{served.name}]"
         assert values[queries] - before[queries] == 5
         assert 0 < values[f"request_prefill_time_seconds_sum[{served.name}]"] < 60
+
+
+def test_draft_tokens_are_counted(reference_served: Any, jax_served: Any) -> None:
+    """The output repeats itself. The reference has no drafts."""
+    for served in reference_served, jax_served:
+        client = TestClient(create_app([served]))
+        before = scrape(client)
+        body = {
+            "model": served.name,
+            "prompt": "ha ha ha",
+            "max_tokens": 40,
+            "response_format": {"type": "regex", "regex": "(ha ){50}"},
+        }
+        assert client.post(PATH, json=body).status_code == 200
+        values = scrape(client)
+        drafted, accepted = (
+            values[name] - before[name]
+            for kind in ("draft", "accepted")
+            for name in [f"spec_decode_num_{kind}_tokens_total[{served.name}]"]
+        )
+        if served is reference_served:
+            assert drafted == accepted == 0
+        else:
+            assert 0 < accepted <= drafted

@@ -118,3 +118,12 @@ def test_refusal_names_source_and_option(
 ) -> None:
     message = refusal(capsys, *sources)
     assert all(part in message for part in parts), message
+
+
+def test_speculation_is_an_option_of_every_source(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse([]).speculate == "lookup"
+    assert parse(["--speculate", "off"]).speculate == "off"
+    assert parse([], {"COMPLETIONS_SPECULATE": "off"}).speculate == "off"
+    assert parse([], toml='speculate = "off"').speculate == "off"
+    assert "speculate" in refusal(capsys, ["--speculate", "sometimes"])
+    assert "speculate" in refusal(capsys, [], {}, 'speculate = "sometimes"').lower()

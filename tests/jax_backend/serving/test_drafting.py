@@ -109,6 +109,22 @@ def test_accuracy_follows_the_text() -> None:
     assert repeated.accuracy > 0.95 and random.accuracy < 0.3
 
 
+def test_rejected_guess_is_replaced_by_the_other_candidate() -> None:
+    text = lookup([1, 2, 3, 4, 5, 9, 3, 7, 7, 1, 2, 9])  # 9 instead of 3
+    candidates = {"match": [3, 7, 7], "replaced": [4, 5, 9]}
+    first = text.guess(3)
+    accuracy = text.accuracy
+    text.reject()
+    assert sorted([first, text.guess(3)]) == sorted(candidates.values())
+    text.reject()
+    assert text.guess(3) == [] and text.accuracy == accuracy
+    text.extend([4])
+    assert text.accuracy == accuracy  # an impossible guess is not counted
+    empty = lookup([1, 2])
+    empty.reject()
+    assert empty.guess(1) == []
+
+
 # The lengths
 
 GUESSES = st.lists(
@@ -198,8 +214,10 @@ def test_wait_in_vain_is_followed_by_a_growing_pause() -> None:
     waits = []
     for _ in range(150):
         waits.append(d.should_wait([s]))
-        s.position -= 1  # the token has been received
+        token = REPEATED[len(s.tokens) % 4]
+        s.tokens += [token] if waits[-1] else []  # else it arrives after the next step is planned
         assert d.drafts([s]) == {}
+        s.tokens += [] if waits[-1] else [token]
         s.position += 1
     pauses = [len(run) for run in "".join("x" if w else "." for w in waits).split("x")[1:-1]]
     assert pauses == [1, 2, 4, 8, 16, 32, 64]

@@ -2,6 +2,7 @@
 
 import queue
 import random
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -15,6 +16,7 @@ from conformance.parity.harness.requests import (
     collect,
     request_specs,
 )
+from jax_backend.serving.drafting.drafter import LookupDrafter
 from jax_backend.serving.engine import JaxEngine
 from jax_backend.serving.executor import InFlightStep
 from jax_backend.serving.scheduling.plan import Sequence, StepPlan
@@ -24,7 +26,7 @@ from reference.bundle import Bundle
 from reference.model import checkpoint
 from reference.request import Event, Request, RequestFinished, TokenGenerated
 from tests.goldens import GOLDENS
-from tests.jax_backend.conftest import engine_of
+from tests.jax_backend.conftest import TIGHT, TIGHT_CONTEXT, engine_of
 from tests.jax_backend.serving.drafts import RandomDrafter
 
 V = 48
@@ -49,6 +51,10 @@ def check_identical(engine: JaxEngine, requests: list[Request], seed: int) -> Ra
     for request, without, output in zip(requests, expected, actual, strict=True):
         # not ==: of two errors, type and message are equal
         assert repr(output.content) == repr(without.content), request
+    lookup = engine.scheduler.row_planner.drafter
+    assert repr([o.content for o in outputs(engine, requests, lookup)]) == repr(
+        [o.content for o in expected]
+    )
     pool = engine.scheduler.pool
     assert pool.num_available == pool.num_pages
     return drafter
@@ -56,12 +62,17 @@ def check_identical(engine: JaxEngine, requests: list[Request], seed: int) -> Ra
 
 def search(
     engine: JaxEngine, specs: st.SearchStrategy[RequestSpec], max_examples: int, most: int
-) -> None:
-    """Search for requests and drafts that change an output. most: requests at a time."""
+) -> int:
+    """Search for requests and drafts that change an output. most: requests at a time. Return the
+    number of requests.
+    """
+    count = 0
 
     @settings(max_examples=max_examples, database=None, suppress_health_check=list(HealthCheck))
     @given(specs=st.lists(specs, min_size=1, max_size=most), seed=st.integers(0, 2**32))
     def check(specs: list[RequestSpec], seed: int) -> None:
+        nonlocal count
+        count += len(specs)
         check_identical(engine, [spec.request for spec in specs], seed)
 
     before = engine.stats()
@@ -70,6 +81,7 @@ def search(
     accepted = after.accepted_draft_tokens - before.accepted_draft_tokens
     assert accepted > 2 * max_examples, "the drafts were too bad to test anything"
     assert after.draft_tokens - before.draft_tokens > accepted
+    return count
 
 
 def test_drafts_change_no_output(engine: JaxEngine) -> None:
@@ -100,6 +112,42 @@ def test_drafts_change_no_output_within_a_sliding_window() -> None:
     try:
         check_identical(engine, requests, seed=1)
         assert engine.stats().accepted_draft_tokens > 20
+    finally:
+        engine.close()
+
+
+TEXTS = (
+    "Once upon a time",
+    "List three toys.\n1. drum\n2. ball\n3. kite\nList three toys.\n1. drum\n",
+    "Q: What sound does a dog make?\nA: A dog says woof.\nQ: What sound does a dog make?\n",
+    'Write a JSON record of a person.\n{"name": "Ivy", "age": 78, "job": "sailor"}\n',
+)
+
+
+@pytest.mark.lane
+def test_drafts_change_no_output_of_two_thousand_requests(model: Bundle) -> None:
+    """On the embedded model, one to nine requests at a time in batches of up to eight rows."""
+    texts = st.sampled_from([model.tokenizer.encode(text) for text in TEXTS])
+
+    def with_text(spec: RequestSpec, text: list[int], is_text: bool) -> RequestSpec:
+        return replace(spec, prompt=text) if is_text else spec
+
+    any_spec = request_specs(model.vocab_size, max_prompt=120, max_output=120)
+    specs = st.builds(with_text, any_spec, texts, st.booleans())
+    engine = engine_of(
+        model,
+        Settings(
+            batch_sizes=(2, 4, 8),
+            num_pages=96,
+            page_size=32,
+            prefill_sizes=(16, 64),
+            segment_size=16,
+        ),
+    )
+    count = 0
+    try:
+        while count < 2000:
+            count += search(engine, specs, max_examples=200, most=9)
     finally:
         engine.close()
 
@@ -193,3 +241,19 @@ def until_finished(events: "queue.SimpleQueue[Event]") -> list[list[TokenGenerat
             choices[event.choice].append(event)
     assert event.error is None
     return choices
+
+
+@pytest.mark.parametrize("speculate", ["off", "lookup"])
+def test_setting_decides_about_drafts(
+    spec: Bundle, speculate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jax_backend.serving.engine.warm_up", lambda *_: None)
+    engine = engine_of(spec, replace(TIGHT, speculate=speculate), TIGHT_CONTEXT)
+    drafter = engine.scheduler.row_planner.drafter
+    assert isinstance(drafter, LookupDrafter) if speculate == "lookup" else drafter is None
+    engine.close()
+
+
+def test_unknown_speculation_is_refused() -> None:
+    with pytest.raises(ValueError, match="speculate"):
+        Settings(speculate="always")
