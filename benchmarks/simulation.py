@@ -1,10 +1,12 @@
 """Simulation of the scheduler: throughput and latency of its policy on given arrivals, from a model
 of what a launch costs. It needs no device and takes a second.
 
-python -m benchmarks.simulation [--slots 32] [--row-ms 0.85] [--launch-cost 26] [--arrivals FILE]
+python -m benchmarks.simulation [--slots 32] [--row-ms 0.95] [--launch-cost 26] [--page-ms 0.4]
+    [--arrivals FILE]
 
 A launch takes (launch_cost + rows) · row_ms: reading the weights takes as long as the products of
-`launch_cost` rows, and padding counts. The defaults fit 134M parameters in float32 on two cores.
+`launch_cost` rows, and padding counts. Attention of a decode row takes page_ms for each page of its
+context. The defaults fit 134M parameters in float32 on two cores.
 FILE: a JSON list of [seconds, prompt tokens, output tokens], for example from the log of a server.
 """
 
@@ -45,10 +47,15 @@ def layouts(slots: int, launch_cost: int) -> dict[str, PrefillLayout]:
     """Return the layouts that are compared, by name."""
     of_batch = -(-slots // SEGMENT_SIZE)
     packed = PrefillLayout(segment_size=SEGMENT_SIZE, sizes=(1, 4, 8), launch_cost=launch_cost)
+    waits = {
+        f"packed, decode after {n} launches": replace(packed, launches_per_decode=n)
+        for n in (2, 4, 8)
+    }
     return {
         "one prompt per launch": replace(packed, sizes=(8,), is_packed=False),
         "packed": packed,
         "packed, with decode rows": replace(packed, mixed_sizes=(4 - of_batch, 8 - of_batch)),
+        **waits,
     }
 
 
@@ -62,7 +69,11 @@ def poisson(rate: float, count: int, prompt: int, output: int, seed: int = 0) ->
 
 
 def simulate(
-    arrivals: Iterable[Arrival], slots: int, layout: PrefillLayout, row_seconds: float
+    arrivals: Iterable[Arrival],
+    slots: int,
+    layout: PrefillLayout,
+    row_seconds: float,
+    page_seconds: float,
 ) -> tuple[list[Arrival], Clock]:
     """Run the scheduler on arrivals until every request has its tokens."""
     queue = sorted(arrivals)
@@ -90,6 +101,7 @@ def simulate(
             arrived += 1
         plan = scheduler.schedule()
         clock.now += plan_rows(plan, slots, batch_sizes, layout) * row_seconds
+        clock.now += sum(len(row.pages) for row in plan.rows) * page_seconds
         for row in plan.rows:
             state: RequestState = row.sequence.state
             row.sequence.tokens.append(0)
@@ -131,8 +143,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.simulation")
     option = parser.add_argument
     option("--slots", type=int, default=32)
-    option("--row-ms", type=float, default=0.85)
+    option("--row-ms", type=float, default=0.95)
     option("--launch-cost", type=int, default=26)
+    option("--page-ms", type=float, default=0.4)
     option("--arrivals", type=Path)
     options = parser.parse_args()
     workloads = WORKLOADS | {"Poisson 2/s, 200 + 64": poisson(2, 60, 200, 64)}
@@ -143,7 +156,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for workload, arrivals in workloads.items():
         for name, layout in layouts(options.slots, options.launch_cost).items():
-            queue, clock = simulate(arrivals, options.slots, layout, options.row_ms / 1000)
+            seconds = options.row_ms / 1000, options.page_ms / 1000
+            queue, clock = simulate(arrivals, options.slots, layout, *seconds)
             print(f"| {workload} | {name} | {report(queue, clock)} |")
 
 

@@ -145,7 +145,8 @@ async def run_client(http: httpx.AsyncClient, model: str, client: Client) -> lis
 
 async def run_workload(url: str, model: str, workload: Workload) -> tuple[float, list[Outcome]]:
     """Run a workload against a server. Return its duration in seconds, and the outcomes."""
-    limits = httpx.Limits(max_connections=None)
+    # A server may close a connection after some requests, just as the next one is sent.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT, limits=limits) as http:
         for turn in workload.preparation:
             await send(http, model, turn, turn.prompt)

@@ -77,6 +77,8 @@ class Llama(nnx.Module):
     None for a single device; `config` is the sharded one (`jax_backend.model.sharding`).
 
     column_block: of the products of decode rows (`jax_backend.model.linear.product`).
+    prefill_block: of those of a prefill launch with at most CPU_COLUMN_BLOCK rows; larger ones are
+    faster as rows.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Llama(nnx.Module):
     ) -> None:
         self.config, self.mesh, self.devices = config, mesh, sharding.mesh_size(mesh)
         self.column_block = CPU_COLUMN_BLOCK if platform() == "cpu" else ROWS
+        self.prefill_block = self.column_block
         V, D = sharding.padded_vocab_size(config, self.devices), config.hidden_size
         device_attention = attention or for_platform(platform())
         self.attention = sharding.shard_attention(device_attention, mesh)
@@ -151,7 +154,9 @@ class Llama(nnx.Module):
         """Return the column block of a launch of `rows` tokens, by the lengths of its blocks: that
         of decode rows, if it has no others. A single row is fastest as a row.
         """
-        return self.column_block if rows > 1 and set(lengths) == {1} else ROWS
+        if rows == 1 or rows > CPU_COLUMN_BLOCK and set(lengths) != {1}:
+            return ROWS
+        return self.column_block if set(lengths) == {1} else self.prefill_block
 
     def logits(self, x_TD: Float[Array, "T D"], column_block: int = ROWS) -> Float32[Array, "T V"]:
         """Compute the logit of every token of the vocabulary as the next one."""

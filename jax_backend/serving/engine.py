@@ -24,6 +24,7 @@ from dataclasses import replace
 from functools import partial
 
 from jax_backend.grammar.token_mask import MatcherState
+from jax_backend.model.linear import ROWS
 from jax_backend.model.llama import Llama
 from jax_backend.platform import platform
 from jax_backend.serving.batch_invariance import (
@@ -61,6 +62,7 @@ class JaxEngine:
         eos = frozenset(eos_token_ids)
         if settings.batch_invariant:
             model.column_block = select_column_block(model, settings.batch_sizes)
+            model.prefill_block = ROWS
             if single_row_differs(model, settings.batch_sizes):
                 settings = replace(settings, batch_sizes=settings.batch_sizes[1:])
         self.executor = Executor(model, eos, vocabulary, settings)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from jax_backend.platform import platform
 
 CPU_LAUNCH_COST, LAUNCH_COST = 26, 256  # in rows: the time that reading the weights takes
+CPU_LAUNCHES_PER_DECODE = 4
 
 Progress = Callable[[str, int, int], None]  # (name of the next task, tasks done, all tasks)
 
@@ -64,7 +65,8 @@ class PrefillLayout:
     the running sequences, too, padded to `slots`; empty if no launch does both. is_packed: whether
     any segment may be anywhere in a launch; otherwise a launch has one prompt, and the place of a
     segment in its launch depends only on its place in the prompt. launch_cost: of a launch without
-    rows, in rows (`jax_backend.serving.scheduling.scheduler`).
+    rows, in rows. launches_per_decode: the maximum number of prefill launches for which the running
+    sequences wait (for both: `jax_backend.serving.scheduling.launches`).
     """
 
     segment_size: int
@@ -72,6 +74,7 @@ class PrefillLayout:
     mixed_sizes: tuple[int, ...] = ()
     is_packed: bool = True
     launch_cost: int = 26
+    launches_per_decode: int = 1
 
 
 def prefill_layout(settings: Settings) -> PrefillLayout:
@@ -84,6 +87,10 @@ def prefill_layout(settings: Settings) -> PrefillLayout:
     of_batch = -(-settings.slots // size)
     on_cpu = platform() == "cpu"
     may_mix = not (on_cpu and settings.batch_invariant)
-    mixed = tuple(n - of_batch for n in sizes[1:] if n > of_batch and may_mix)
-    cost = CPU_LAUNCH_COST if on_cpu else LAUNCH_COST
-    return PrefillLayout(segment_size=size, sizes=sizes, mixed_sizes=mixed, launch_cost=cost)
+    return PrefillLayout(
+        segment_size=size,
+        sizes=sizes,
+        mixed_sizes=tuple(n - of_batch for n in sizes[1:] if n > of_batch and may_mix),
+        launch_cost=CPU_LAUNCH_COST if on_cpu else LAUNCH_COST,
+        launches_per_decode=CPU_LAUNCHES_PER_DECODE if on_cpu else 1,
+    )

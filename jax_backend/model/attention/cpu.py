@@ -11,7 +11,7 @@ from jax_backend.model.attention.base import KV, MASK_VALUE, Attention
 from jax_backend.numerics.reductions import sum_rows
 from reference.model.config import LlamaConfig
 
-GROUP_SIZE = 16  # batch rows that one loop over the pages serves, at most
+GROUP_SIZE, PREFILL_GROUP_SIZE = 16, 4  # rows that one loop over the pages serves, at most
 
 
 def empty(config: LlamaConfig, count: int, size: int, dtype: jnp.dtype) -> KV:
@@ -46,8 +46,8 @@ def attend(
     window: int | None = None,
 ) -> Float[Array, "B T N H"]:
     """Attend in groups of rows, so that a row waits for the longest of its group, not of all."""
-    B = len(q_BTNH)
-    groups = -(-B // GROUP_SIZE)
+    B, T = q_BTNH.shape[:2]
+    groups = -(-B // (GROUP_SIZE if T == 1 else PREFILL_GROUP_SIZE))
     if groups == 1:
         return attend_group(q_BTNH, pages, page_tables_BM, positions_BT, window)
     size = -(-B // groups)

@@ -1,7 +1,7 @@
 """The plan of one step: the data that scheduler, engine and executor exchange. Plain Python."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from reference.request import Event, Request, TokenLogprobs
@@ -108,6 +108,11 @@ class Prefill:
     @property
     def is_incomplete(self) -> bool:
         return self.position < self.end
+
+
+def num_pending(prefills: Iterable[Prefill]) -> int:
+    """Return how many sequences wait for some prefills."""
+    return sum(len(prefill.sequences) for prefill in prefills)
 
 
 @dataclass(frozen=True)

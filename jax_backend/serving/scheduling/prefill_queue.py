@@ -4,7 +4,13 @@ import time
 
 from jax_backend.serving.scheduling.fairness import TokenCounters
 from jax_backend.serving.scheduling.page_pool import PagePool
-from jax_backend.serving.scheduling.plan import Prefill, PrefillSegment, RequestState, Sequence
+from jax_backend.serving.scheduling.plan import (
+    Prefill,
+    PrefillSegment,
+    RequestState,
+    Sequence,
+    num_pending,
+)
 from jax_backend.serving.settings import PrefillLayout
 
 
@@ -79,8 +85,7 @@ class PrefillQueue:
         segments: list[PrefillSegment] = []
         while len(segments) < limit:
             if not (self.active and self.active[-1].is_incomplete):
-                pending = sum(len(prefill.sequences) for prefill in self.active)
-                if not self.waiting or pending >= free_slots:
+                if not self.waiting or num_pending(self.active) >= free_slots:
                     break
                 first = min(self.waiting, key=self._priority)
                 self.waiting.remove(first)

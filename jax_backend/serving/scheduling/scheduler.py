@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from jax_backend.prefix_cache import block_hashes
 from jax_backend.serving.scheduling.fairness import TokenCounters
-from jax_backend.serving.scheduling.launches import launch_size, mixing_pays, smallest
+from jax_backend.serving.scheduling.launches import LaunchPolicy
 from jax_backend.serving.scheduling.page_pool import PagePool
 from jax_backend.serving.scheduling.page_sharing import cache_output, fork_pages
 from jax_backend.serving.scheduling.plan import Prefill, RequestState, Sequence, StepPlan
@@ -65,13 +65,14 @@ class Scheduler:
             )
         self.pool = PagePool(num_pages)
         self.page_size, self.context, self.layout = page_size, context, layout
-        self.batch_sizes, self.cache_output = batch_sizes or (slots,), cache_output
-        self.num_slots, self.free_slots = slots, list(range(slots - 1, -1, -1))
+        self.cache_output = cache_output
+        self.free_slots = list(range(slots - 1, -1, -1))
         self.counters = TokenCounters()
         self.prefills = PrefillQueue(self.pool, self.counters, page_size, layout)
         self.row_planner = RowPlanner(self.pool, self.counters, page_size, max_rows=slots)
         self.running: list[Sequence] = []
         self.num_preemptions = 0
+        self.launch_policy = LaunchPolicy(layout, batch_sizes or (slots,))
 
     def add(
         self, request_id: int, request: Request, on_event: Callable[[Event], None]
@@ -95,19 +96,18 @@ class Scheduler:
             self._ensure_page(sequence)
         is_stuck = not self.running and self.prefills.requeue_if_stuck()
         slots = 0 if is_stuck else len(self.free_slots)
-        num_decoding = len(self._decoding)
-        may_mix = bool(num_decoding and self.layout.mixed_sizes)
-        sizes = self.layout.mixed_sizes if may_mix else self.layout.sizes
-        segments = self.prefills.next_segments(slots, sizes[-1])
-        prefill, decode = len(segments), smallest(self.batch_sizes, max(1, num_decoding))
-        is_mixed = may_mix and mixing_pays(self.layout, prefill, decode, self.num_slots)
+        num_rows, policy = len(self._decoding), self.launch_policy
+        waits = policy.decode_may_wait(self.prefills, slots)
+        segments = self.prefills.next_segments(slots, policy.limit(num_rows, waits))
+        is_mixed = policy.mixes(len(segments), num_rows, waits)
         completed = self.prefills.completed()
         page_copies, admitted, copied = self._admit_sequences()
+        waits = policy.record(waits and bool(segments))
         # A copied page has its content after a mixed launch.
-        later = copied if is_mixed else []
+        later = self.running if waits else copied if is_mixed else []
         return StepPlan(
             segments=segments,
-            num_segments=launch_size(self.layout, segments, is_mixed),
+            num_segments=policy.launch_size(segments, is_mixed),
             completed=completed,
             page_copies=page_copies,
             admitted=admitted,

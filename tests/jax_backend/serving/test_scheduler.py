@@ -53,6 +53,7 @@ class Scheduling(RuleBasedStateMachine):
         mixed_sizes=st.sets(st.integers(1, 6)),
         is_packed=st.booleans(),
         launch_cost=st.integers(0, 40),
+        launches_per_decode=st.integers(1, 4),
         drafts=st.booleans(),
     )
     def begin(
@@ -65,6 +66,7 @@ class Scheduling(RuleBasedStateMachine):
         mixed_sizes: set[int],
         is_packed: bool,
         launch_cost: int,
+        launches_per_decode: int,
         drafts: bool,
     ) -> None:
         self.context = 12
@@ -77,6 +79,7 @@ class Scheduling(RuleBasedStateMachine):
             mixed_sizes=tuple(sorted(n for n in mixed_sizes if n <= largest)) if is_packed else (),
             is_packed=is_packed,
             launch_cost=launch_cost,
+            launches_per_decode=launches_per_decode,
         )
         self.scheduler = Scheduler(
             slots=slots,
@@ -303,6 +306,29 @@ def test_rows_share_the_launch_where_that_is_faster(launch_cost: int, is_mixed: 
     assert plan.is_mixed is is_mixed and plan.num_segments == (6 if is_mixed else 4)
     # A choice that copies a page has to wait until the launch has written it.
     assert len(plan.rows) == (2 if is_mixed else 3)
+
+
+def test_running_sequences_wait_while_prompts_fill_launches() -> None:
+    layout = PrefillLayout(segment_size=4, sizes=(2,), launches_per_decode=3)
+    s, device = scheduler_with_device(8, 40, 4, layout, 40)
+    s.add(0, request([1], max_tokens=30), print)
+    run_step(s, device)
+    for request_id in range(1, 6):
+        s.add(request_id, request([request_id] * 9, max_tokens=9), print)
+    plans = [run_step(s, device) for _ in range(6)]
+    assert [len(plan.segments) for plan in plans] == [2, 2, 2, 2, 2, 0]
+    # The last launch leaves no prompts behind, so the rows need not wait for it.
+    assert [len(plan.rows) for plan in plans] == [0, 0, 4, 0, 6, 6]
+
+
+def test_running_sequences_do_not_wait_for_prompts_without_slots() -> None:
+    layout = PrefillLayout(segment_size=4, sizes=(2,), launches_per_decode=3)
+    s, device = scheduler_with_device(2, 40, 4, layout, 40)
+    s.add(0, request([1], max_tokens=30), print)
+    run_step(s, device)
+    for request_id in range(1, 6):
+        s.add(request_id, request([request_id] * 9, max_tokens=9), print)
+    assert [len(run_step(s, device).rows) for _ in range(3)] == [2, 2, 2]
 
 
 def test_place_in_an_unpacked_launch_depends_on_the_position_only() -> None:

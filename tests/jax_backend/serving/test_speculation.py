@@ -25,6 +25,7 @@ from jax_backend.serving.settings import Settings
 from reference.bundle import Bundle
 from reference.model import checkpoint
 from reference.request import Event, Request, RequestFinished, TokenGenerated
+from tests.api.conftest import wait_until
 from tests.goldens import GOLDENS
 from tests.jax_backend.conftest import TIGHT, TIGHT_CONTEXT, engine_of
 from tests.jax_backend.serving.drafts import RandomDrafter
@@ -41,6 +42,8 @@ def outputs(
     try:
         return collect(engine, requests)
     finally:
+        # The thread runs another step. Its type checks use `random`, which hypothesis notices.
+        wait_until(lambda: engine.stats().stalled_seconds == 0)
         planner.drafter = before
 
 
@@ -144,10 +147,8 @@ def test_drafts_change_no_output_of_two_thousand_requests(model: Bundle) -> None
             segment_size=16,
         ),
     )
-    count = 0
     try:
-        while count < 2000:
-            count += search(engine, specs, max_examples=200, most=9)
+        assert search(engine, specs, max_examples=500, most=9) >= 2000
     finally:
         engine.close()
 
