@@ -57,10 +57,13 @@ goldens: .venv-goldens/ready ## regenerate tests/goldens from torch and transfor
 	.venv-goldens/bin/python $(PIP) -r requirements-goldens.txt
 	@touch $@
 
+docs: setup ## the documentation site, in build/docs/html; a warning or a broken link is an error
+	$(BIN)/python -m docs.site
+
 tpu: .venv-tpu/ready ## compile large models for TPUs, which need not be there: docs/tpu.md
 	PYTHONPATH=.venv-tpu JAX_PLATFORMS=cpu $(BIN)/python -m benchmarks.tpu --out docs/tpu.md
 .venv-tpu/ready: .venv/ready
 	$(BIN)/python $(PIP) --no-deps --target .venv-tpu libtpu==0.0.42.1
 	@touch $@
 
-.PHONY: help setup run test lanes test-newer check tiny-model vision-model goldens tpu
+.PHONY: help setup run test lanes test-newer check docs tiny-model vision-model goldens tpu

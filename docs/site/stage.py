@@ -1,0 +1,120 @@
+"""Writes the source of the site: the repository's Markdown files in the places they have in a
+checkout, so that their links work, a page per parameter, and a page per linked source file.
+"""
+
+import shutil
+from pathlib import Path
+
+from docs.site.chart import charts
+from docs.site.links import ORPHAN, SourceLinks
+from docs.site.parameters import parameter_pages
+
+PAGES = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "benchmarks/results.md",
+    "benchmarks/notes.md",
+)
+FILES = ("docs/**/*.svg", "docs/**/*.png", "docs/**/*.html", "benchmarks/*.svg")
+
+# Of generated pages without a title.
+TITLES = {
+    Path("docs/conformance/servers-text.md"): "Servers on the embedded model",
+    Path("docs/conformance/servers-random.md"): "Servers on a random model",
+}
+
+# The headings of the navigation, and the pages below them.
+NAVIGATION = {
+    "Parameters": ["parameters/index", "docs/structured-output", "docs/images", "docs/parameters"],
+    "Operation": [
+        "docs/operation",
+        "docs/tpu",
+        "Benchmarks <benchmarks/results>",
+        "benchmarks/notes",
+    ],
+    "Conformance": [
+        "docs/conformance/README",
+        "docs/conformance/servers",
+        "docs/conformance/servers-text",
+        "docs/conformance/servers-random",
+        "docs/conformance/checks",
+        "docs/conformance/mutants",
+    ],
+    "Project": [
+        "ARCHITECTURE",
+        "docs/glossary",
+        "docs/decisions/index",
+        "CONTRIBUTING",
+        "CHANGELOG",
+    ],
+}
+
+
+def stage(root: Path, target: Path) -> None:
+    """Write Sphinx's source to a directory, which is emptied first."""
+    shutil.rmtree(target, ignore_errors=True)
+    documents = sorted(root.glob("docs/**/*.md"))
+    paths = [Path(page) for page in PAGES] + [path.relative_to(root) for path in documents]
+    links = SourceLinks(root)
+    texts = {path: (root / path).read_text("utf-8") for path in paths}
+    texts |= {path: f"# {title}\n\n{texts[path]}" for path, title in TITLES.items()}
+    texts |= parameter_pages(root)
+    texts[Path("docs/decisions/index.md")] = decisions(paths)
+    listed = {document(page) for pages in NAVIGATION.values() for page in pages}
+    for path, text in texts.items():
+        if path == Path("README.md"):
+            write(target / "index.md", links.rewrite(text, path) + navigation(texts))
+        else:
+            write(target / path, orphan(path, listed) + links.rewrite(text, path))
+    for path, text in links.pages():
+        write(target / path, text)
+    for name, svg in charts().items():
+        write(target / "parameters" / name, svg)
+    for pattern in FILES:
+        for file in root.glob(pattern):
+            copy = target / file.relative_to(root)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, copy)
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+
+
+def navigation(texts: dict[Path, str]) -> str:
+    """Return the table of contents, which the navigation shows. Raises ValueError if a page of it
+    does not exist.
+    """
+    trees = ""
+    for heading, pages in NAVIGATION.items():
+        if missing := [page for page in map(document, pages) if Path(f"{page}.md") not in texts]:
+            raise ValueError(f"pages of the navigation do not exist: {missing}")
+        trees += toctree(pages, f":caption: {heading}\n:hidden:")
+    return f"\n{trees}"
+
+
+def document(entry: str) -> str:
+    """Return the document of an entry of the navigation, which may have a title: `title <page>`."""
+    return entry.partition("<")[2].rstrip(">") or entry
+
+
+def decisions(paths: list[Path]) -> str:
+    names = sorted(path.stem for path in paths if path.parent == Path("docs/decisions"))
+    return "# Decisions\n\nOne page for each question that had several answers.\n\n" + toctree(
+        names
+    )
+
+
+def toctree(pages: list[str], options: str = ":maxdepth: 1") -> str:
+    lines = "\n".join(pages)
+    return f"```{{toctree}}\n{options}\n\n{lines}\n```\n\n"
+
+
+def orphan(path: Path, listed: set[str]) -> str:
+    """Return front matter for a page that is in no table of contents."""
+    name = path.with_suffix("").as_posix()
+    in_index = path.parent in (Path("docs/decisions"), Path("parameters"))
+    return "" if name in listed or in_index else ORPHAN
