@@ -4,7 +4,8 @@
 
 The capacity is the rate of answers with as many clients as the server admits sequences. Then
 requests arrive at this rate, and at four times this rate. Under overload the goodput must stay, and
-so must the latency of the requests that are admitted.
+so must the latency of the requests that are admitted. A request has so many tokens that the client
+needs little of the processor, which both share.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from benchmarks.operation.server import serving
 
 
 def request(i: int) -> Json:
-    return {"model": "tiny-text", "prompt": "Once upon a time", "max_tokens": 16, "seed": i}
+    return {"model": "tiny-text", "prompt": "Once upon a time", "max_tokens": 128, "seed": i}
 
 
 def goodput(outcomes: list[Outcome], seconds: float) -> float:
