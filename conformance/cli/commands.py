@@ -17,6 +17,7 @@ from conformance.cli import expectations
 from conformance.cli.inputs import (
     CannotRun,
     build_target,
+    compare_weights,
     ensure_reachable,
     ensure_writable,
     read_expectations,
@@ -42,6 +43,9 @@ def run(options: argparse.Namespace) -> int:
     with httpx.Client(timeout=options.timeout) as http:
         target = build_target(options, http)
         ensure_reachable(target)
+        target, agreement = compare_weights(target, options.tolerance)
+        if agreement is not None:
+            show(f"--truth {options.truth}: {agreement}")
         with CtrlC(target.budget) as ctrl_c, ProgressBar(len(checks), console) as show_result:
 
             def on_result(result: Result) -> None:
@@ -55,6 +59,8 @@ def run(options: argparse.Namespace) -> int:
         url=target.base,
         model=target.model,
         truth=options.truth.resolve().name if options.truth else None,
+        deviation=agreement.deviation if agreement else None,
+        tolerance=agreement.tolerance if agreement else None,
         seed=options.seed,
         results=results,
         complaints=complaints,

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,8 +16,10 @@ from conformance.harness.registry import Check
 from conformance.harness.result import Report
 from conformance.http.budget import Budget
 from conformance.http.client import Target, api_base
-from conformance.oracle.reference_oracle import TOLERANCE, ReferenceOracle
-from conformance.verdicts import Failed, ServerError
+from conformance.http.response import Completion, Json
+from conformance.oracle.preflight import Agreement, DifferentWeights, measure_agreement
+from conformance.oracle.reference_oracle import ReferenceOracle
+from conformance.verdicts import Failed, Outcome, ServerError
 from reference.bundle import load_bundle
 
 HINTS = {401: " (--api-key)", 403: " (--api-key)", 404: " (URL, --model)"}
@@ -80,27 +83,68 @@ def load_oracle(options: argparse.Namespace) -> ReferenceOracle | None:
         if options.tolerance is not None:
             raise CannotRun("--tolerance requires --truth")
         return None
+    if not options.truth.is_dir():
+        raise CannotRun(f"--truth {options.truth}: no such directory")
     try:
-        return ReferenceOracle(load_bundle(options.truth), options.tolerance or TOLERANCE)
+        return ReferenceOracle(load_bundle(options.truth))
     except (ValueError, OSError) as error:
         raise CannotRun(f"--truth {error}") from error
 
 
+def compare_weights(target: Target, tolerance: float | None) -> tuple[Target, Agreement | None]:
+    """Return a target whose oracle has the tolerance that a preflight measures.
+
+    Raises CannotRun if the server has other weights than the checkpoint.
+    """
+    oracle = target.oracle
+    if not isinstance(oracle, ReferenceOracle):
+        return target, None
+    try:
+        agreement = measure_agreement(target.server("preflight"), oracle, tolerance)
+    except DifferentWeights as error:
+        raise CannotRun(f"--truth {oracle.model.checkpoint.directory}: {error}") from error
+    except Outcome as outcome:
+        raise CannotRun(f"--truth: the server cannot be compared: {outcome.note}") from outcome
+    names = agreement.stripped_names
+    measured = ReferenceOracle(oracle.model, agreement.tolerance, stripped_names=names)
+    return replace(target, oracle=measured), agreement
+
+
 def ensure_reachable(target: Target) -> None:
-    """Raise CannotRun if a plain request fails: then each check would fail, too."""
+    """Raise CannotRun unless a plain request is answered by a completion: else no check makes
+    sense.
+    """
     url = f"URL {target.base}/completions"
     try:
         reply = target.server("reachable").post()
     except (ServerError, httpx.InvalidURL, ValueError) as error:
         raise CannotRun(f"{url}: {error}") from error
+    start = reply.at.response[:300]
+    if location := reply.headers.get("location") if 300 <= reply.status < 400 else None:
+        raise CannotRun(f"{url} redirects a plain request to {location} ({reply.status})")
     if reply.status != 200:
-        seen = f"{reply.status}{HINTS.get(reply.status, '')}: {reply.at.response[:300]}"
+        seen = f"{reply.status}{HINTS.get(reply.status, '')}: {start}"
         raise CannotRun(f"{url} answers a plain request with {seen}")
     try:
-        reply.json  # noqa: B018
+        body = reply.json
     except Failed:
         problem = "answers a plain request with a body that is not a JSON object"
-        raise CannotRun(f"{url} {problem}: {reply.at.response[:300]}") from None
+        raise CannotRun(f"{url} {problem}: {start}") from None
+    if is_chat(body):
+        raise CannotRun(f"{url} is a chat endpoint, not a text-completions endpoint: {start}")
+    try:
+        Completion(body, reply.at).choice.text  # noqa: B018
+    except Failed:
+        problem = "is not a completions endpoint: choices[0].text is missing"
+        raise CannotRun(f"{url} {problem}: {start}") from None
+
+
+def is_chat(body: Json) -> bool:
+    """Return whether a response is that of a chat endpoint."""
+    choices = body.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    has_message = isinstance(first, dict) and "message" in first and "text" not in first
+    return str(body.get("object")).startswith("chat.completion") or has_message
 
 
 def ensure_writable(options: argparse.Namespace, *names: str) -> None:

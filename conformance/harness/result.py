@@ -57,13 +57,17 @@ def tool_version() -> str:
 class Report(BaseModel):
     """The results of a run.
 
-    server: its name in a comparison. complaints: expectations that are stale or match no check.
+    server: its name in a comparison. deviation: the largest difference of a log-probability that
+    the preflight measured. tolerance: that of the checks against the reference. complaints:
+    expectations that are stale or match no check.
     """
 
     server: str
     url: str
     model: str
     truth: str | None
+    deviation: float | None = None
+    tolerance: float | None = None
     seed: int
     results: list[Result]
     complaints: list[str] = []

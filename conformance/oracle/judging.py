@@ -14,6 +14,7 @@ from conformance.http.exchange import Exchange
 from conformance.oracle import dialects
 from conformance.oracle.dialects import Chain
 from conformance.oracle.prompt_search import non_default
+from conformance.oracle.reported_rows import first_step
 from conformance.oracle.sampling import NUM_SAMPLES, sample_choices
 from conformance.oracle.statistics import log_e_value, log_likelihood, rejects
 from conformance.verdicts import Failed, NonStrict
@@ -29,7 +30,7 @@ T = TypeVar("T")
 def assert_first_token_distribution(server: Server, prompt: str, params: Mapping[str, Any]) -> None:
     """Require that first tokens of completions follow the reference's distribution."""
     oracle = server.oracle
-    step = oracle.first_step(prompt, dict(params))
+    step = first_step(server, prompt, params)
 
     def texts(chain: Chain) -> Texts:
         p = oracle.text_probabilities(prompt, chain(step.logits, step.history))

@@ -25,9 +25,9 @@ from reference.sampler import SamplingHistory
 from reference.stopping import resolve_stop_strings
 
 # Error of a log-probability, with float32 on both sides: over hundreds of prompt tokens, two orders
-# of summation differ by a few 1e-5 of a logit. Weights or arithmetic of fewer bits need more:
-# --tolerance.
+# of summation differ by a few 1e-5 of a logit. `preflight` measures that of fewer bits.
 TOLERANCE = 1e-3
+WORD_BOUNDARIES = " ▁Ġ"  # a space, and how SentencePiece and byte-level BPE write it
 
 
 def snapshot(history: SamplingHistory) -> SamplingHistory:
@@ -39,10 +39,15 @@ def snapshot(history: SamplingHistory) -> SamplingHistory:
 
 
 class ReferenceOracle:
-    """The reference model as an `Oracle`, which documents the methods."""
+    """The reference model as an `Oracle`, which documents the methods.
 
-    def __init__(self, model: Bundle, tolerance: float = TOLERANCE) -> None:
-        self.model, self.tolerance = model, tolerance
+    stripped_names: the server's token strings lack their leading space.
+    """
+
+    def __init__(
+        self, model: Bundle, tolerance: float = TOLERANCE, *, stripped_names: bool = False
+    ) -> None:
+        self.model, self.tolerance, self.stripped_names = model, tolerance, stripped_names
         self._cached_first = lru_cache(256)(self._first_logits)
         self._cached_text = lru_cache(50_000)(self._token_text)
 
@@ -91,7 +96,7 @@ class ReferenceOracle:
 
         def choose_output(logits: Logits, history: SamplingHistory, noise: Logits) -> int:
             token = int(output[len(steps)])
-            steps.append(DecodeStep(logits, snapshot(history), token))
+            steps.append(DecodeStep(logits, snapshot(history), token, self.tolerance))
             return token
 
         language = compile_format(completion_params.response_format)
@@ -124,7 +129,7 @@ class ReferenceOracle:
             present=present,
             counts=np.zeros(size, np.int64),
         )
-        return DecodeStep(logits, history, -1)
+        return DecodeStep(logits, history, -1, self.tolerance)
 
     def prompt_logprobs(
         self, prompt: str | Sequence[int], top: int, data: Mapping[str, Any] | None = None
@@ -156,22 +161,49 @@ class ReferenceOracle:
         return texts
 
     @cached_property
-    def _ids_by_name(self) -> dict[str, int | None]:
-        """Token ids by their strings in `logprobs`; None for a string of several tokens."""
+    def _ids_by_name(self) -> dict[str, list[int]]:
+        """Token ids by their strings in `logprobs`, as the server writes them."""
         display = TokenDisplay(self.model.tokenizer, as_ids=False)
-        ids: dict[str, int | None] = {}
+        ids: dict[str, list[int]] = {}
         for token in range(self.model.vocab_size):
-            name = display.name(token)
-            ids[name] = None if name in ids else token
+            ids.setdefault(self._written(display.name(token)), []).append(token)
         return ids
 
-    def token_ids(self, choice: Choice) -> list[int]:
-        return [self.token_id(name) for name in choice.logprobs.tokens]
+    def _written(self, name: str) -> str:
+        return name.lstrip(WORD_BOUNDARIES) if self.stripped_names else name
 
-    def token_id(self, name: str) -> int:
-        if match := TOKEN_ID.fullmatch(name):
-            return int(match[1])
-        token = self._ids_by_name.get(name)
-        if token is None:
+    def token_ids(self, choice: Choice, prompt: str | Sequence[int] | None = None) -> list[int]:
+        columns = choice.logprobs
+        try:
+            return [self.token_id(name) for name in columns.tokens]
+        except Unsupported:
+            if prompt is None:
+                raise
+        ids: list[int] = []
+
+        def identify(logits: Logits, history: SamplingHistory, noise: Logits) -> int:
+            i = len(ids)
+            ids.append(self.token_id(columns.tokens[i], columns.values[i], log_softmax(logits)))
+            return ids[-1]
+
+        params = CompletionParams(max_tokens=len(columns.tokens))
+        for _ in generate(
+            self.model, Request(prompt=self.ids(prompt), params=params, seed=0), sample=identify
+        ):
+            pass
+        return ids
+
+    def token_id(
+        self, name: str, value: float | None = None, logprobs: Logits | None = None
+    ) -> int:
+        ids = self.ids_named(name)
+        if len(ids) > 1 and value is not None and logprobs is not None:
+            ids = [i for i in ids if abs(float(logprobs[i]) - value) <= self.tolerance]
+        if len(ids) != 1:
             raise Unsupported(f"{name!r} is not the string of exactly one token of the checkpoint")
-        return token
+        return ids[0]
+
+    def ids_named(self, name: str) -> list[int]:
+        if match := TOKEN_ID.fullmatch(name):
+            return [int(match[1])]
+        return self._ids_by_name.get(self._written(name), [])
