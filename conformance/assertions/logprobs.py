@@ -239,7 +239,7 @@ def first_mismatch(
         for listed, value in values.items():
             tokens = [token] if listed == name else oracle.ids_named(listed)
             exact = [max(float(logprobs[t]), MIN_LOGPROB) for t in tokens]
-            near = [x for x in exact if value is not None and abs(x - value) <= oracle.tolerance]
+            near = [x for x in exact if value is not None and oracle.is_near(value, x)]
             if not exact:
                 raise Unsupported(f"{listed!r} is not the string of a token of the checkpoint")
             if not near:

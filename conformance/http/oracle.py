@@ -14,13 +14,15 @@ from reference.sampler import SamplingHistory
 @dataclass(frozen=True)
 class DecodeStep:
     """One decoding step: the model's logits, the sampling history before it, and the token that the
-    server chose. error: the largest error of each logit (V,), or of all of them.
+    server chose. error: the largest error of each logit (V,), or of all of them. shift: the largest
+    error that all logits have in common; only a repetition penalty depends on it.
     """
 
     logits: Logits
     history: SamplingHistory
     token: int
     error: Logits | float = 0.0
+    shift: float = 0.0
 
 
 class Oracle(Protocol):
@@ -35,7 +37,17 @@ class Oracle(Protocol):
 
     @property
     def tolerance(self) -> float:
-        """The largest error that a log-probability of the server may have."""
+        """The largest error that a log-probability of the server may have: of an unlikely token."""
+
+    def error_of(self, logprob: float) -> float:
+        """Return the largest error that a log-probability of this size may have.
+
+        It is smaller for a likely token: if the probability of all others is wrong by the factor
+        exp(tolerance), 1 − p is wrong by the same factor.
+        """
+
+    def is_near(self, value: float, exact: float) -> bool:
+        """Return whether a reported log-probability is within the error of the exact one."""
 
     @property
     def special_ids(self) -> frozenset[int]:

@@ -13,6 +13,7 @@ from conformance.oracle import dialects
 from conformance.oracle.dialects import Chain
 from conformance.oracle.judging import best_explanation, label_omissions
 from conformance.oracle.prompt_search import favoring, is_robust, perturbed, probabilities_after
+from conformance.oracle.reported_rows import shifted
 from conformance.oracle.statistics import log_e_value, log_mean_exp
 from conformance.verdicts import Failed
 from reference.sampler import STEPS, final_logits
@@ -100,5 +101,5 @@ def rank_bin(p: np.ndarray, token: int, rng: random.Random) -> int:
 
 def can_keep(chain: Chain, step: DecodeStep) -> bool:
     """Return whether a chain keeps the token for some logits within their errors."""
-    candidates = favoring(step, step.token, 1), *perturbed(step)
+    candidates = favoring(step, step.token, 1), *perturbed(step), *shifted(step)
     return any(np.isfinite(chain(x, step.history)[step.token]) for x in candidates)

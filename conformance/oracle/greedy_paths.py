@@ -14,8 +14,8 @@ from conformance.oracle import dialects
 from conformance.oracle.dialects import Chain
 from conformance.oracle.judging import best_explanation, label_omissions
 from conformance.oracle.prompt_search import non_default
-from conformance.oracle.reference_oracle import snapshot
-from conformance.oracle.reported_rows import output_steps, row_fields
+from conformance.oracle.reference_oracle import TOLERANCE, snapshot
+from conformance.oracle.reported_rows import output_steps, reports_own_rows, row_fields, shifted
 from conformance.verdicts import Inconclusive
 from reference.generate import generate
 from reference.grammar.response_format import compile_format
@@ -57,7 +57,7 @@ def assert_greedy_path(server: Server, prompt: str, length: int, **params: Any) 
 
 
 def discriminating_greedy_prompt(
-    oracle: Oracle,
+    server: Server,
     length: int,
     grid: Iterable[Mapping[str, Any]],
     dialect_names: Iterable[str] = (),
@@ -68,10 +68,11 @@ def discriminating_greedy_prompt(
     It is also wrong if a parameter is left out, in each case by more than `CLEAR_GAP`. grid: the
     candidate parameters. Raises Inconclusive if there are none.
     """
-    suspects = dialects.dialects_named(dialect_names)
+    suspects, oracle = dialects.dialects_named(dialect_names), server.oracle
+    tolerance = TOLERANCE if reports_own_rows(server) else oracle.tolerance
     params: Mapping[str, Any] = {}
     for params in grid:
-        min_gap = CLEAR_GAP + 2 * oracle.tolerance * error_scale(params)
+        min_gap = CLEAR_GAP + 2 * tolerance * error_scale(params)
         chains = [d.final for d in suspects]
         chains += [dialects.without_parameter(name) for name in non_default(params)]
         for prompt in prompts:
@@ -125,9 +126,9 @@ def may_be_argmax(chain: Chain, step: DecodeStep, scale: float) -> bool:
     """Return whether the chosen token is the argmax after a chain, for some logits within their
     errors. scale: that of the errors.
     """
-    x = chain(step.logits, step.history)
-    error = np.broadcast_to(step.error, x.shape) * scale
-    return bool(x[step.token] + error[step.token] >= (x - error).max())
+    error = np.broadcast_to(step.error, step.logits.shape) * scale
+    after = (chain(x, step.history) for x in shifted(step))
+    return any(bool(x[step.token] + error[step.token] >= (x - error).max()) for x in after)
 
 
 def error_scale(params: Mapping[str, Any]) -> float:

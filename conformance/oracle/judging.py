@@ -22,6 +22,7 @@ from reference.sampler import final_logits
 
 SAMPLES_PER_LOOK = 40  # e-values are valid at any time, so a clear case can end early
 COMPARABLE = math.log(100)  # likelihood ratio up to which two explanations are both reported
+LEFT_OUT = " left out"
 
 Texts = Mapping[str, float]
 T = TypeVar("T")
@@ -76,7 +77,7 @@ def judge(
 
 def label_omissions(ignored: Mapping[str, T]) -> dict[str, T]:
     """Replace the names of parameters by explanations."""
-    return {f"{name} left out": value for name, value in ignored.items()}
+    return {f"{name}{LEFT_OUT}": value for name, value in ignored.items()}
 
 
 def best_explanation(
@@ -96,7 +97,10 @@ def best_explanation(
         return Failed(expected, seen, at=at)
     explanations = [name for name, score in scores.items() if best - score < COMPARABLE]
     kind = NonStrict if set(explanations) <= set(known) else Failed
-    return kind(expected, seen, note=" or ".join(explanations), at=at)
+    outcome = kind(expected, seen, note=" or ".join(explanations), at=at)
+    omitted = [name.removesuffix(LEFT_OUT) for name in explanations if name.endswith(LEFT_OUT)]
+    outcome.suspects = tuple(omitted)
+    return outcome
 
 
 @once_per_run

@@ -94,12 +94,12 @@ def measure_agreement(
 
 
 def sixteen_bit_error(oracle: ReferenceOracle) -> float:
-    """Return the largest error of a log-probability that 16-bit arithmetic explains.
+    """Return the largest error of a reported log-probability that 16-bit arithmetic explains.
 
     The residual stream is rounded when it is embedded and after each of the 2L blocks. One such
-    rounding changes the log-probabilities by what a relative change of the embeddings by the unit
-    roundoff of bfloat16 does, the independent roundings by √(2L + 1) times that. The logits are
-    rounded once more.
+    rounding changes the log-probabilities by what a relative change of the embeddings by half a
+    unit roundoff of bfloat16, its usual error, does; independent roundings by √(2L + 1) times that.
+    The logits are rounded once more.
     """
     checkpoint, rng = oracle.model.checkpoint, np.random.default_rng(0)
     config, weights = checkpoint.config, checkpoint.weights
@@ -115,9 +115,22 @@ def sixteen_bit_error(oracle: ReferenceOracle) -> float:
         largest = max(largest, float(np.abs(exact).max()))
         for _ in range(NUM_PERTURBATIONS):
             signs = rng.choice((-1, 1), x.shape).astype(x.dtype)
-            changed = forward(x * (1 + x.dtype.type(UNIT_ROUNDOFF) * signs))
-            moved = max(moved, float(np.abs(log_softmax(changed) - log_softmax(exact)).max()))
+            changed = log_softmax(forward(x * (1 + x.dtype.type(UNIT_ROUNDOFF / 2) * signs)))
+            for before, after in zip(log_softmax(exact), changed, strict=True):
+                top = np.argsort(-before)[:MAX_ENTRIES]
+                moved = max(moved, *map(error_between, before[top], after[top]))
     return math.sqrt(2 * config.num_hidden_layers + 1) * moved + UNIT_ROUNDOFF * largest
+
+
+def error_between(exact: float, value: float) -> float:
+    """Return the tolerance with which `Oracle.error_of` is the difference of two
+    log-probabilities.
+    """
+    difference = abs(float(value) - float(exact))
+    if difference <= TOLERANCE:
+        return difference
+    others = max(-math.expm1(min(float(exact), 0.0)), TOLERANCE)
+    return max(difference, math.log1p(difference / others))
 
 
 def strips_names(server: Server, oracle: ReferenceOracle) -> bool:
@@ -182,7 +195,7 @@ def entry_deviations(
     """
     for name, value in (choice.logprobs.top[i] or {}).items():
         if ids := oracle.ids_named(name):
-            yield min(abs(float(row[token]) - value) for token in ids)
+            yield min(error_between(row[token], value) for token in ids)
 
 
 def greedy_agreement(server: Server, oracle: ReferenceOracle) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from conformance.http.client import Server
 from conformance.http.oracle import DecodeStep
 from conformance.oracle import dialects
 from conformance.oracle.dialects import Chain, Dialect
-from conformance.oracle.reported_rows import first_step
+from conformance.oracle.reported_rows import first_step, shifted
 from conformance.verdicts import Inconclusive
 from reference.logits import Logits, probabilities
 from reference.params import CompletionParams
@@ -89,7 +89,7 @@ def is_robust(step: DecodeStep) -> bool:
     kept = np.isfinite(final_logits(step.logits, step.history))
     return all(
         (np.isfinite(final_logits(x, step.history)) == kept).all()
-        for x in (*perturbed(step), *perturbed_near_threshold(step, kept))
+        for x in (*perturbed(step), *perturbed_near_threshold(step, kept), *shifted(step))
     )
 
 

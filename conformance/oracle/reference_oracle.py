@@ -1,5 +1,6 @@
 """The oracle: the reference model with the server's own weights."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -50,6 +51,10 @@ class ReferenceOracle:
         self.model, self.tolerance, self.stripped_names = model, tolerance, stripped_names
         self._cached_first = lru_cache(256)(self._first_logits)
         self._cached_text = lru_cache(50_000)(self._token_text)
+
+    def error_of(self, logprob: float) -> float:
+        likely = -math.expm1(min(logprob, 0.0)) * math.expm1(self.tolerance)
+        return min(self.tolerance, max(TOLERANCE, likely))
 
     @property
     def special_ids(self) -> frozenset[int]:
@@ -193,12 +198,15 @@ class ReferenceOracle:
             pass
         return ids
 
+    def is_near(self, value: float, exact: float) -> bool:
+        return abs(value - exact) <= self.error_of(exact)
+
     def token_id(
         self, name: str, value: float | None = None, logprobs: Logits | None = None
     ) -> int:
         ids = self.ids_named(name)
         if len(ids) > 1 and value is not None and logprobs is not None:
-            ids = [i for i in ids if abs(float(logprobs[i]) - value) <= self.tolerance]
+            ids = [i for i in ids if self.is_near(value, float(logprobs[i]))]
         if len(ids) != 1:
             raise Unsupported(f"{name!r} is not the string of exactly one token of the checkpoint")
         return ids[0]
