@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from difflib import get_close_matches
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -29,6 +30,7 @@ from conformance.cli.progress import INTERRUPTED, CtrlC, ProgressBar
 from conformance.harness import registry, runner
 from conformance.harness.result import Report, Result
 from conformance.reports import html, junit, markdown, table
+from conformance.third_party import conformance_checkpoint
 from reference.bundle import EMBEDDED
 
 console = Console(highlight=False, emoji=False)
@@ -43,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     with httpx.Client(timeout=options.timeout) as http:
         target = build_target(options, http)
         ensure_reachable(target)
-        target, agreement = compare_weights(target, options.tolerance)
+        target, agreement = compare_weights(target, options.truth, options.tolerance)
         if agreement is not None:
             show(f"--truth {options.truth}: {agreement}")
         with CtrlC(target.budget) as ctrl_c, ProgressBar(len(checks), console) as show_result:
@@ -58,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
         server=options.name or options.url,
         url=target.base,
         model=target.model,
-        truth=options.truth.resolve().name if options.truth else None,
+        truth=Path(options.truth).resolve().name if options.truth else None,
         deviation=agreement.deviation if agreement else None,
         tolerance=agreement.tolerance if agreement else None,
         seed=options.seed,
@@ -127,6 +129,22 @@ def compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def checkpoint(options: argparse.Namespace) -> int:
+    """Write the conformance checkpoint, whose name for `run --truth` is `conformance`."""
+    try:
+        conformance_checkpoint.write(options.out)
+        if options.format == "gguf":
+            from conformance.third_party import to_gguf  # it needs optional packages
+
+            to_gguf.convert(options.out, options.out / "model.gguf")
+    except ModuleNotFoundError as error:
+        raise CannotRun(f"--format gguf needs the package {error.name}") from error
+    except OSError as error:
+        raise CannotRun(f"DIR {options.out}: {error.strerror}") from error
+    show(f"{options.out}: serve it, and run with --truth conformance")
+    return 0
+
+
 def parity(options: argparse.Namespace) -> int:
     """Run the parity properties of a backend."""
     try:
@@ -157,5 +175,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "list": list_checks,
     "explain": explain,
     "compare": compare,
+    "checkpoint": checkpoint,
     "parity": parity,
 }

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import httpx
@@ -19,8 +20,9 @@ from conformance.http.client import Target, api_base
 from conformance.http.response import Completion, Json
 from conformance.oracle.preflight import Agreement, DifferentWeights, measure_agreement
 from conformance.oracle.reference_oracle import ReferenceOracle
+from conformance.third_party import conformance_checkpoint
 from conformance.verdicts import Failed, Outcome, ServerError
-from reference.bundle import load_bundle
+from reference.bundle import EMBEDDED, load_bundle
 
 HINTS = {401: " (--api-key)", 403: " (--api-key)", 404: " (URL, --model)"}
 
@@ -83,18 +85,25 @@ def load_oracle(options: argparse.Namespace) -> ReferenceOracle | None:
         if options.tolerance is not None:
             raise CannotRun("--tolerance requires --truth")
         return None
-    if not options.truth.is_dir():
-        raise CannotRun(f"--truth {options.truth}: no such directory")
+    if options.truth == "conformance":
+        with TemporaryDirectory() as temporary:
+            conformance_checkpoint.write(Path(temporary))
+            return ReferenceOracle(load_bundle(temporary))
+    directory = EMBEDDED / "text" if options.truth == "embedded" else Path(options.truth)
+    if not directory.is_dir():
+        raise CannotRun(f"--truth {directory}: no such directory")
     try:
-        return ReferenceOracle(load_bundle(options.truth))
+        return ReferenceOracle(load_bundle(directory))
     except (ValueError, OSError) as error:
         raise CannotRun(f"--truth {error}") from error
 
 
-def compare_weights(target: Target, tolerance: float | None) -> tuple[Target, Agreement | None]:
+def compare_weights(
+    target: Target, truth: str, tolerance: float | None
+) -> tuple[Target, Agreement | None]:
     """Return a target whose oracle has the tolerance that a preflight measures.
 
-    Raises CannotRun if the server has other weights than the checkpoint.
+    truth: the option. Raises CannotRun if the server has other weights than the checkpoint.
     """
     oracle = target.oracle
     if not isinstance(oracle, ReferenceOracle):
@@ -102,7 +111,7 @@ def compare_weights(target: Target, tolerance: float | None) -> tuple[Target, Ag
     try:
         agreement = measure_agreement(target.server("preflight"), oracle, tolerance)
     except DifferentWeights as error:
-        raise CannotRun(f"--truth {oracle.model.checkpoint.directory}: {error}") from error
+        raise CannotRun(f"--truth {truth}: {error}") from error
     except Outcome as outcome:
         raise CannotRun(f"--truth: the server cannot be compared: {outcome.note}") from outcome
     names = agreement.stripped_names

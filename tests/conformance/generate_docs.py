@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from conformance.harness.registry import Check, all_checks
+from tests.conformance import power
 from tests.conformance.matrix import FILE
 from tests.conformance.mutants import Mutant, all_mutants
 
@@ -81,7 +82,12 @@ def matrix(mutants: list[Mutant], checks: list[Check], kills: dict[str, list[str
     return lines
 
 
-PAGES = {"checks.md": checks_page, "mutants.md": mutants_page}
+def power_page() -> str:
+    """Return the table of the mutants that are detected in 16 bits."""
+    return power.page(json.loads(power.POWER_FILE.read_text()))
+
+
+PAGES = {"checks.md": checks_page, "mutants.md": mutants_page, "power.md": power_page}
 
 
 def main(directory: Path = DOCS) -> None:

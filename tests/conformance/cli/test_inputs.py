@@ -107,7 +107,7 @@ OTHER_SERVICES = {
     '{"ok": true}': "choices[0].text is missing",
     '{"choices": []}': "choices[0].text is missing",
     '{"choices": [{"index": 0}]}': "choices[0].text is missing",
-    '{"object": "chat.completion", "choices": [{"message": {"content": "a"}}]}': "is a chat endpoint",
+    '{"object": "chat.completion", "choices": [{"message": {}}]}': "is a chat endpoint",
     '{"choices": [{"index": 0, "message": {"content": "a"}}]}': "is a chat endpoint",
 }
 
