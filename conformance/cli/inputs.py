@@ -1,6 +1,7 @@
 """Options turned into checks, a target and files. An invalid one is a CannotRun that names it."""
 
 import argparse
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from conformance.third_party import conformance_checkpoint
 from conformance.verdicts import Failed, Outcome, ServerError
 from reference.bundle import EMBEDDED, load_bundle
 
+DIGEST_VALUES = 4096  # at both ends of a tensor
 HINTS = {401: " (--api-key)", 403: " (--api-key)", 404: " (URL, --model)"}
 
 
@@ -40,8 +42,10 @@ def selected_checks(options: argparse.Namespace) -> list[Check]:
             raise CannotRun(f"--{name} {error}; `list` shows them all") from error
     checks = registry.selected(options.only, options.skip)
     checks = [c for c in checks if not options.depth or c.depth in options.depth]
+    profile = registry.PROFILES[options.profile]
+    checks = [c for c in checks if profile is None or c.parameter in profile]
     if not checks:
-        raise CannotRun("--only, --skip and --depth leave no check")
+        raise CannotRun("--only, --skip, --depth and --profile leave no check")
     return checks
 
 
@@ -119,9 +123,26 @@ def compare_weights(
     return replace(target, oracle=measured), agreement
 
 
-def ensure_reachable(target: Target) -> None:
-    """Raise CannotRun unless a plain request is answered by a completion: else no check makes
-    sense.
+def checkpoint_digest(target: Target) -> str | None:
+    """Return a digest of the weights of --truth: of the size and both ends of each tensor."""
+    if not isinstance(target.oracle, ReferenceOracle):
+        return None
+    weights = target.oracle.model.checkpoint.weights
+    digest = hashlib.sha256()
+    tensors = [weights.embedding, weights.norm, weights.lm_head]
+    for layer in weights.layers:
+        tensors += [layer.q_proj.weight, layer.o_proj.weight, layer.down_proj.weight]
+    for tensor in tensors:
+        flat = tensor.reshape(-1)
+        digest.update(f"{tensor.shape}".encode())
+        digest.update(flat[:DIGEST_VALUES].tobytes() + flat[-DIGEST_VALUES:].tobytes())
+    return digest.hexdigest()[:16]
+
+
+def ensure_reachable(target: Target) -> str | None:
+    """Return the server's `system_fingerprint`, if it has one.
+
+    Raises CannotRun unless a plain request is answered by a completion: else no check makes sense.
     """
     url = f"URL {target.base}/completions"
     try:
@@ -146,6 +167,8 @@ def ensure_reachable(target: Target) -> None:
     except Failed:
         problem = "is not a completions endpoint: choices[0].text is missing"
         raise CannotRun(f"{url} {problem}: {start}") from None
+    fingerprint = body.get("system_fingerprint")
+    return fingerprint if isinstance(fingerprint, str) else None
 
 
 def is_chat(body: Json) -> bool:

@@ -3,6 +3,7 @@
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -75,17 +76,21 @@ def tool_version() -> str:
 class Report(BaseModel):
     """The results of a run.
 
-    server: its name in a comparison. deviation: the largest difference of a log-probability that
-    the preflight measured. tolerance: that of the checks against the reference. complaints:
-    expectations that are stale or match no check.
+    server: its name in a comparison. fingerprint: the server's `system_fingerprint`. truth_digest:
+    identifies the weights of --truth. deviation: the largest difference of a log-probability that
+    the preflight measured. tolerance: that of the checks against the reference. options: those that
+    select checks or limit the run. complaints: expectations that are stale or match no check.
     """
 
     server: str
     url: str
     model: str
+    fingerprint: str | None = None
     truth: str | None
+    truth_digest: str | None = None
     deviation: float | None = None
     tolerance: float | None = None
+    options: dict[str, Any] = {}
     seed: int
     results: list[Result]
     complaints: list[str] = []

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from conformance.harness.registry import Check, all_checks
+from conformance.harness.result import Report
 from tests.conformance import power
 from tests.conformance.matrix import FILE
 from tests.conformance.mutants import Mutant, all_mutants
@@ -87,7 +88,13 @@ def power_page() -> str:
     return power.page(json.loads(power.POWER_FILE.read_text()))
 
 
+def report_schema() -> str:
+    """Return the JSON Schema of what `run --json` writes."""
+    return json.dumps(Report.model_json_schema(), indent=1) + "\n"
+
+
 PAGES = {"checks.md": checks_page, "mutants.md": mutants_page, "power.md": power_page}
+PAGES |= {"report.schema.json": report_schema}
 
 
 def main(directory: Path = DOCS) -> None:

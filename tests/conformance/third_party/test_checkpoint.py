@@ -81,11 +81,11 @@ def json_tokenizer(directory: Path) -> JsonTokenizer:
 
 
 @given(text=TEXTS)
-def test_both_tokenizers_agree(json_tokenizer: JsonTokenizer, text: str) -> None:
+def test_tokenizers_agree(json_tokenizer: JsonTokenizer, text: str) -> None:
     assert list(json_tokenizer.encode(text)) == list(TOKENIZER.encode(text))
 
 
-def test_every_truth_check_has_a_result(model: Bundle) -> None:
+def test_truth_checks_pass(model: Bundle) -> None:
     checks = [c for c in all_checks() if c.depth is Depth.TRUTH and VISION not in c.needs]
     with target(conforming_app(model), model) as served:
         results = run(served, checks, 2)
@@ -95,7 +95,7 @@ def test_every_truth_check_has_a_result(model: Bundle) -> None:
 
 
 @pytest.mark.lane
-def test_every_check_has_a_result(model: Bundle) -> None:
+def test_checks_of_any_depth_pass(model: Bundle) -> None:
     key = "a secret"
     checks = [c for c in all_checks() if VISION not in c.needs]
     with target(conforming_app(model, keys=[key]), model, (key,)) as served:
