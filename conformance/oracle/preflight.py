@@ -18,7 +18,7 @@ from conformance.http.response import Choice
 from conformance.oracle.greedy_paths import reference_path
 from conformance.oracle.reference_oracle import TOLERANCE, WORD_BOUNDARIES, ReferenceOracle
 from conformance.oracle.reference_text import reference_text
-from conformance.oracle.reported_rows import MAX_ENTRIES
+from conformance.oracle.reported_rows import ENTRIES, max_entries
 from conformance.oracle.sampling import fresh_seed, neutral_params
 from conformance.verdicts import Outcome, ServerError
 from reference.logits import Logits
@@ -117,7 +117,7 @@ def sixteen_bit_error(oracle: ReferenceOracle) -> float:
             signs = rng.choice((-1, 1), x.shape).astype(x.dtype)
             changed = log_softmax(forward(x * (1 + x.dtype.type(UNIT_ROUNDOFF / 2) * signs)))
             for before, after in zip(log_softmax(exact), changed, strict=True):
-                top = np.argsort(-before)[:MAX_ENTRIES]
+                top = np.argsort(-before)[: ENTRIES[0]]
                 moved = max(moved, *map(error_between, before[top], after[top]))
     return math.sqrt(2 * config.num_hidden_layers + 1) * moved + UNIT_ROUNDOFF * largest
 
@@ -157,7 +157,7 @@ def row_deviations(server: Server, oracle: ReferenceOracle) -> Iterable[float]:
 
     All parameters are off: no known deviation changes what is reported then.
     """
-    names = {"logprobs": MAX_ENTRIES, **unique_token_names(server)}
+    names = {"logprobs": max_entries(server), **unique_token_names(server)}
     if has(server, LOGPROBS):
         off = neutral_params(server) | {"temperature": 1, "max_tokens": LENGTH}
         for prompt in PROMPTS[:NUM_PROMPTS]:

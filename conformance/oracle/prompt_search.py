@@ -15,7 +15,7 @@ from conformance.oracle.reported_rows import first_step, shifted
 from conformance.verdicts import Inconclusive
 from reference.logits import Logits, probabilities
 from reference.params import CompletionParams
-from reference.sampler import final_logits
+from reference.sampler import final_logits, trace
 
 NUM_PERTURBATIONS = 8
 NEAR_THRESHOLD = 3  # tokens on each side of a threshold
@@ -107,7 +107,7 @@ def perturbed_near_threshold(step: DecodeStep, kept: np.ndarray) -> Iterator[Log
     """Yield the logits that are worst for the least likely tokens kept, and for the most likely
     ones dropped.
     """
-    scores = np.where(step.history.allowed, step.logits, -np.inf)
+    scores = dict(trace(step.logits, step.history))["temperature"]
     order = np.argsort(-scores, kind="stable")
     for token in order[kept[order]][-NEAR_THRESHOLD:]:
         yield favoring(step, int(token), -1)
