@@ -43,7 +43,8 @@ class Agreement:
     """The agreement of a server with a checkpoint.
 
     deviation: the largest difference of a log-probability, None if none can be compared. tolerance:
-    that of the checks. limit: the largest difference that 16-bit arithmetic explains.
+    that of the checks. limit: the largest difference that 16-bit arithmetic explains, with a safety
+    factor.
     """
 
     deviation: float | None
@@ -73,7 +74,7 @@ def measure_agreement(
 
     tolerance: used instead of the measured one. Raises DifferentWeights.
     """
-    limit = tolerance or sixteen_bit_error(oracle)
+    limit = tolerance or SAFETY * sixteen_bit_error(oracle)
     stripped = strips_names(server, oracle)
     wide = ReferenceOracle(oracle.model, limit, stripped_names=stripped)
     deviations = list(row_deviations(server, wide))

@@ -25,8 +25,11 @@ class Rounded(np.ndarray):
         self.round_ = getattr(source, "round_", self.round_)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        out = options.pop("out", None)  # a new array of this type is returned instead
         plain = [x.view(np.ndarray) if isinstance(x, Rounded) else x for x in inputs]
         result = getattr(ufunc, method)(*plain, **options)
+        if out is not None:
+            result = np.asarray(result, out[0].dtype)
         if not isinstance(result, np.ndarray) or result.dtype != np.float32:
             return result
         rounded = self.round_(result)

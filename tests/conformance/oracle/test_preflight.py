@@ -83,7 +83,8 @@ def scale_logprobs(app: ASGIApp, factor: float) -> ASGIApp:
 @pytest.mark.parametrize("factor", [0.5, 2])
 def test_wrong_values_do_not_widen_the_tolerance(tiny_model: Bundle, factor: float) -> None:
     agreement = measure(scale_logprobs(conforming_app(tiny_model), factor), tiny_model)
-    assert agreement.tolerance == agreement.limit == sixteen_bit_error(ReferenceOracle(tiny_model))
+    explained = sixteen_bit_error(ReferenceOracle(tiny_model))
+    assert agreement.tolerance == agreement.limit == SAFETY * explained
     assert "greedy texts" in str(agreement)
 
 
