@@ -44,7 +44,7 @@ def plain_request_problem(target: Target) -> str | None:
             reply = target.server("liveness").post()
         except ServerError as error:
             problem = error.note
-        except Outcome:  # busy, or no request is left
+        except Exception:  # busy, unreadable, or no request is left
             return None
         else:
             if reply.status < 500:

@@ -99,7 +99,7 @@ def outcome_of(check: Check, server: Server) -> Outcome | None:
     outcome = end_run_if_gone(server, outcome)
     try:
         return explain(server, check.parameter, outcome)
-    except Outcome:  # no more requests are allowed
+    except Exception:  # no more requests are allowed, or a response is unreadable
         return outcome
 
 

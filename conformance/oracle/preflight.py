@@ -130,8 +130,8 @@ def error_between(exact: float, value: float) -> float:
     difference = abs(float(value) - float(exact))
     if difference <= TOLERANCE:
         return difference
-    others = max(-math.expm1(min(float(exact), 0.0)), TOLERANCE)
-    return max(difference, math.log1p(difference / others))
+    others = -math.expm1(min(float(exact), 0.0))
+    return max(difference, math.log1p(difference / others)) if others else math.inf
 
 
 def strips_names(server: Server, oracle: ReferenceOracle) -> bool:

@@ -32,7 +32,7 @@ def draws_token(step: DecodeStep, gumbel: np.ndarray) -> bool:
     their errors.
     """
     scores = sampler.final_logits(step.logits, step.history) + gumbel
-    margin = (
-        scores[step.token] - scores + (step.error + np.take(step.error, step.token, mode="clip"))
-    )
-    return bool((margin >= 0).all())
+    kept = np.isfinite(scores)
+    error = np.broadcast_to(step.error, scores.shape)
+    highest = scores[step.token] + error[step.token]
+    return bool(kept[step.token] and highest >= (scores - error)[kept].max())

@@ -1,10 +1,10 @@
 """A small checkpoint to serve with any engine, made so that every check has a result.
 
 Its distributions are flat, some pairs of tokens have identical logits, at some steps no logit is
-above 0, single bytes and special tokens are likely, and several tokens have the same string. It is
-not stored: each weight is a function of its position, computed in integers from the bits of
-Threefry, so it is the same on every machine. A weight has 8 significant bits at most, so float32,
-float16 and bfloat16 represent it exactly: engines differ only in their arithmetic.
+above 0, single bytes are likely, and several tokens have the same string. It is not stored: each
+weight is a function of its position, computed in integers from the bits of Threefry, so it is the
+same on every machine. A weight has 8 significant bits at most, so float32, float16 and bfloat16
+represent it exactly: engines differ only in their arithmetic.
 """
 
 import json
@@ -42,7 +42,7 @@ GENERATION = {"do_sample": True}
 UNIFORM_BITS, NUM_UNIFORM = 8, 12  # the sum of 12 uniform numbers is nearly normal
 LEVELS = 16  # values per standard deviation: 7 bits for ±4 of them, with the sign
 TIED = range(300, 900, 2)  # each of these tokens shares its row of the head with the next
-END_OF_SEQUENCE = 2  # its row is 0: it is not too likely
+SPECIAL = slice(0, 3)  # their rows are 0: their logits are average, because few may be sampled
 LOGIT_SHIFT = 1.5  # of the head, per coordinate: all logits of a step move together
 MEAN_OF_LAST_NORM = 0.75  # flattens the distributions
 
@@ -69,7 +69,7 @@ def tensors(config: dict[str, Any]) -> dict[str, np.ndarray]:
     }
     head = weights[LM_HEAD]
     head[list(TIED)] = head[[i + 1 for i in TIED]]
-    head[END_OF_SEQUENCE] = 0
+    head[SPECIAL] = 0
     # The same for each row: no probability depends on it, but the sign of the logits does.
     head += LOGIT_SHIFT * normal_levels(len(weights), head.shape[1]) / LEVELS
     return {name: exact_float16(value) for name, value in weights.items()}

@@ -1,4 +1,8 @@
-"""Writes a SentencePiece BPE model as `tokenizer.json`, for engines that read no other format."""
+"""Writes a SentencePiece BPE model as `tokenizer.json`, for engines that read no other format.
+
+The ids are those of tokenizer.model, except after a special token inside a text: there the format
+can only prepend another space, or else drop the space that SentencePiece prepends to a space.
+"""
 
 import json
 from pathlib import Path

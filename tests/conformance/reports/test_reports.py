@@ -165,13 +165,14 @@ def test_junit_case_for_each_verdict() -> None:
         "top_p/non-strict": ["Failure"],
         "top_p/unsupported": ["Skipped"],
         "top_p/inconclusive": ["Skipped"],
+        "top_p/not-applicable": ["Skipped"],
         "top_p/error": ["Error"],
         "seed/known": ["Skipped"],
         "stale": ["Failure"],
     }
     assert [*suites] == ["top_p", "seed", "expectations"]
     top_p = suites["top_p"]
-    assert (top_p.tests, top_p.failures, top_p.errors, top_p.skipped) == (6, 2, 1, 2)
+    assert (top_p.tests, top_p.failures, top_p.errors, top_p.skipped) == (7, 2, 1, 3)
     [reason] = next(iter(suites["seed"])).result
     assert "we know" in reason.message
 
