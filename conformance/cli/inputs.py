@@ -163,8 +163,8 @@ def ensure_reachable(target: Target) -> str | None:
     if is_chat(body):
         raise CannotRun(f"{url} is a chat endpoint, not a text-completions endpoint: {start}")
     try:
-        Completion(body, reply.at).choice.text  # noqa: B018
-    except Failed:
+        Completion(body, reply.at).choices[0].text  # noqa: B018
+    except (Failed, IndexError, ValueError, TypeError):
         problem = "is not a completions endpoint: choices[0].text is missing"
         raise CannotRun(f"{url} {problem}: {start}") from None
     fingerprint = body.get("system_fingerprint")

@@ -6,6 +6,7 @@ Each is probed at most once per run, and only if a check of the parameter fails.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from conformance.fixtures import images
 from conformance.fixtures.parameters import MEANINGFUL
 from conformance.fixtures.prompts import PROMPTS
 from conformance.harness.once import once_per_run
@@ -38,12 +39,21 @@ def explain(server: Server, parameter: str, outcome: Outcome) -> Outcome:
 @once_per_run
 def refusal_of(server: Server, parameter: str) -> Unsupported | None:
     """Return the refusal of a request in which a parameter has a meaning; None if there is none."""
-    if parameter not in MEANINGFUL:
+    fields = meaningful_fields(parameter)
+    if fields is None:
         return None
-    reply = server.target.server(f"refusal of {parameter}").post(**MEANINGFUL[parameter])
+    reply = server.target.server(f"refusal of {parameter}").post(**fields)
     if not 400 <= reply.status < 500:
         return None
     return Unsupported(f"answered {reply.status}: {reply.at.response[:300]}", at=reply.at)
+
+
+def meaningful_fields(parameter: str) -> Mapping[str, Any] | None:
+    """Return the fields of a request in which a parameter has a meaning; None for a topic."""
+    if parameter == "data":
+        prompt = f"{images.PLACEHOLDER}\n{PROMPT}"
+        return {"prompt": prompt, "data": {"image": [images.mosaic_uri(0)]}}
+    return MEANINGFUL.get(parameter)
 
 
 @once_per_run

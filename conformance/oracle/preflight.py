@@ -20,7 +20,7 @@ from conformance.oracle.reference_oracle import TOLERANCE, WORD_BOUNDARIES, Refe
 from conformance.oracle.reference_text import reference_text
 from conformance.oracle.reported_rows import ENTRIES, max_entries
 from conformance.oracle.sampling import fresh_seed, neutral_params
-from conformance.verdicts import Outcome, ServerError
+from conformance.verdicts import Outcome
 from reference.logits import Logits
 from reference.logprobs import log_softmax
 from reference.model import llama
@@ -44,15 +44,18 @@ class Agreement:
 
     deviation: the largest difference of a log-probability, None if none can be compared. tolerance:
     that of the checks. limit: the largest difference that 16-bit arithmetic explains, with a safety
-    factor.
+    factor. compared: whether any response could be read.
     """
 
     deviation: float | None
     tolerance: float
     limit: float
     stripped_names: bool = False
+    compared: bool = True
 
     def __str__(self) -> str:
+        if not self.compared:
+            return f"weights not compared: no response can be read; tolerance {self.tolerance:.2g}"
         if self.deviation is None:
             return f"same weights by greedy texts, tolerance {self.tolerance:.2g}"
         if self.deviation > self.limit:
@@ -85,8 +88,8 @@ def measure_agreement(
         return Agreement(measured, tolerance or derived, limit, stripped)
     agreeing, compared = greedy_agreement(server, wide)
     worst = max(deviations, default=None)
-    if compared and agreeing * 2 >= compared:
-        return Agreement(worst, limit, limit, stripped)
+    if agreeing * 2 >= compared:
+        return Agreement(worst, limit, limit, stripped, compared > 0)
     seen = f"{agreeing} of {compared} greedy texts agree"
     if worst is not None:
         seen += f", log-probabilities differ by up to {worst:.3g}, and rounding to 16 bits explains"
@@ -143,12 +146,12 @@ def strips_names(server: Server, oracle: ReferenceOracle) -> bool:
     try:
         for prompt in PROMPTS[:4]:
             fields = {"prompt": prompt, "max_tokens": 1, "logprobs": 5}
-            top = server.complete(**fields).choice.logprobs.top[0] or {}
+            top = server.complete(**fields).choices[0].logprobs.top[0] or {}
             if any(name.startswith(tuple(WORD_BOUNDARIES)) for name in top):
                 return False
             best = np.argsort(-oracle.logits(prompt))[:5]
             spaced = spaced or any(display.name(int(token)).startswith(" ") for token in best)
-    except Outcome:
+    except (Outcome, LookupError):
         return False
     return spaced
 
@@ -173,7 +176,7 @@ def deviations_of(
 ) -> Iterable[float]:
     """Yield the deviation of one text, if its entries can be read."""
     try:
-        choice = server.complete(prompt=prompt, **fields).choice
+        choice = server.complete(prompt=prompt, **fields).choices[0]
         if fields.get("echo"):
             ids: Sequence[int] = oracle.ids(prompt)
             after = oracle.steps(ids[:1], {}, ids[1:])
@@ -212,10 +215,8 @@ def greedy_agreement(server: Server, oracle: ReferenceOracle) -> tuple[int, int]
         expected = reference_text(oracle, prompt, ids, "length")
         fields = {"prompt": prompt, "max_tokens": len(ids), "temperature": 0}
         try:
-            seen = server.complete(**fields, **neutral_params(server)).text
-        except ServerError:
-            raise
-        except Outcome:
+            seen = server.complete(**fields, **neutral_params(server)).choices[0].text
+        except (Outcome, LookupError):
             continue
         compared += 1
         agreeing += seen.strip() == expected.strip()

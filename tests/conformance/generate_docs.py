@@ -85,7 +85,7 @@ def matrix(mutants: list[Mutant], checks: list[Check], kills: dict[str, list[str
 
 def power_page() -> str:
     """Return the table of the mutants that are detected in 16 bits."""
-    return power.page(json.loads(power.POWER_FILE.read_text()))
+    return power.page(power.read())
 
 
 def report_schema() -> str:

@@ -17,6 +17,7 @@ from tests.api.conftest import running_server
 from tests.conformance import tiny_models
 from tests.conformance.cli.conftest import CHEAP, RANGE, TINY, run
 from tests.conformance.mutations.engine import conforming_app
+from tests.conformance.mutations.requests import change_default
 from tests.conformance.mutations.responses import mutate_text
 
 
@@ -120,6 +121,11 @@ def test_service_without_completions_is_explained(
         assert run(address, *TINY) == 2
     out, err = capsys.readouterr()
     assert out == "" and OTHER_SERVICES[text] in err and err.count("\n") == 1
+
+
+def test_several_choices_by_default_are_a_completion(tiny_model: Bundle) -> None:
+    with running_server(change_default(conforming_app(tiny_model), "n", 2)) as address:  # type: ignore[arg-type]
+        assert run(address, *TINY, *CHEAP) == 0
 
 
 def test_redirect_is_explained(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,6 @@
 """Causes: an ignored parameter is one finding, and a refused one is none."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -14,13 +13,12 @@ from conformance.harness.result import Result
 from conformance.harness.runner import run
 from conformance.verdicts import Verdict
 from reference.bundle import Bundle
-from reference.params import CompletionParams
 from tests.conformance.conftest import Serve, target, target_at
 from tests.conformance.factories import report
 from tests.conformance.mutants import all_mutants
-from tests.conformance.mutations.engine import Json, conforming_app
+from tests.conformance.mutations.engine import conforming_app
 from tests.conformance.mutations.requests import drop_fields, route_by_body
-from tests.conformance.mutations.responses import mutate_response
+from tests.conformance.mutations.responses import mutate_response, refuse_field
 
 ALWAYS_SENT = ("max_tokens", "temperature")  # by every check, so a server cannot refuse them
 
@@ -34,29 +32,6 @@ def run_checks(app: ASGIApp, model: Bundle, checks: list[Check]) -> list[Result]
         return run(served, checks, 2)
 
 
-def refuse(model: Bundle, name: str, status: int, neutral: bool) -> ASGIApp:
-    """Refuse a parameter by its name. neutral: also its neutral values and its default."""
-    app = conforming_app(model)
-    message = f'{{"error": {{"message": "{name} is not supported", "param": "{name}"}}}}'
-    refusing = mutate_response(
-        app, lambda scope, response: (status, {"content-type": "application/json"}, message)
-    )
-
-    def choose(raw: bytes) -> ASGIApp:
-        try:
-            body: Json = json.loads(raw)
-            value = body.get(name)
-        except (ValueError, AttributeError):
-            return app
-        if not isinstance(body, Mapping) or name not in body:
-            return app
-        off = value is None or value is False or value in ([], {})
-        is_neutral = off or value == getattr(CompletionParams(), name)
-        return app if is_neutral and not neutral else refusing
-
-    return route_by_body(choose)
-
-
 REFUSABLE = [p.name for p in parameters() if p.name not in ALWAYS_SENT]
 
 
@@ -67,7 +42,7 @@ def test_refused_parameter_fails_no_check(
     tiny_model: Bundle, name: str, status: int, neutral: bool
 ) -> None:
     quick = [c for c in checks_of(name) if c.evidence != "statistical"]
-    results = run_checks(refuse(tiny_model, name, status, neutral), tiny_model, quick)
+    results = run_checks(refuse_field(tiny_model, name, status, neutral), tiny_model, quick)
     wrong = [r for r in results if r.verdict in (Verdict.FAIL, Verdict.ERROR)]
     assert not wrong, wrong
     assert any(r.verdict is Verdict.UNSUPPORTED for r in results)

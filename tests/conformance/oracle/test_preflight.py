@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import ASGIApp
 
+from conformance.harness.registry import all_checks
+from conformance.harness.runner import run
 from conformance.oracle.preflight import (
     SAFETY,
     Agreement,
@@ -20,12 +22,13 @@ from conformance.oracle.preflight import (
 )
 from conformance.oracle.reference_oracle import TOLERANCE, ReferenceOracle
 from conformance.oracle.reference_text import reference_text
+from conformance.verdicts import Verdict
 from reference.bundle import Bundle, load_bundle
 from tests.conformance import tiny_models
 from tests.conformance.conftest import Serve, target, target_at
 from tests.conformance.mutations.engine import Json, conforming_app
-from tests.conformance.mutations.requests import drop_fields
-from tests.conformance.mutations.responses import each_choice, mutate_json
+from tests.conformance.mutations.requests import change_default, drop_fields
+from tests.conformance.mutations.responses import each_choice, mutate_json, refuse_field
 from tests.conformance.mutations.sixteen_bits import ROUNDINGS, in_sixteen_bits
 
 
@@ -103,6 +106,18 @@ def test_server_without_logprobs_is_compared_by_texts(tiny_model: Bundle, tmp_pa
         measure(app, other)
 
 
+@pytest.mark.parametrize("factor", [2, 3])
+def test_several_choices_by_default_are_compared(tiny_model: Bundle, factor: int) -> None:
+    agreement = measure(change_default(conforming_app(tiny_model), "n", factor), tiny_model)
+    assert agreement.tolerance == TOLERANCE and agreement.compared
+
+
+def test_unreadable_responses_are_not_called_other_weights(tiny_model: Bundle) -> None:
+    app = mutate_json(conforming_app(tiny_model), whole=lambda completion: {"ok": True})
+    agreement = measure(app, tiny_model)
+    assert not agreement.compared and "not compared" in str(agreement)
+
+
 def test_given_tolerance_is_used(tiny_model: Bundle) -> None:
     rounded = conforming_app(in_sixteen_bits(tiny_model))
     assert measure(rounded, tiny_model, 0.5).tolerance == 0.5
@@ -136,6 +151,23 @@ def test_stripped_names_are_identified_by_value(tiny_model: Bundle, serve_app: S
             choice = server.complete(**fields, seed=seed).choice
             ids = oracle.token_ids(choice, "The")
             assert reference_text(oracle, "The", ids, choice.finish_reason) == choice.text
+
+
+BROAD = (
+    *("sampler/draws-match-reference", "text/invalid-bytes-replaced", "text/detokenization"),
+    *("text/incomplete-character-replaced", "logprobs/values-match-reference"),
+    *("repetition_penalty/greedy-matches-reference", "presence_penalty/output-only"),
+)
+
+
+def test_server_without_seeds_and_spaces_has_results(tiny_model: Bundle, serve_app: Serve) -> None:
+    app = strip_names(refuse_field(tiny_model, "seed", 400, neutral=True))
+    with target_at(serve_app(app), tiny_model) as served:
+        oracle = ReferenceOracle(tiny_model, stripped_names=True)
+        known = replace(served, oracle=oracle)
+        results = run(known, [c for c in all_checks() if c.id in BROAD])
+    assert len(results) == len(BROAD)
+    assert {r.id: r.summary for r in results if r.verdict is not Verdict.PASS} == {}
 
 
 @given(st.floats(-20, -1e-6), st.floats(-1, 1))
