@@ -1,4 +1,4 @@
-"""Whether a server that failed still answers, and the end of the run if it does not."""
+"""Ends a run whose server does not answer any more."""
 
 import threading
 import time

@@ -2,6 +2,7 @@
 
 statistics          sequential tests with e-values
 dialects            known deviations of other engines, each by its name
+token_names         the strings that a server writes for tokens
 reference_oracle    the oracle itself: steps, distributions and texts of the reference
 reference_text      the text of an output, detokenized by the reference
 sampling            samples from a server

@@ -16,10 +16,11 @@ from conformance.harness.capabilities import LOGPROBS, PROMPT_LOGPROBS, has, uni
 from conformance.http.client import Server
 from conformance.http.response import Choice
 from conformance.oracle.greedy_paths import reference_path
-from conformance.oracle.reference_oracle import TOLERANCE, WORD_BOUNDARIES, ReferenceOracle
+from conformance.oracle.reference_oracle import TOLERANCE, ReferenceOracle
 from conformance.oracle.reference_text import reference_text
 from conformance.oracle.reported_rows import ENTRIES, max_entries
 from conformance.oracle.sampling import fresh_seed, neutral_params
+from conformance.oracle.token_names import WORD_BOUNDARIES
 from conformance.verdicts import Outcome
 from reference.logits import Logits
 from reference.logprobs import log_softmax

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from conformance.http.oracle import DecodeStep
-from conformance.http.response import TOKEN_ID, Choice
+from conformance.http.response import Choice
+from conformance.oracle.token_names import TokenNames
 from conformance.verdicts import Inconclusive, Unsupported
 from reference import sampler
 from reference.bundle import Bundle
@@ -18,7 +19,7 @@ from reference.grammar.response_format import compile_format
 from reference.images.placement import ImagesUnsupported, expand_placeholders, image_uris
 from reference.logits import Logits, probabilities
 from reference.logprobs import log_softmax
-from reference.output_text import TokenDisplay, prompt_text, start_choice
+from reference.output_text import prompt_text, start_choice
 from reference.params import CompletionParams
 from reference.prompt import prompt_ids
 from reference.request import ImageSpan, PromptProcessed, Request, TokenGenerated, TokenLogprobs
@@ -28,7 +29,6 @@ from reference.stopping import resolve_stop_strings
 # Error of a log-probability, with float32 on both sides: over hundreds of prompt tokens, two orders
 # of summation differ by a few 1e-5 of a logit. `preflight` measures that of fewer bits.
 TOLERANCE = 1e-3
-WORD_BOUNDARIES = " ▁Ġ"  # a space, and how SentencePiece and byte-level BPE write it
 
 
 def snapshot(history: SamplingHistory) -> SamplingHistory:
@@ -48,7 +48,8 @@ class ReferenceOracle:
     def __init__(
         self, model: Bundle, tolerance: float = TOLERANCE, *, stripped_names: bool = False
     ) -> None:
-        self.model, self.tolerance, self.stripped_names = model, tolerance, stripped_names
+        self.model, self.tolerance = model, tolerance
+        self._names = TokenNames(model, stripped_names)
         self._cached_first = lru_cache(256)(self._first_logits)
         self._cached_text = lru_cache(50_000)(self._token_text)
 
@@ -165,18 +166,6 @@ class ReferenceOracle:
             texts[text] = texts.get(text, 0.0) + float(p[token])
         return texts
 
-    @cached_property
-    def _ids_by_name(self) -> dict[str, list[int]]:
-        """Token ids by their strings in `logprobs`, as the server writes them."""
-        display = TokenDisplay(self.model.tokenizer, as_ids=False)
-        ids: dict[str, list[int]] = {}
-        for token in range(self.model.vocab_size):
-            ids.setdefault(self._written(display.name(token)), []).append(token)
-        return ids
-
-    def _written(self, name: str) -> str:
-        return name.lstrip(WORD_BOUNDARIES) if self.stripped_names else name
-
     def token_ids(self, choice: Choice, prompt: str | Sequence[int] | None = None) -> list[int]:
         columns = choice.logprobs
         try:
@@ -192,9 +181,8 @@ class ReferenceOracle:
             return ids[-1]
 
         params = CompletionParams(max_tokens=len(columns.tokens))
-        for _ in generate(
-            self.model, Request(prompt=self.ids(prompt), params=params, seed=0), sample=identify
-        ):
+        request = Request(prompt=self.ids(prompt), params=params, seed=0)
+        for _ in generate(self.model, request, sample=identify):
             pass
         return ids
 
@@ -212,6 +200,4 @@ class ReferenceOracle:
         return ids[0]
 
     def ids_named(self, name: str) -> list[int]:
-        if match := TOKEN_ID.fullmatch(name):
-            return [int(match[1])]
-        return self._ids_by_name.get(self._written(name), [])
+        return self._names.ids(name)

@@ -153,9 +153,10 @@ def test_stripped_names_are_identified_by_value(tiny_model: Bundle, serve_app: S
             assert reference_text(oracle, "The", ids, choice.finish_reason) == choice.text
 
 
+CHANCE = "text/incomplete-character-replaced"
 BROAD = (
     *("sampler/draws-match-reference", "text/invalid-bytes-replaced", "text/detokenization"),
-    *("text/incomplete-character-replaced", "logprobs/values-match-reference"),
+    *(CHANCE, "logprobs/values-match-reference"),
     *("repetition_penalty/greedy-matches-reference", "presence_penalty/output-only"),
 )
 
@@ -167,6 +168,8 @@ def test_server_without_seeds_and_spaces_has_results(tiny_model: Bundle, serve_a
         known = replace(served, oracle=oracle)
         results = run(known, [c for c in all_checks() if c.id in BROAD])
     assert len(results) == len(BROAD)
+    # Without seeds, whether a text is cut off within a character is left to chance.
+    results = [r for r in results if r.verdict is not Verdict.INCONCLUSIVE or r.id != CHANCE]
     assert {r.id: r.summary for r in results if r.verdict is not Verdict.PASS} == {}
 
 
