@@ -167,24 +167,12 @@ class ReferenceOracle:
         return texts
 
     def token_ids(self, choice: Choice, prompt: str | Sequence[int] | None = None) -> list[int]:
-        columns = choice.logprobs
         try:
-            return [self.token_id(name) for name in columns.tokens]
+            return [self.token_id(name) for name in choice.logprobs.tokens]
         except Unsupported:
             if prompt is None:
                 raise
-        ids: list[int] = []
-
-        def identify(logits: Logits, history: SamplingHistory, noise: Logits) -> int:
-            i = len(ids)
-            ids.append(self.token_id(columns.tokens[i], columns.values[i], log_softmax(logits)))
-            return ids[-1]
-
-        params = CompletionParams(max_tokens=len(columns.tokens))
-        request = Request(prompt=self.ids(prompt), params=params, seed=0)
-        for _ in generate(self.model, request, sample=identify):
-            pass
-        return ids
+            return identified_ids(self, choice, prompt)
 
     def is_near(self, value: float, exact: float) -> bool:
         return abs(value - exact) <= self.error_of(exact)
@@ -201,3 +189,21 @@ class ReferenceOracle:
 
     def ids_named(self, name: str) -> list[int]:
         return self._names.ids(name)
+
+
+def identified_ids(
+    oracle: ReferenceOracle, choice: Choice, prompt: str | Sequence[int]
+) -> list[int]:
+    """Return the ids of a choice whose token strings are ambiguous, by their log-probabilities."""
+    columns, ids = choice.logprobs, list[int]()
+
+    def identify(logits: Logits, history: SamplingHistory, noise: Logits) -> int:
+        i = len(ids)
+        ids.append(oracle.token_id(columns.tokens[i], columns.values[i], log_softmax(logits)))
+        return ids[-1]
+
+    params = CompletionParams(max_tokens=len(columns.tokens))
+    request = Request(prompt=oracle.ids(prompt), params=params, seed=0)
+    for _ in generate(oracle.model, request, sample=identify):
+        pass
+    return ids
