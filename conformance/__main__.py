@@ -1,4 +1,7 @@
-"""python -m conformance run URL --model NAME; also list, explain, compare, and parity."""
+"""python -m conformance run URL --model NAME
+
+Other commands: list, explain, compare, checkpoint, parity.
+"""
 
 import sys
 from collections.abc import Sequence

@@ -44,8 +44,8 @@ class Verdict(StrEnum):
 
     PASS: the clause holds in all cases tried. FAIL: it does not. NON-STRICT: it does not, in a way
     that is known from other engines and has a name. UNSUPPORTED: the server refuses the parameter
-    or lacks what the check needs. INCONCLUSIVE: no result. ERROR: the server failed or did not
-    respond.
+    or lacks what the check needs. INCONCLUSIVE: the check could not decide. NOT-APPLICABLE: the
+    clause does not concern this server or this run. ERROR: the server failed or did not respond.
     """
 
     PASS = "PASS"
@@ -53,18 +53,22 @@ class Verdict(StrEnum):
     NON_STRICT = "NON-STRICT"
     UNSUPPORTED = "UNSUPPORTED"
     INCONCLUSIVE = "INCONCLUSIVE"
+    NOT_APPLICABLE = "NOT-APPLICABLE"
     ERROR = "ERROR"
 
 
 class Outcome(Exception):
-    """The end of a check that does not pass. at: the exchange that shows it."""
+    """The end of a check that does not pass. at: the exchange that shows it. suspects: parameters
+    that the server may ignore, which would explain it. cause: what it shares with other checks.
+    """
 
     verdict: ClassVar[Verdict]
 
     def __init__(self, note: str, *, at: "Exchange | None" = None) -> None:
         super().__init__(note)
         self.note, self.at = note, at
-        self.expected = self.seen = ""
+        self.expected = self.seen = self.cause = ""
+        self.suspects: tuple[str, ...] = ()
 
 
 class Failed(Outcome):
@@ -98,6 +102,12 @@ class Inconclusive(Outcome):
     """The check has no result, for a reason that is not the server's fault."""
 
     verdict = Verdict.INCONCLUSIVE
+
+
+class NotApplicable(Outcome):
+    """The clause does not concern this server, or needs an option that the run does not have."""
+
+    verdict = Verdict.NOT_APPLICABLE
 
 
 class ServerError(Outcome):

@@ -6,7 +6,7 @@ from typing import Any
 
 from conformance.http.client import Reply, Server, assert_success
 from conformance.http.exchange import Exchange
-from conformance.http.response import Choice, Completion, comparable
+from conformance.http.response import Choice, Completion, Stream, comparable
 from conformance.verdicts import Failed, NonStrict, ServerError
 
 
@@ -97,12 +97,23 @@ def error_details(reply: Reply) -> list[dict[str, Any]]:
 
 
 def assert_accepted(server: Server, name: str, values: Iterable[Any]) -> None:
-    """Require a 200 for each value of a field. Raises Unsupported if all values are refused."""
+    """Require a completion for each value of a field. Raises Unsupported if all are refused."""
     replies = [server.post(**{name: value}) for value in values]
     if all(400 <= reply.status < 500 for reply in replies):
         assert_success(replies[0])
     for reply in replies:
-        assert_status(reply, 200)
+        assert_completion(reply)
+
+
+def assert_completion(reply: Reply) -> None:
+    """Require a 200 with at least one choice, each with a text."""
+    assert_status(reply, 200)
+    media_type = reply.headers.get("content-type", "")
+    is_stream = media_type.startswith("text/event-stream")
+    stream = Stream(reply.text, reply.at)
+    completion = stream.completion if is_stream else Completion(reply.json, reply.at)
+    texts = [choice.text for choice in completion.choices]
+    assert_that(bool(texts), "a completion with choices", reply.text[:300], reply.at)
 
 
 def assert_error(reply: Reply, expected: int, code: str | None = None) -> dict[str, Any]:

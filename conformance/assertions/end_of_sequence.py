@@ -1,6 +1,6 @@
-"""Texts that end by themselves, and texts and samples computed by the reference."""
+"""Texts that end by themselves, and samples computed by the reference."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from conformance.fixtures.prompts import PROMPTS
@@ -11,9 +11,6 @@ from conformance.http.oracle import Oracle
 from conformance.http.response import Choice
 from conformance.verdicts import Inconclusive
 from reference.logprobs import log_softmax
-from reference.output_text import prompt_text, start_choice
-from reference.params import CompletionParams
-from reference.request import TokenGenerated
 from reference.sampler import final_logits, gumbel_argmax
 from reference.threefry import noise
 
@@ -21,19 +18,6 @@ from reference.threefry import noise
 CANDIDATE_SEEDS = range(12_500, 22_500)
 MAX_TOKENS = 60
 ENDING_PROMPTS = ("A: A dog says woof.", "Q: What does a cat say?\nA: A cat says", "The end.")
-
-
-def reference_text(oracle: Oracle, prompt: str, ids: Sequence[int], finish_reason: Any) -> str:
-    """Return the text of an output, detokenized by the reference."""
-    tokenizer = oracle.model.tokenizer
-    prompt_ids = oracle.ids(prompt)
-    choice = start_choice(tokenizer, CompletionParams(), prompt_ids, prompt_text(tokenizer, prompt))
-    reasons = [None] * (len(ids) - 1) + [finish_reason]
-    events = [
-        TokenGenerated(choice=0, token=token, finish_reason=reason)
-        for token, reason in zip(ids, reasons, strict=True)
-    ]
-    return "".join([choice.push(event).text for event in events])
 
 
 def reference_first_token(oracle: Oracle, prompt: str, seed: int, **params: Any) -> int:

@@ -11,7 +11,7 @@ VALUES = 2, 0.5, -0.5, -2
 def assert_greedy_matches_reference(server: Server, name: str) -> None:
     """Compare greedy completions under a penalty of either sign with the reference's."""
     for value in 2, -2:
-        prompt, params = discriminating_greedy_prompt(server.oracle, MAX_TOKENS, [{name: value}])
+        prompt, params = discriminating_greedy_prompt(server, MAX_TOKENS, [{name: value}])
         assert_greedy_path(server, prompt, MAX_TOKENS, **params)
 
 
@@ -20,6 +20,6 @@ def assert_prompt_not_penalized(server: Server, name: str) -> None:
     grid = [{name: 2}, {name: -2}]
     prompts = [*PROMPTS, *(distribution.prompt for distribution, _ in repeated_prompts(server))]
     prompt, params = discriminating_greedy_prompt(
-        server.oracle, MAX_TOKENS, grid, [f"{name} over the prompt too"], prompts
+        server, MAX_TOKENS, grid, [f"{name} over the prompt too"], prompts
     )
     assert_greedy_path(server, prompt, MAX_TOKENS, **params)

@@ -64,7 +64,7 @@ def min_p_grid(scale: float, **others: Any) -> Any:
 def relative_to_maximum(server: Server) -> None:
     """The threshold is a fraction of the highest probability, not a probability."""
     prompt, params = discriminating_prompt(
-        server.oracle, min_p_grid(1), ["min_p of the probability itself"]
+        server, min_p_grid(1), ["min_p of the probability itself"]
     )
     assert_first_token_distribution(server, prompt, params)
 
@@ -74,7 +74,7 @@ def after_temperature(server: Server) -> None:
     """The threshold applies to the distribution at the temperature of the request."""
     for scale in 0.5, 2:
         prompt, params = discriminating_prompt(
-            server.oracle, min_p_grid(scale), ["temperature after truncation"]
+            server, min_p_grid(scale), ["temperature after truncation"]
         )
         assert_first_token_distribution(server, prompt, params)
 
@@ -86,7 +86,7 @@ def threshold_ties_kept(server: Server) -> None:
     """
     grid = [{"temperature": 1, "min_p": 1}]
     prompt, params = discriminating_prompt(
-        server.oracle, lambda logits: grid, ["min_p by >: ties are cut"]
+        server, lambda logits: grid, ["min_p by >: ties are cut"]
     )
     assert_first_token_distribution(server, prompt, params)
 
@@ -99,5 +99,5 @@ def before_top_p(server: Server) -> None:
         for params, mass in itertools.product(min_p_grid(1)(logits), (0.5, 0.6, 0.7, 0.8, 0.9)):
             yield params | {"top_p": mass}
 
-    prompt, params = discriminating_prompt(server.oracle, grid, ["min_p last"])
+    prompt, params = discriminating_prompt(server, grid, ["min_p last"])
     assert_first_token_distribution(server, prompt, params)

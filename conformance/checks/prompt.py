@@ -29,7 +29,14 @@ from conformance.harness.capabilities import (
 from conformance.harness.registry import CheckGroup
 from conformance.http.client import PROMPT, Server
 from conformance.http.response import TOKEN_ID, Completion
-from conformance.verdicts import Evidence, Inconclusive, Level, NonStrict, ServerError
+from conformance.verdicts import (
+    Evidence,
+    Inconclusive,
+    Level,
+    NonStrict,
+    NotApplicable,
+    ServerError,
+)
 
 checks = CheckGroup("prompt", spec="prompt.prompt_ids")
 
@@ -264,7 +271,7 @@ def leading_bos(server: Server) -> None:
     """
     tokenizer = server.oracle.model.tokenizer
     if tokenizer.bos_id is None:
-        raise Inconclusive("the tokenizer adds no BOS token")
+        raise NotApplicable("the tokenizer adds no BOS token")
     bos = tokenizer.token_bytes(tokenizer.bos_id).decode()
     for text in f"{bos}a", f"{bos} a{bos}b", f"{bos}{bos}a":
         answer = server.complete(prompt=text, max_tokens=1)

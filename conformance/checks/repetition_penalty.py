@@ -122,5 +122,5 @@ def occurrences_not_counted(server: Server) -> None:
 
 def assert_path(server: Server, grid: Sequence[Mapping[str, Any]], *dialects: str) -> None:
     """Compare with the reference a greedy completion that differs under each dialect."""
-    prompt, params = discriminating_greedy_prompt(server.oracle, MAX_TOKENS, grid, dialects)
+    prompt, params = discriminating_greedy_prompt(server, MAX_TOKENS, grid, dialects)
     assert_greedy_path(server, prompt, MAX_TOKENS, **params)

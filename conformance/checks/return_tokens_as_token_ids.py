@@ -1,7 +1,6 @@
 """return_tokens_as_token_ids: the names of tokens in `logprobs` are their ids."""
 
 from conformance.assertions.basic import assert_equal, assert_that
-from conformance.assertions.end_of_sequence import reference_text
 from conformance.assertions.token_boundaries import token_boundaries
 from conformance.fixtures.prompts import PROMPTS
 from conformance.harness.capabilities import (
@@ -11,6 +10,7 @@ from conformance.harness.capabilities import (
 from conformance.harness.registry import CheckGroup
 from conformance.http.client import Server
 from conformance.http.response import TOKEN_ID
+from conformance.oracle.reference_text import reference_text
 from conformance.verdicts import Evidence, Level
 
 checks = CheckGroup("return_tokens_as_token_ids")

@@ -9,6 +9,8 @@ from conformance.harness.registry import CheckGroup
 from conformance.http.client import Server
 from conformance.oracle.evalues import SequentialTest
 from conformance.oracle.greedy_paths import completion_with_ids
+from conformance.oracle.reported_rows import output_steps
+from conformance.oracle.sampling import fresh_seed
 from conformance.oracle.statistics import rejects
 from conformance.verdicts import Evidence, Level
 
@@ -27,9 +29,9 @@ def draws_match_reference(server: Server) -> None:
     for turn in range(REQUESTS):
         params = (repetitive_params if turn % 2 else any_params)(server.rng)
         prompt = server.rng.choice(PROMPTS)
-        fields = {"prompt": prompt, "max_tokens": LENGTH, "seed": server.rng.getrandbits(31)}
-        choice, output = completion_with_ids(server, **params, **fields)
-        for position, step in enumerate(server.oracle.steps(prompt, params, output), 1):
+        fields = {"prompt": prompt, "max_tokens": LENGTH, **fresh_seed(server)}
+        choice, _ = completion_with_ids(server, **params, **fields)
+        for position, step in enumerate(output_steps(server, prompt, params, choice), 1):
             test.add(step, f"token {position} of {choice.text!r} with {params}", choice)
         if rejects(test.evidence, server.alpha):
             raise test.verdict("tokens as often as the reference draws them", test.odds, choice)

@@ -12,13 +12,11 @@ from conformance.harness.capabilities import (
     SEEDS,
     STREAM,
     has,
-    unique_token_names,
 )
 from conformance.harness.registry import CheckGroup
 from conformance.http.client import PROMPT, Server
-from conformance.oracle.sampling import (
-    neutral_params,
-)
+from conformance.oracle.reported_rows import row_fields
+from conformance.oracle.sampling import neutral_params
 from conformance.oracle.seeded_draws import assert_matches_seeded_draws
 from conformance.verdicts import Evidence, Failed, Level, NonStrict
 
@@ -136,7 +134,7 @@ def draws_match_reference(server: Server) -> None:
     n = {"n": 2} if has(server, MULTIPLE_CHOICES) else {}
     seeds = 0, 7, -1, MIN_SEED, 2**40 + 1, MAX_SEED
     for prompt, seed in zip(PROMPTS, seeds, strict=False):
-        fields = {"prompt": prompt, "max_tokens": 8, "temperature": 1, "seed": seed, "logprobs": 1}
-        answer = server.complete(**neutral_params(server) | unique_token_names(server) | fields | n)
+        fields = {"prompt": prompt, "max_tokens": 8, "temperature": 1, "seed": seed}
+        answer = server.complete(**neutral_params(server) | row_fields(server) | fields | n)
         for choice in answer.choices:
-            assert_matches_seeded_draws(server.oracle, prompt, seed, choice)
+            assert_matches_seeded_draws(server, prompt, seed, choice)

@@ -124,7 +124,7 @@ def softmax_of_divided_logits(server: Server) -> None:
     the least probable ones included.
     """
     for value in 0.5, 1, 2:
-        prompt, params = discriminating_prompt(server.oracle, temperature_grid(value))
+        prompt, params = discriminating_prompt(server, temperature_grid(value))
         assert_first_token_distribution(server, prompt, params)
 
 

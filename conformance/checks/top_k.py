@@ -82,9 +82,7 @@ def top_k_grid(**others: Any) -> Any:
 @checks.truth(Level.MUST, Evidence.STATISTICAL)
 def boundary_ties_kept(server: Server) -> None:
     """Tokens whose logit equals the k-th largest are all kept."""
-    prompt, params = discriminating_prompt(
-        server.oracle, top_k_grid(), ["top_k by rank: ties are cut"]
-    )
+    prompt, params = discriminating_prompt(server, top_k_grid(), ["top_k by rank: ties are cut"])
     assert_first_token_distribution(server, prompt, params)
 
 
@@ -97,5 +95,5 @@ def before_top_p(server: Server) -> None:
             yield from top_k_grid(top_p=mass)(logits)
 
     dialect_names = ["top_p before top_k", "top_p of the whole distribution"]
-    prompt, params = discriminating_prompt(server.oracle, grid, dialect_names)
+    prompt, params = discriminating_prompt(server, grid, dialect_names)
     assert_first_token_distribution(server, prompt, params)

@@ -65,7 +65,7 @@ def top_p_grid(scale: float) -> Any:
 def crossing_token_kept(server: Server) -> None:
     """The token whose probability takes the cumulative sum across top_p is kept."""
     prompt, params = discriminating_prompt(
-        server.oracle, top_p_grid(1), ["top_p without the crossing token"]
+        server, top_p_grid(1), ["top_p without the crossing token"]
     )
     assert_first_token_distribution(server, prompt, params)
 
@@ -75,7 +75,7 @@ def after_temperature(server: Server) -> None:
     """The nucleus is that of the distribution at the temperature of the request."""
     for scale in 0.5, 2:
         prompt, params = discriminating_prompt(
-            server.oracle, top_p_grid(scale), ["temperature after truncation"]
+            server, top_p_grid(scale), ["temperature after truncation"]
         )
         assert_first_token_distribution(server, prompt, params)
 
@@ -83,7 +83,5 @@ def after_temperature(server: Server) -> None:
 @checks.truth(Level.MUST, Evidence.STATISTICAL)
 def boundary_ties_kept(server: Server) -> None:
     """Tokens whose probability equals that of the crossing token are all kept."""
-    prompt, params = discriminating_prompt(
-        server.oracle, top_p_grid(1), ["top_p by rank: ties are cut"]
-    )
+    prompt, params = discriminating_prompt(server, top_p_grid(1), ["top_p by rank: ties are cut"])
     assert_first_token_distribution(server, prompt, params)

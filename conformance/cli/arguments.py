@@ -5,9 +5,12 @@ import math
 import os
 from pathlib import Path
 
+from conformance.harness.registry import PROFILES
 from conformance.verdicts import Depth
 
 KEY = "COMPLETIONS_API_KEY"  # specific, so that no other program's secret is sent to a server
+NAMES = "`conformance` (see the command checkpoint), or `embedded`"
+FORMATS = ("hf", "gguf")
 PROG = "python -m conformance"
 DESCRIPTION = "Conformance checks for the parameters of a completions endpoint."
 
@@ -16,10 +19,15 @@ def build_parser(prog: str = PROG) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description=DESCRIPTION)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_run_options(commands.add_parser("run", help="check a server against the specification"))
-    add_selection_options(commands.add_parser("list", help="list the checks"))
+    listing = commands.add_parser("list", help="list the checks")
+    add_selection_options(listing)
+    listing.add_argument("--json", action="store_true", help="as JSON, for programs")
     explain = commands.add_parser("explain", help="show a check's clause and the code it tests")
-    explain.add_argument("id", help="a check id, as shown by `list`")
+    explain.add_argument("id", help="a check id, as shown by `list`, or a parameter")
     add_compare_options(commands.add_parser("compare", help="show several runs side by side"))
+    add_checkpoint_options(
+        commands.add_parser("checkpoint", help="write a checkpoint to serve with any engine")
+    )
     add_parity_options(
         commands.add_parser("parity", help="compare a backend with the reference, in one process")
     )
@@ -32,14 +40,15 @@ def add_selection_options(parser: argparse.ArgumentParser) -> None:
     option("--only", action="append", default=[], metavar="GLOB", help="run these; repeatable")
     option("--skip", action="append", default=[], metavar="GLOB", help="skip these; repeatable")
     option("--depth", action="append", default=[], choices=list(Depth), help="repeatable")
+    option("--profile", choices=list(PROFILES), default="full", help="a set of parameters")
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option("url", help="base URL of the API, such as http://127.0.0.1:8000/v1")
     option("--model", required=True, help="the served model name")
-    option("--truth", type=Path, metavar="CHECKPOINT", help="directory of the server's weights")
-    option("--tolerance", type=positive_float, help="error of a log-probability, used with --truth")
+    option("--truth", metavar="CHECKPOINT", help=f"the server's weights: a directory, or {NAMES}")
+    option("--tolerance", type=positive_float, help="error of a log-probability; default: measured")
     add_selection_options(parser)
     option("--expect", type=Path, metavar="FILE.toml", help="known deviations, with reasons")
     option("--seed", type=int, default=0, help="seed of the checks' random numbers")
@@ -56,8 +65,14 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 def add_compare_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option("runs", type=Path, nargs="+", metavar="RUN.json", help="written by `run --json`")
-    option("--report", type=Path, required=True, metavar="OUT.html")
+    option("--report", type=Path, metavar="OUT.html", help="write a self-contained page")
     option("--markdown", type=Path, metavar="OUT.md", help="write the verdicts as a table")
+
+
+def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    option("out", type=Path, metavar="DIR", help="the directory to write")
+    option("--format", choices=FORMATS, default="hf", help="gguf: also DIR/model.gguf")
 
 
 def add_parity_options(parser: argparse.ArgumentParser) -> None:

@@ -3,10 +3,14 @@
 import argparse
 import importlib
 import inspect
+import json
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from difflib import get_close_matches
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +21,8 @@ from conformance.cli import expectations
 from conformance.cli.inputs import (
     CannotRun,
     build_target,
+    checkpoint_digest,
+    compare_weights,
     ensure_reachable,
     ensure_writable,
     read_expectations,
@@ -28,9 +34,12 @@ from conformance.cli.progress import INTERRUPTED, CtrlC, ProgressBar
 from conformance.harness import registry, runner
 from conformance.harness.result import Report, Result
 from conformance.reports import html, junit, markdown, table
+from conformance.third_party import conformance_checkpoint
 from reference.bundle import EMBEDDED
+from reference.params import CompletionParams
 
 console = Console(highlight=False, emoji=False)
+RECORDED_OPTIONS = ("only", "skip", "depth", "profile", "tolerance", "max_requests", "concurrency")
 PIPE_COLUMNS = 10_000  # rich must not wrap the lines of a pipe or a file
 
 
@@ -41,7 +50,10 @@ def run(options: argparse.Namespace) -> int:
     start = time.monotonic()
     with httpx.Client(timeout=options.timeout) as http:
         target = build_target(options, http)
-        ensure_reachable(target)
+        fingerprint = ensure_reachable(target)
+        target, agreement = compare_weights(target, options.truth, options.tolerance)
+        if agreement is not None:
+            show(f"--truth {options.truth}: {agreement}")
         with CtrlC(target.budget) as ctrl_c, ProgressBar(len(checks), console) as show_result:
 
             def on_result(result: Result) -> None:
@@ -54,7 +66,12 @@ def run(options: argparse.Namespace) -> int:
         server=options.name or options.url,
         url=target.base,
         model=target.model,
-        truth=options.truth.resolve().name if options.truth else None,
+        fingerprint=fingerprint,
+        truth=Path(options.truth).resolve().name if options.truth else None,
+        truth_digest=checkpoint_digest(target),
+        deviation=agreement.deviation if agreement else None,
+        tolerance=agreement.tolerance if agreement else None,
+        options={name: getattr(options, name) for name in RECORDED_OPTIONS},
         seed=options.seed,
         results=results,
         complaints=complaints,
@@ -78,18 +95,28 @@ def show(content: RenderableType) -> None:
 
 def list_checks(options: argparse.Namespace) -> int:
     """List the selected checks with their clauses."""
-    show(table.checks(selected_checks(options)))
+    checks = selected_checks(options)
+    if options.json:
+        names = ("id", "parameter", "clause", "level", "evidence", "depth", "spec")
+        print(json.dumps([{n: getattr(c, n) for n in names} for c in checks], indent=1))
+    else:
+        show(table.checks(checks))
     return 0
 
 
 def explain(options: argparse.Namespace) -> int:
-    """Print a check: its clause, the source of its spec, and its own source."""
+    """Print a check: its clause, the source of its spec, and its own source. Of a parameter, print
+    the source of its spec, and its checks.
+    """
     checks = {c.id: c for c in registry.all_checks()}
+    parameters = dict.fromkeys(c.parameter for c in checks.values())
+    if options.id in parameters:
+        return explain_parameter(options.id, list(checks.values()))
     if options.id not in checks:
         near = [i for i in checks if i.startswith(options.id)]
-        near += get_close_matches(options.id, checks, n=1)
+        near += get_close_matches(options.id, [*checks, *parameters], n=1)
         hint = f"did you mean {near[0]}?" if near else "`list` shows them all"
-        raise CannotRun(f"ID {options.id!r} does not match a check; {hint}")
+        raise CannotRun(f"ID {options.id!r} does not match a check or a parameter; {hint}")
     check = checks[options.id]
     function: Any = check.function
     while isinstance(function, partial):
@@ -99,6 +126,20 @@ def explain(options: argparse.Namespace) -> int:
     parts = [f"{check.clause}\n\nDefined by {check.spec}.", source_of(check.spec)]
     parts.append(f"{file}:\n\n{inspect.getsource(function)}")
     console.print("\n\n".join([head, *(escape(p) for p in parts if p)]), soft_wrap=True)
+    return 0
+
+
+def explain_parameter(name: str, checks: Sequence[registry.Check]) -> int:
+    """Print the meaning of a parameter, the source that defines it, and its checks."""
+    own = [c for c in checks if c.parameter == name]
+    meanings = {f.name: f.metadata["meaning"] for f in fields(CompletionParams)}
+    spec = registry.SPEC.get(name, own[0].spec)
+    parts = [meanings.get(name, ""), f"Defined by {spec}.", source_of(spec)]
+    console.print(
+        "\n\n".join([f"[bold]{name}[/]", *(escape(p) for p in parts if p)]), soft_wrap=True
+    )
+    console.print()
+    show(table.checks(own))
     return 0
 
 
@@ -114,10 +155,39 @@ def source_of(name: str) -> str | None:
 
 def compare(options: argparse.Namespace) -> int:
     """Write several runs to one page."""
-    reports = [read_report(path) for path in options.runs]
+    reports = with_distinct_names([read_report(path) for path in options.runs])
     save(options, "report", lambda: html.page(reports))
     save(options, "markdown", lambda: markdown.page(reports))
     show(table.comparison(reports))
+    return 0
+
+
+def with_distinct_names(reports: Sequence[Report]) -> list[Report]:
+    """Return reports in which equal names are distinguished by time, or else by a number."""
+    names = Counter(r.server for r in reports)
+    dated = [f"{r.server}, {r.started[:16]}" if names[r.server] > 1 else r.server for r in reports]
+    repeated, seen = Counter(dated), Counter[str]()
+    distinct = []
+    for report, name in zip(reports, dated, strict=True):
+        seen[name] += 1
+        name = f"{name}, {seen[name]}" if repeated[name] > 1 else name
+        distinct.append(report.model_copy(update={"server": name}))
+    return distinct
+
+
+def checkpoint(options: argparse.Namespace) -> int:
+    """Write the conformance checkpoint, whose name for `run --truth` is `conformance`."""
+    try:
+        conformance_checkpoint.write(options.out)
+        if options.format == "gguf":
+            from conformance.third_party import to_gguf  # it needs optional packages
+
+            to_gguf.convert(options.out, options.out / "model.gguf")
+    except ModuleNotFoundError as error:
+        raise CannotRun(f"--format gguf needs the package {error.name}") from error
+    except OSError as error:
+        raise CannotRun(f"DIR {options.out}: {error.strerror}") from error
+    show(f"{options.out}: serve it, and run with --truth conformance")
     return 0
 
 
@@ -151,5 +221,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "list": list_checks,
     "explain": explain,
     "compare": compare,
+    "checkpoint": checkpoint,
     "parity": parity,
 }

@@ -19,8 +19,8 @@ from conformance.harness.registry import matches
 from conformance.harness.result import Result
 from conformance.verdicts import Verdict
 
-# INCONCLUSIVE does not contradict an entry. PASS has a complaint of its own.
-NOT_MISMATCHED = (Verdict.INCONCLUSIVE, Verdict.PASS)
+# A check without a result does not contradict an entry. PASS has a complaint of its own.
+NOT_MISMATCHED = (Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE, Verdict.PASS)
 
 
 class Expectation(BaseModel):

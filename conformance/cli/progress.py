@@ -13,12 +13,14 @@ from conformance.http.budget import Budget
 from conformance.reports import table
 from conformance.verdicts import Verdict
 
+QUIET = (Verdict.PASS, Verdict.NOT_APPLICABLE)
 INTERRUPTED = 130  # the exit status of a command that Ctrl-C ended
 
 
 class ProgressBar:
     """A bar on stderr if that is a terminal, and a line on `console` for each check that does not
-    pass. As a context manager it gives the function to call after each check.
+    pass, the first of those with one reason. As a context manager it gives the function to call
+    after each check.
     """
 
     def __init__(self, total: int, console: Console) -> None:
@@ -34,6 +36,7 @@ class ProgressBar:
             redirect_stderr=False,
         )
         self.task = self.bar.add_task("checks", total=total)
+        self.shown: set[tuple[Verdict, str]] = set()
         # On one terminal, lines must go through the console of the bar, or it overwrites them.
         self.console = errors if errors.is_terminal and console.is_terminal else console
 
@@ -43,7 +46,10 @@ class ProgressBar:
 
     def on_result(self, result: Result) -> None:
         self.bar.update(self.task, advance=1, description=result.parameter)
-        if result.verdict is not Verdict.PASS:
+        reason = result.verdict, result.cause or result.note
+        is_repeated = reason[1] != "" and reason in self.shown
+        self.shown.add(reason)
+        if result.verdict not in QUIET and not is_repeated:
             self.console.print(table.line(result), soft_wrap=True)
 
     def __exit__(self, *error: object) -> None:

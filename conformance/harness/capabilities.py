@@ -12,7 +12,14 @@ from conformance.fixtures import images
 from conformance.harness.once import once_per_run
 from conformance.http.client import PROMPT, Server
 from conformance.http.response import TOKEN_ID
-from conformance.verdicts import Failed, Inconclusive, Outcome, ServerError, Unsupported
+from conformance.verdicts import (
+    Failed,
+    Inconclusive,
+    NotApplicable,
+    Outcome,
+    ServerError,
+    Unsupported,
+)
 
 
 @dataclass(frozen=True)
@@ -25,15 +32,17 @@ class Capability:
 
 def require_capability(server: Server, capability: Capability) -> None:
     """Raise Unsupported if a server lacks a capability, Inconclusive if that is unknown,
-    ServerError if the probe fails.
+    NotApplicable if it cannot have it, ServerError if the probe fails.
     """
     problem = probe_result(server, capability)
-    if isinstance(problem, Inconclusive):
-        raise Inconclusive(problem.note)
-    if isinstance(problem, ServerError):
-        raise ServerError(f"needs {capability.name}: {problem}", at=problem.at)
-    if problem is not None:
-        raise Unsupported(f"needs {capability.name}: {problem}", at=problem.at)
+    if problem is None:
+        return
+    if isinstance(problem, Inconclusive | NotApplicable):
+        raise type(problem)(problem.note)
+    kind = ServerError if isinstance(problem, ServerError) else Unsupported
+    outcome = kind(f"needs {capability.name}: {problem}", at=problem.at)
+    outcome.cause = outcome.note
+    raise outcome
 
 
 def has(server: Server, capability: Capability) -> bool:
@@ -132,13 +141,13 @@ def seeds(server: Server) -> None:
 
 def api_key(server: Server) -> None:
     if server.target.api_key is None:
-        raise Inconclusive("needs --api-key: authentication cannot be tested without a key")
+        raise NotApplicable("needs --api-key: authentication cannot be tested without a key")
 
 
 def auth_enforced(server: Server) -> None:
     api_key(server)
     if server.send(server.body(), headers={"content-type": "application/json"}).status == 200:
-        raise Inconclusive("the server does not require a key")
+        raise NotApplicable("the server does not require a key")
 
 
 def known_context_length(server: Server) -> None:
@@ -165,12 +174,12 @@ def cached_tokens(server: Server) -> None:
 
 
 def vision(server: Server) -> None:
-    """Require that an image is accepted. A text-only model is not a fault: INCONCLUSIVE."""
+    """Require that an image is accepted. A text-only model is not a fault: NOT-APPLICABLE."""
     data = {"image": [images.mosaic_uri(0)]}
     try:
         server.complete(prompt=f"{images.PLACEHOLDER}\n{PROMPT}", max_tokens=1, data=data)
     except Unsupported as refusal:
-        raise Inconclusive("the model is text-only", at=refusal.at) from refusal
+        raise NotApplicable("the model is text-only", at=refusal.at) from refusal
 
 
 LOGPROBS = Capability("logprobs", logprobs)

@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from functools import cache, partial
@@ -16,6 +16,19 @@ Function = Callable[[Server], None]
 
 _CHECKS: dict[str, "Check"] = {}
 SPEC = {f.name: f.metadata["spec"] for f in fields(CompletionParams)}
+# Parameters and topics of each profile; None for all.
+PROFILES: Mapping[str, tuple[str, ...] | None] = {
+    "full": None,
+    "sampling": (
+        *("temperature", "top_p", "min_p", "top_k", "n", "logprobs", "seed", "sampler"),
+        *("presence_penalty", "frequency_penalty", "repetition_penalty", "response_format"),
+    ),
+    "openai": (
+        *("response", "model", "models", "prompt", "max_tokens", "temperature", "top_p", "n"),
+        *("stream", "logprobs", "echo", "stop", "presence_penalty", "frequency_penalty", "user"),
+        *("seed", "stream_options", "text", "usage", "determinism", "auth"),
+    ),
+}
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from conformance.harness.capabilities import require_capability
+from conformance.harness.causes import explain
+from conformance.harness.liveness import blamed, end_run_if_gone
 from conformance.harness.registry import Check, all_checks
-from conformance.harness.result import Result
+from conformance.harness.result import FINDINGS, Result
 from conformance.http.client import Server, Target
 from conformance.http.exchange import truncate
 from conformance.verdicts import Evidence, Outcome, ServerError, Verdict
@@ -36,7 +38,21 @@ def run(
     for check in checks:
         if check.exclusive:
             run_and_report(check)
-    return [results[check.id] for check in checks]
+    results |= blamed(target, list(results.values()))
+    return group_by_cause([results[check.id] for check in checks])
+
+
+def group_by_cause(results: Sequence[Result]) -> list[Result]:
+    """Let each finding refer to the first one with the same cause."""
+    first: dict[str, str] = {}
+    grouped = []
+    for result in results:
+        if result.cause and result.verdict in FINDINGS:
+            primary = first.setdefault(result.cause, result.id)
+            if primary != result.id:
+                result = result.model_copy(update={"same_as": primary})
+        grouped.append(result)
+    return grouped
 
 
 def run_one(target: Target, check: Check) -> Result:
@@ -60,6 +76,7 @@ def run_one(target: Target, check: Check) -> Result:
         spec=check.spec,
         verdict=outcome.verdict if outcome else Verdict.PASS,
         note=printable(outcome.note) if outcome else "",
+        cause=printable(outcome.cause) if outcome else "",
         expected=printable(outcome.expected) if outcome else "",
         seen=printable(outcome.seen) if outcome else "",
         at=at,
@@ -74,11 +91,16 @@ def outcome_of(check: Check, server: Server) -> Outcome | None:
         for capability in check.needs:
             require_capability(server, capability)
         check.function(server)
-    except Outcome as outcome:
-        return outcome
+        return None
+    except Outcome as raised:
+        outcome = raised
     except Exception as error:
-        return unreadable(server, error)
-    return None
+        outcome = unreadable(server, error)
+    outcome = end_run_if_gone(server, outcome)
+    try:
+        return explain(server, check.parameter, outcome)
+    except Exception:  # no more requests are allowed, or a response is unreadable
+        return outcome
 
 
 def unreadable(server: Server, error: Exception) -> Outcome:

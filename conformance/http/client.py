@@ -4,6 +4,7 @@ import math
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from conformance.http.budget import Budget
 from conformance.http.exchange import Exchange, encode_body, record_request, redact, truncate
 from conformance.http.oracle import Oracle
 from conformance.http.response import Completion, Stream, parse_object
-from conformance.verdicts import Failed, Inconclusive, ServerError, Unsupported
+from conformance.verdicts import Failed, Inconclusive, NotApplicable, ServerError, Unsupported
 
 PROMPT = "Once upon a time"
 BUSY_STATUSES = (429, 503)  # retried if they come with Retry-After
@@ -49,7 +50,8 @@ class Target:
     """The address of a server, and the state that all checks of a run share.
 
     base: the URL up to `/completions`, as OpenAI clients take it. model: the served model name.
-    cache, locks: results of functions that run once per run, see `harness.once`.
+    cache, locks: results of functions that run once per run, see `harness.once`. answered: the
+    latest exchanges that have a response.
     """
 
     base: str
@@ -62,6 +64,7 @@ class Target:
     cache: dict[str, Any] = field(default_factory=dict)
     locks: dict[str, threading.Lock] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    answered: deque[Exchange] = field(default_factory=lambda: deque(maxlen=8))
 
     @property
     def root(self) -> str:
@@ -94,9 +97,9 @@ class Server:
 
     @property
     def oracle(self) -> Oracle:
-        """The reference model. Raises Inconclusive if no checkpoint was given."""
+        """The reference model. Raises NotApplicable if no checkpoint was given."""
         if self.target.oracle is None:
-            raise Inconclusive("needs --truth CHECKPOINT")
+            raise NotApplicable("needs --truth CHECKPOINT")
         return self.target.oracle
 
     def body(self, **fields: Any) -> dict[str, Any]:
@@ -144,12 +147,16 @@ class Server:
             try:
                 reply = self._request(method, url, content, headers)
             # The server may have closed a kept-alive connection: the second attempt opens another.
-            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-                reply = self._request(method, url, content, headers)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as lost:
+                try:
+                    reply = self._request(method, url, content, headers)
+                except httpx.ConnectError:
+                    raise lost from None  # the server stopped while it answered
         except httpx.HTTPError as error:
             at.response = truncate(self.redact(f"{type(error).__name__}: {error}"))
             raise ServerError(at.response, at=at) from error
         at.status, at.response = reply.status_code, truncate(reply.text, self.target.api_key)
+        self.target.answered.append(at)
         return Reply(reply.status_code, reply.headers, reply.text, at)
 
     def _request(

@@ -14,12 +14,15 @@ from reference.sampler import SamplingHistory
 @dataclass(frozen=True)
 class DecodeStep:
     """One decoding step: the model's logits, the sampling history before it, and the token that the
-    server chose.
+    server chose. error: the largest error of each logit (V,), or of all of them. shift: the largest
+    error that all logits have in common; only a repetition penalty depends on it.
     """
 
     logits: Logits
     history: SamplingHistory
     token: int
+    error: Logits | float = 0.0
+    shift: float = 0.0
 
 
 class Oracle(Protocol):
@@ -34,7 +37,17 @@ class Oracle(Protocol):
 
     @property
     def tolerance(self) -> float:
-        """The largest error that a log-probability of the server may have."""
+        """The largest error that a log-probability of the server may have: of an unlikely token."""
+
+    def error_of(self, logprob: float) -> float:
+        """Return the largest error that a log-probability of this size may have.
+
+        It is smaller for a likely token: if the probability of all others is wrong by the factor
+        exp(tolerance), 1 − p is wrong by the same factor.
+        """
+
+    def is_near(self, value: float, exact: float) -> bool:
+        """Return whether a reported log-probability is within the error of the exact one."""
 
     @property
     def special_ids(self) -> frozenset[int]:
@@ -80,8 +93,21 @@ class Oracle(Protocol):
     def text_probabilities(self, prompt: str | Sequence[int], final: Logits) -> dict[str, float]:
         """Return the probability of each text of one token; tokens with equal texts are summed."""
 
-    def token_ids(self, choice: Choice) -> list[int]:
-        """Return the ids of a choice with logprobs. Raises as `token_id`."""
+    def token_ids(self, choice: Choice, prompt: str | Sequence[int] | None = None) -> list[int]:
+        """Return the ids of a choice with logprobs.
 
-    def token_id(self, name: str) -> int:
-        """Return the id of a token string in logprobs. Raises Unsupported if it is ambiguous."""
+        prompt: identifies tokens that share a string by their values. Raises as `token_id`.
+        """
+
+    def token_id(
+        self, name: str, value: float | None = None, logprobs: Logits | None = None
+    ) -> int:
+        """Return the id of a token string in logprobs.
+
+        value, logprobs: what the server reports for the token, and the log-probabilities (V,) at
+        its position. Of several tokens with that string, it is the one whose log-probability is
+        within the tolerance of the value. Raises Unsupported unless there is exactly one.
+        """
+
+    def ids_named(self, name: str) -> list[int]:
+        """Return the ids of the tokens with a string in logprobs."""

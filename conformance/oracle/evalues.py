@@ -12,7 +12,8 @@ from conformance.http.response import Choice
 from conformance.oracle import dialects
 from conformance.oracle.dialects import Chain
 from conformance.oracle.judging import best_explanation, label_omissions
-from conformance.oracle.prompt_search import is_robust, perturbed, probabilities_after
+from conformance.oracle.prompt_search import favoring, is_robust, perturbed, probabilities_after
+from conformance.oracle.reported_rows import shifted
 from conformance.oracle.statistics import log_e_value, log_mean_exp
 from conformance.verdicts import Failed
 from reference.sampler import STEPS, final_logits
@@ -54,10 +55,9 @@ class SequentialTest:
         p = probabilities_after(final_logits, step)
         self.num_tokens += 1
         possible = bool(p[step.token] > 0)
-        tolerance = self.server.oracle.tolerance
-        if possible and is_robust(step, tolerance):
+        if possible and is_robust(step):
             self.bins.append(rank_bin(p, step.token, self.server.rng))
-        elif possible or can_keep(final_logits, step, tolerance):
+        elif possible or can_keep(final_logits, step):
             self.num_borderline += 1
             return
         # An impossible token has no reference likelihood: the ratios rank the alternatives only.
@@ -99,8 +99,7 @@ def rank_bin(p: np.ndarray, token: int, rng: random.Random) -> int:
     return min(int((above + rng.random() * float(p[token])) * NUM_BINS), NUM_BINS - 1)
 
 
-def can_keep(chain: Chain, step: DecodeStep, tolerance: float) -> bool:
-    """Return whether a chain keeps the token for some logits within the tolerance."""
-    return any(
-        np.isfinite(chain(x, step.history)[step.token]) for x in perturbed(step.logits, tolerance)
-    )
+def can_keep(chain: Chain, step: DecodeStep) -> bool:
+    """Return whether a chain keeps the token for some logits within their errors."""
+    candidates = favoring(step, step.token, 1), *perturbed(step), *shifted(step)
+    return any(np.isfinite(chain(x, step.history)[step.token]) for x in candidates)

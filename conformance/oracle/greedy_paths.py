@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from conformance.fixtures.prompts import PROMPTS
-from conformance.harness.capabilities import unique_token_names
 from conformance.http.client import Server
 from conformance.http.oracle import DecodeStep, Oracle
 from conformance.http.response import Choice
@@ -15,7 +14,8 @@ from conformance.oracle import dialects
 from conformance.oracle.dialects import Chain
 from conformance.oracle.judging import best_explanation, label_omissions
 from conformance.oracle.prompt_search import non_default
-from conformance.oracle.reference_oracle import snapshot
+from conformance.oracle.reference_oracle import TOLERANCE, snapshot
+from conformance.oracle.reported_rows import output_steps, reports_own_rows, row_fields, shifted
 from conformance.verdicts import Inconclusive
 from reference.generate import generate
 from reference.grammar.response_format import compile_format
@@ -35,10 +35,10 @@ def assert_greedy_path(server: Server, prompt: str, length: int, **params: Any) 
     """
     oracle = server.oracle
     fields = {"prompt": prompt, "max_tokens": length, "temperature": 0}
-    choice, output = completion_with_ids(server, **fields, **params)
-    steps = oracle.steps(prompt, params | {"temperature": 0}, output)
-    tolerance = tolerance_for(oracle, params)
-    wrong = (i for i, step in enumerate(steps) if logit_gap(penalized_logits, [step]) > tolerance)
+    choice, _ = completion_with_ids(server, **fields, **params)
+    steps = output_steps(server, prompt, params | {"temperature": 0}, choice)
+    scale = error_scale(params)
+    wrong = (i for i, step in enumerate(steps) if not may_be_argmax(penalized_logits, step, scale))
     position = next(wrong, None)
     if position is None:
         return
@@ -51,13 +51,13 @@ def assert_greedy_path(server: Server, prompt: str, length: int, **params: Any) 
     scores = {
         name: 0.0
         for name, chain in (known | ignored).items()
-        if logit_gap(before_temperature(chain), steps) <= tolerance
+        if all(may_be_argmax(before_temperature(chain), step, scale) for step in steps)
     }
     raise best_explanation(expected, seen, scores, known, choice.at)
 
 
 def discriminating_greedy_prompt(
-    oracle: Oracle,
+    server: Server,
     length: int,
     grid: Iterable[Mapping[str, Any]],
     dialect_names: Iterable[str] = (),
@@ -68,10 +68,11 @@ def discriminating_greedy_prompt(
     It is also wrong if a parameter is left out, in each case by more than `CLEAR_GAP`. grid: the
     candidate parameters. Raises Inconclusive if there are none.
     """
-    suspects = dialects.dialects_named(dialect_names)
+    suspects, oracle = dialects.dialects_named(dialect_names), server.oracle
+    tolerance = TOLERANCE if reports_own_rows(server) else oracle.tolerance
     params: Mapping[str, Any] = {}
     for params in grid:
-        min_gap = CLEAR_GAP + tolerance_for(oracle, params)
+        min_gap = CLEAR_GAP + 2 * tolerance * error_scale(params)
         chains = [d.final for d in suspects]
         chains += [dialects.without_parameter(name) for name in non_default(params)]
         for prompt in prompts:
@@ -121,13 +122,22 @@ def logit_gap(chain: Chain, steps: Sequence[DecodeStep]) -> float:
     )
 
 
-def tolerance_for(oracle: Oracle, params: Mapping[str, Any]) -> float:
-    """Return the error of a gap: that of two logits, which a repetition penalty scales."""
+def may_be_argmax(chain: Chain, step: DecodeStep, scale: float) -> bool:
+    """Return whether the chosen token is the argmax after a chain, for some logits within their
+    errors. scale: that of the errors.
+    """
+    error = np.broadcast_to(step.error, step.logits.shape) * scale
+    after = (chain(x, step.history) for x in shifted(step))
+    return any(bool(x[step.token] + error[step.token] >= (x - error).max()) for x in after)
+
+
+def error_scale(params: Mapping[str, Any]) -> float:
+    """Return the factor by which a repetition penalty enlarges the error of a logit."""
     penalty = params.get("repetition_penalty", 1.0)
-    return 2 * oracle.tolerance * max(penalty, 1 / penalty)
+    return float(max(penalty, 1 / penalty))
 
 
 def completion_with_ids(server: Server, **fields: Any) -> tuple[Choice, list[int]]:
     """Return a completion and its token ids."""
-    choice = server.complete(logprobs=1, **unique_token_names(server), **fields).choice
-    return choice, server.oracle.token_ids(choice)
+    choice = server.complete(**row_fields(server), **fields).choice
+    return choice, server.oracle.token_ids(choice, fields["prompt"])

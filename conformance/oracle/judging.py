@@ -14,6 +14,7 @@ from conformance.http.exchange import Exchange
 from conformance.oracle import dialects
 from conformance.oracle.dialects import Chain
 from conformance.oracle.prompt_search import non_default
+from conformance.oracle.reported_rows import first_step
 from conformance.oracle.sampling import NUM_SAMPLES, sample_choices
 from conformance.oracle.statistics import log_e_value, log_likelihood, rejects
 from conformance.verdicts import Failed, NonStrict
@@ -21,6 +22,7 @@ from reference.sampler import final_logits
 
 SAMPLES_PER_LOOK = 40  # e-values are valid at any time, so a clear case can end early
 COMPARABLE = math.log(100)  # likelihood ratio up to which two explanations are both reported
+LEFT_OUT = " left out"
 
 Texts = Mapping[str, float]
 T = TypeVar("T")
@@ -29,7 +31,7 @@ T = TypeVar("T")
 def assert_first_token_distribution(server: Server, prompt: str, params: Mapping[str, Any]) -> None:
     """Require that first tokens of completions follow the reference's distribution."""
     oracle = server.oracle
-    step = oracle.first_step(prompt, dict(params))
+    step = first_step(server, prompt, params)
 
     def texts(chain: Chain) -> Texts:
         p = oracle.text_probabilities(prompt, chain(step.logits, step.history))
@@ -75,7 +77,7 @@ def judge(
 
 def label_omissions(ignored: Mapping[str, T]) -> dict[str, T]:
     """Replace the names of parameters by explanations."""
-    return {f"{name} left out": value for name, value in ignored.items()}
+    return {f"{name}{LEFT_OUT}": value for name, value in ignored.items()}
 
 
 def best_explanation(
@@ -95,7 +97,10 @@ def best_explanation(
         return Failed(expected, seen, at=at)
     explanations = [name for name, score in scores.items() if best - score < COMPARABLE]
     kind = NonStrict if set(explanations) <= set(known) else Failed
-    return kind(expected, seen, note=" or ".join(explanations), at=at)
+    outcome = kind(expected, seen, note=" or ".join(explanations), at=at)
+    omitted = [name.removesuffix(LEFT_OUT) for name in explanations if name.endswith(LEFT_OUT)]
+    outcome.suspects = tuple(omitted)
+    return outcome
 
 
 @once_per_run

@@ -7,20 +7,23 @@ from typing import Any
 import numpy as np
 
 from conformance.fixtures.prompts import PROMPTS
-from conformance.http.oracle import DecodeStep, Oracle
+from conformance.http.client import Server
+from conformance.http.oracle import DecodeStep
 from conformance.oracle import dialects
 from conformance.oracle.dialects import Chain, Dialect
+from conformance.oracle.reported_rows import first_step, shifted
 from conformance.verdicts import Inconclusive
 from reference.logits import Logits, probabilities
 from reference.params import CompletionParams
-from reference.sampler import final_logits
+from reference.sampler import final_logits, trace
 
 NUM_PERTURBATIONS = 8
+NEAR_THRESHOLD = 3  # tokens on each side of a threshold
 MIN_DISTINGUISHABILITY = 0.2  # enough for a few hundred samples, see `distinguishability`
 
 
 def discriminating_prompt(
-    oracle: Oracle,
+    server: Server,
     grid: Callable[[Logits], Iterable[Mapping[str, Any]]],
     dialect_names: Iterable[str] = (),
     prompts: Iterable[str] = PROMPTS,
@@ -34,13 +37,13 @@ def discriminating_prompt(
     suspects = dialects.dialects_named(dialect_names)
     ranked = []
     for prompt in prompts:
-        for params in grid(oracle.logits(prompt)):
-            step = oracle.first_step(prompt, dict(params))
+        for params in grid(first_step(server, prompt, {}).logits):
+            step = first_step(server, prompt, params)
             ranked.append((min_distinguishability(step, suspects, params), prompt, dict(params)))
     ranked.sort(key=lambda candidate: -candidate[0])
     good = itertools.takewhile(lambda candidate: candidate[0] >= MIN_DISTINGUISHABILITY, ranked)
     for _, prompt, params in good:
-        if is_robust(oracle.first_step(prompt, params), oracle.tolerance):
+        if is_robust(first_step(server, prompt, params)):
             return prompt, params
     names = ", ".join(d.name for d in suspects) or "the parameter from its off value"
     raise Inconclusive(f"with this model no tried prompt distinguishes {names}")
@@ -81,20 +84,41 @@ def probabilities_after(chain: Chain, step: DecodeStep) -> np.ndarray:
     return probabilities(chain(step.logits, step.history))
 
 
-def is_robust(step: DecodeStep, tolerance: float) -> bool:
-    """Return whether the same tokens are kept if the logits are wrong by the tolerance."""
+def is_robust(step: DecodeStep) -> bool:
+    """Return whether the same tokens are kept if the logits are wrong by their errors."""
     kept = np.isfinite(final_logits(step.logits, step.history))
     return all(
         (np.isfinite(final_logits(x, step.history)) == kept).all()
-        for x in perturbed(step.logits, tolerance)
+        for x in (*perturbed(step), *perturbed_near_threshold(step, kept), *shifted(step))
     )
 
 
-def perturbed(logits: Logits, tolerance: float) -> Iterator[Logits]:
-    """Yield logits that are wrong by the tolerance. Equal logits stay equal: ties are exact."""
+def perturbed(step: DecodeStep) -> Iterator[Logits]:
+    """Yield logits that are wrong by their errors. Equal logits stay equal: ties are exact."""
     rng = np.random.default_rng(0)
-    levels, inverse = np.unique(logits, return_inverse=True)
+    levels, inverse = np.unique(step.logits, return_inverse=True)
     for _ in range(NUM_PERTURBATIONS):
-        errors = rng.choice((-tolerance, tolerance), len(levels)).astype(np.float32)[inverse]
-        yield logits + errors
-        yield logits - errors
+        errors = (step.error * rng.choice((-1, 1), len(levels))[inverse]).astype(np.float32)
+        yield step.logits + errors
+        yield step.logits - errors
+
+
+def perturbed_near_threshold(step: DecodeStep, kept: np.ndarray) -> Iterator[Logits]:
+    """Yield the logits that are worst for the least likely tokens kept, and for the most likely
+    ones dropped.
+    """
+    scores = dict(trace(step.logits, step.history))["temperature"]
+    order = np.argsort(-scores, kind="stable")
+    for token in order[kept[order]][-NEAR_THRESHOLD:]:
+        yield favoring(step, int(token), -1)
+    for token in order[~kept[order] & np.isfinite(scores[order])][:NEAR_THRESHOLD]:
+        yield favoring(step, int(token), 1)
+
+
+def favoring(step: DecodeStep, token: int, sign: int) -> Logits:
+    """Return the logits that are wrong by their errors in favor of a token (1), or against it (−1).
+
+    Tokens that tie with it move together with it.
+    """
+    direction = np.where(step.logits == step.logits[token], sign, -sign)
+    return (step.logits + direction * step.error).astype(np.float32)

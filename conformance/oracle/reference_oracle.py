@@ -1,14 +1,16 @@
 """The oracle: the reference model with the server's own weights."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from conformance.http.oracle import DecodeStep
-from conformance.http.response import TOKEN_ID, Choice
+from conformance.http.response import Choice
+from conformance.oracle.token_names import TokenNames
 from conformance.verdicts import Inconclusive, Unsupported
 from reference import sampler
 from reference.bundle import Bundle
@@ -17,7 +19,7 @@ from reference.grammar.response_format import compile_format
 from reference.images.placement import ImagesUnsupported, expand_placeholders, image_uris
 from reference.logits import Logits, probabilities
 from reference.logprobs import log_softmax
-from reference.output_text import TokenDisplay, prompt_text, start_choice
+from reference.output_text import prompt_text, start_choice
 from reference.params import CompletionParams
 from reference.prompt import prompt_ids
 from reference.request import ImageSpan, PromptProcessed, Request, TokenGenerated, TokenLogprobs
@@ -25,8 +27,7 @@ from reference.sampler import SamplingHistory
 from reference.stopping import resolve_stop_strings
 
 # Error of a log-probability, with float32 on both sides: over hundreds of prompt tokens, two orders
-# of summation differ by a few 1e-5 of a logit. Weights or arithmetic of fewer bits need more:
-# --tolerance.
+# of summation differ by a few 1e-5 of a logit. `preflight` measures that of fewer bits.
 TOLERANCE = 1e-3
 
 
@@ -39,12 +40,22 @@ def snapshot(history: SamplingHistory) -> SamplingHistory:
 
 
 class ReferenceOracle:
-    """The reference model as an `Oracle`, which documents the methods."""
+    """The reference model as an `Oracle`, which documents the methods.
 
-    def __init__(self, model: Bundle, tolerance: float = TOLERANCE) -> None:
+    stripped_names: the server's token strings lack their leading space.
+    """
+
+    def __init__(
+        self, model: Bundle, tolerance: float = TOLERANCE, *, stripped_names: bool = False
+    ) -> None:
         self.model, self.tolerance = model, tolerance
+        self._names = TokenNames(model, stripped_names)
         self._cached_first = lru_cache(256)(self._first_logits)
         self._cached_text = lru_cache(50_000)(self._token_text)
+
+    def error_of(self, logprob: float) -> float:
+        likely = -math.expm1(min(logprob, 0.0)) * math.expm1(self.tolerance)
+        return min(self.tolerance, max(TOLERANCE, likely))
 
     @property
     def special_ids(self) -> frozenset[int]:
@@ -91,7 +102,7 @@ class ReferenceOracle:
 
         def choose_output(logits: Logits, history: SamplingHistory, noise: Logits) -> int:
             token = int(output[len(steps)])
-            steps.append(DecodeStep(logits, snapshot(history), token))
+            steps.append(DecodeStep(logits, snapshot(history), token, self.tolerance))
             return token
 
         language = compile_format(completion_params.response_format)
@@ -124,7 +135,7 @@ class ReferenceOracle:
             present=present,
             counts=np.zeros(size, np.int64),
         )
-        return DecodeStep(logits, history, -1)
+        return DecodeStep(logits, history, -1, self.tolerance)
 
     def prompt_logprobs(
         self, prompt: str | Sequence[int], top: int, data: Mapping[str, Any] | None = None
@@ -155,23 +166,44 @@ class ReferenceOracle:
             texts[text] = texts.get(text, 0.0) + float(p[token])
         return texts
 
-    @cached_property
-    def _ids_by_name(self) -> dict[str, int | None]:
-        """Token ids by their strings in `logprobs`; None for a string of several tokens."""
-        display = TokenDisplay(self.model.tokenizer, as_ids=False)
-        ids: dict[str, int | None] = {}
-        for token in range(self.model.vocab_size):
-            name = display.name(token)
-            ids[name] = None if name in ids else token
-        return ids
+    def token_ids(self, choice: Choice, prompt: str | Sequence[int] | None = None) -> list[int]:
+        try:
+            return [self.token_id(name) for name in choice.logprobs.tokens]
+        except Unsupported:
+            if prompt is None:
+                raise
+            return identified_ids(self, choice, prompt)
 
-    def token_ids(self, choice: Choice) -> list[int]:
-        return [self.token_id(name) for name in choice.logprobs.tokens]
+    def is_near(self, value: float, exact: float) -> bool:
+        return abs(value - exact) <= self.error_of(exact)
 
-    def token_id(self, name: str) -> int:
-        if match := TOKEN_ID.fullmatch(name):
-            return int(match[1])
-        token = self._ids_by_name.get(name)
-        if token is None:
+    def token_id(
+        self, name: str, value: float | None = None, logprobs: Logits | None = None
+    ) -> int:
+        ids = self.ids_named(name)
+        if len(ids) > 1 and value is not None and logprobs is not None:
+            ids = [i for i in ids if self.is_near(value, float(logprobs[i]))]
+        if len(ids) != 1:
             raise Unsupported(f"{name!r} is not the string of exactly one token of the checkpoint")
-        return token
+        return ids[0]
+
+    def ids_named(self, name: str) -> list[int]:
+        return self._names.ids(name)
+
+
+def identified_ids(
+    oracle: ReferenceOracle, choice: Choice, prompt: str | Sequence[int]
+) -> list[int]:
+    """Return the ids of a choice whose token strings are ambiguous, by their log-probabilities."""
+    columns, ids = choice.logprobs, list[int]()
+
+    def identify(logits: Logits, history: SamplingHistory, noise: Logits) -> int:
+        i = len(ids)
+        ids.append(oracle.token_id(columns.tokens[i], columns.values[i], log_softmax(logits)))
+        return ids[-1]
+
+    params = CompletionParams(max_tokens=len(columns.tokens))
+    request = Request(prompt=oracle.ids(prompt), params=params, seed=0)
+    for _ in generate(oracle.model, request, sample=identify):
+        pass
+    return ids

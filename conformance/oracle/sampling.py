@@ -1,5 +1,6 @@
 """Samples from a server: first tokens of many requests."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from conformance.harness.capabilities import Capability, has
@@ -15,7 +16,12 @@ NEUTRAL_PARAMS = {"top_p": 1, "min_p": 0, "top_k": 0, "repetition_penalty": 1}
 
 def neutral_params(server: Server) -> dict[str, Any]:
     """Return those of `NEUTRAL_PARAMS` that the server accepts. Each is tried once per run."""
-    return {name: v for name, v in NEUTRAL_PARAMS.items() if is_accepted(server, name, v)}
+    return accepted_fields(server, NEUTRAL_PARAMS)
+
+
+def accepted_fields(server: Server, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that the server accepts. Each is tried once per run."""
+    return {name: v for name, v in fields.items() if is_accepted(server, name, v)}
 
 
 def is_accepted(server: Server, name: str, value: Any) -> bool:

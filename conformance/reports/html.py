@@ -19,6 +19,7 @@ MARKS = {
     Verdict.NON_STRICT: "≈",
     Verdict.UNSUPPORTED: "–",
     Verdict.INCONCLUSIVE: "?",
+    Verdict.NOT_APPLICABLE: "○",
     Verdict.ERROR: "!",
 }
 MEANINGS = {
@@ -26,7 +27,8 @@ MEANINGS = {
     Verdict.FAIL: "the clause does not hold",
     Verdict.NON_STRICT: "it does not hold, in a named way that is known from other engines",
     Verdict.UNSUPPORTED: "the server refuses the parameter, or lacks what the check needs",
-    Verdict.INCONCLUSIVE: "the check has no result",
+    Verdict.INCONCLUSIVE: "the check could not decide",
+    Verdict.NOT_APPLICABLE: "the clause does not concern this server or this run",
     Verdict.ERROR: "the server failed, or its response could not be read",
 }
 

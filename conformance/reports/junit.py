@@ -14,11 +14,16 @@ KINDS: dict[Verdict, Kind] = {
     Verdict.ERROR: Error,
     Verdict.UNSUPPORTED: Skipped,
     Verdict.INCONCLUSIVE: Skipped,
+    Verdict.NOT_APPLICABLE: Skipped,
 }
 
 
 def document(report: Report) -> str:
-    """Render a report. Excused results are skipped; complaints about expectations are failures."""
+    """Render a report.
+
+    Excused results, and those with the cause of another one, are skipped. Complaints about
+    expectations are failures.
+    """
     xml = JUnitXml(printable(f"{report.server}, {report.model}"))
     for parameter, results in by_parameter(report.results).items():
         xml.add_testsuite(suite(parameter, [case(r) for r in results]))
@@ -44,6 +49,8 @@ def outcome(result: Result) -> Failure | Error | Skipped:
     """Return the reason why a check did not pass, with a short and a long text."""
     if result.reason is not None:
         return Skipped(one_line(f"expected: {result.reason}"), result.verdict)
+    if result.same_as is not None:
+        return Skipped(one_line(f"{result.cause}: see {result.same_as}"), result.verdict)
     problem = KINDS[result.verdict](one_line(result.summary), result.verdict)
     problem.text = printable(full_text(result))
     return problem

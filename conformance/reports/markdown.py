@@ -58,7 +58,9 @@ def note(result: Result) -> str:
         if result.expected
         else ""
     )
-    known = result.note or seen
+    if result.same_as is not None:
+        return plain(f"{result.cause}: see {result.same_as}", 500)
+    known = result.explanation or seen
     excuse = f"expected: {result.reason}" if result.reason is not None else ""
     return "; ".join(plain(part, 500) for part in (known, excuse) if part)
 

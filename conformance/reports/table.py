@@ -1,5 +1,6 @@
 """Tables and lines on the terminal; in a pipe they have no colors."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
@@ -18,6 +19,7 @@ COLORS = {
     Verdict.NON_STRICT: "yellow",
     Verdict.UNSUPPORTED: "blue",
     Verdict.INCONCLUSIVE: "dim",
+    Verdict.NOT_APPLICABLE: "dim",
     Verdict.ERROR: "magenta",
 }
 
@@ -25,8 +27,8 @@ COLORS = {
 def line(result: Result) -> str:
     """Render one result."""
     parts = [f"[{COLORS[result.verdict]}]{result.verdict}[/]", result.id]
-    if result.note:
-        parts.append(plain(result.note))
+    if result.explanation:
+        parts.append(plain(result.explanation))
     if result.expected:
         parts.append(f"expected {plain(result.expected)}; saw {plain(result.seen)}")
     if result.reason is not None:
@@ -40,7 +42,7 @@ def plain(text: str) -> str:
 
 
 def summary(report: Report) -> RenderableType:
-    """Render a row for each parameter, then the complaints, then the totals."""
+    """Render a row for each parameter, then the shared causes, the complaints and the totals."""
     result = Table(title=plain(f"{report.server}, {report.model}"), title_justify="left")
     result.add_column("parameter", no_wrap=True)
     for verdict in Verdict:
@@ -49,7 +51,17 @@ def summary(report: Report) -> RenderableType:
         counts = [sum(r.verdict is verdict for r in results) for verdict in Verdict]
         result.add_row(parameter, *(str(count or "") for count in counts))
     complaints = [Text(one_line(text, 500), style="red") for text in report.complaints]
-    return Group(result, *complaints, Text(totals(report)))
+    return Group(result, *map(Text, shared_causes(report)), *complaints, *totals(report))
+
+
+def shared_causes(report: Report) -> list[str]:
+    """Return a line for each reason why several checks have the same verdict."""
+    groups = Counter((r.verdict, r.cause or r.note) for r in report.results if r.cause or r.note)
+    return [
+        f"{count} × {verdict}: {one_line(reason)}"
+        for (verdict, reason), count in groups.most_common()
+        if count > 1
+    ]
 
 
 def by_parameter(results: Sequence[Result]) -> dict[str, list[Result]]:
@@ -59,13 +71,16 @@ def by_parameter(results: Sequence[Result]) -> dict[str, list[Result]]:
     return groups
 
 
-def totals(report: Report) -> str:
+def totals(report: Report) -> list[Text]:
+    """Return the headline, and the number of checks with each verdict."""
     counts = ", ".join(f"{n} {v}" for v in Verdict if (n := report.count(v)))
+    repeated = f", {report.repeated} more for the same causes" if report.repeated else ""
     as_expected = f" ({report.excused} of them expected)" if report.excused else ""
-    return (
-        f"{len(report.results)} checks: {counts}{as_expected}; {report.requests} requests, "
-        f"{report.seconds} s, seed {report.seed}"
+    details = (
+        f"{len(report.results)} checks: {counts}{repeated}{as_expected}; "
+        f"{report.requests} requests, {report.seconds} s, seed {report.seed}"
     )
+    return [Text(report.headline, style="bold"), Text(details)]
 
 
 def checks(selected: Sequence[Check]) -> Table:

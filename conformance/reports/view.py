@@ -19,8 +19,9 @@ class Row:
 
     @property
     def all_pass(self) -> bool:
-        """Return whether the check passes in each run that includes it."""
-        return all(r is None or r.verdict is Verdict.PASS for r in self.results)
+        """Return whether the check passes in each run that includes it and to which it applies."""
+        quiet = (Verdict.PASS, Verdict.NOT_APPLICABLE)
+        return all(r is None or r.verdict in quiet for r in self.results)
 
 
 @dataclass(frozen=True)

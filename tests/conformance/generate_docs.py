@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 
 from conformance.harness.registry import Check, all_checks
+from conformance.harness.result import Report
+from tests.conformance import power
 from tests.conformance.matrix import FILE
 from tests.conformance.mutants import Mutant, all_mutants
 
@@ -81,7 +83,18 @@ def matrix(mutants: list[Mutant], checks: list[Check], kills: dict[str, list[str
     return lines
 
 
-PAGES = {"checks.md": checks_page, "mutants.md": mutants_page}
+def power_page() -> str:
+    """Return the table of the mutants that are detected in 16 bits."""
+    return power.page(power.read())
+
+
+def report_schema() -> str:
+    """Return the JSON Schema of what `run --json` writes."""
+    return json.dumps(Report.model_json_schema(), indent=1) + "\n"
+
+
+PAGES = {"checks.md": checks_page, "mutants.md": mutants_page, "power.md": power_page}
+PAGES |= {"report.schema.json": report_schema}
 
 
 def main(directory: Path = DOCS) -> None:

@@ -1,6 +1,6 @@
 """Image decoding: format, palette, alpha channel, orientation, animation, size."""
 
-from conformance.assertions.basic import assert_status
+from conformance.assertions.basic import assert_completion
 from conformance.assertions.images import ONE_IMAGE_PROMPT, assert_equivalent_images, image_data
 from conformance.assertions.logprobs import assert_reference_logprobs
 from conformance.fixtures import images as image_files
@@ -33,7 +33,7 @@ def uri_spellings(server: Server) -> None:
     """
     spellings = image_files.uri_spellings(mosaic(0).convert("RGB"))
     for image in spellings.values():
-        assert_status(server.post(prompt=ONE_IMAGE_PROMPT, max_tokens=1, **image_data(image)), 200)
+        assert_completion(server.post(prompt=ONE_IMAGE_PROMPT, max_tokens=1, **image_data(image)))
     assert_equivalent_images(server, spellings, mosaic_uri(0))
 
 

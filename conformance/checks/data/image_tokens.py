@@ -189,7 +189,9 @@ def prompt_logprobs_after_images(server: Server) -> None:
     assert_equal(len(logprobs.tokens), len(entries) + 1, "entries", answer.at)
     expected = {i: dense_logprobs(entry) for i, entry in enumerate(entries) if entry}
     text_logprobs = entries_at(logprobs, expected)
-    if wrong := first_mismatch(oracle, text_logprobs, list(expected.values()), 3):
+    expanded, _ = oracle.expand_images(INTERLEAVED_PROMPT, images["data"])
+    ids = [expanded[i] for i in expected]
+    if wrong := first_mismatch(oracle, text_logprobs, ids, list(expected.values()), 3):
         raise Failed(*wrong, at=answer.at)
 
 

@@ -10,15 +10,13 @@ from conformance.assertions.next_token import (
 from conformance.assertions.response_format import JSON_PROMPT, mask_after_truncation
 from conformance.fixtures.prompts import PROMPTS
 from conformance.fixtures.response_formats import FORMATS, JSON_OBJECT, regex_format
-from conformance.harness.capabilities import LOGPROBS, Capability, unique_token_names
+from conformance.harness.capabilities import LOGPROBS, Capability
 from conformance.harness.registry import CheckGroup
 from conformance.http.client import Server
 from conformance.oracle.evalues import SequentialTest
 from conformance.oracle.greedy_paths import assert_greedy_path, completion_with_ids
-from conformance.oracle.sampling import (
-    fresh_seed,
-    neutral_params,
-)
+from conformance.oracle.reported_rows import output_steps, row_fields
+from conformance.oracle.sampling import fresh_seed, neutral_params
 from conformance.oracle.seeded_draws import assert_matches_seeded_draws, draws_token
 from conformance.oracle.statistics import rejects
 from conformance.verdicts import Evidence, Level
@@ -68,8 +66,8 @@ def samples_within_mask(server: Server) -> None:
         truncation = TRUNCATIONS[turn % len(TRUNCATIONS)]
         params = {"temperature": 1, "response_format": regex_format(LETTERS), **truncation}
         fields = {"prompt": prompt, "max_tokens": 12, **fresh_seed(server)}
-        choice, output = completion_with_ids(server, **neutral_params(server) | fields | params)
-        for position, step in enumerate(server.oracle.steps(prompt, params, output), 1):
+        choice, _ = completion_with_ids(server, **neutral_params(server) | fields | params)
+        for position, step in enumerate(output_steps(server, prompt, params, choice), 1):
             test.add(step, f"token {position} of {choice.text!r} with {params}", choice)
         if rejects(test.evidence, server.alpha):
             raise test.verdict("tokens as often as the reference samples them", test.odds, choice)
@@ -77,11 +75,9 @@ def samples_within_mask(server: Server) -> None:
 
 def probe_reference_generator(server: Server) -> None:
     """Raise NonStrict if a seed does not sample what it samples in the reference."""
-    fields = {"max_tokens": 8, "temperature": 1, "seed": 7, "logprobs": 1}
-    answer = server.complete(
-        prompt=PROMPTS[0], **neutral_params(server), **unique_token_names(server), **fields
-    )
-    assert_matches_seeded_draws(server.oracle, PROMPTS[0], 7, answer.choice)
+    fields = {"prompt": PROMPTS[0], "max_tokens": 8, "temperature": 1, "seed": 7}
+    answer = server.complete(**neutral_params(server), **row_fields(server), **fields)
+    assert_matches_seeded_draws(server, PROMPTS[0], 7, answer.choice)
 
 
 REFERENCE_GENERATOR = Capability("the reference's generator", probe_reference_generator)
@@ -97,9 +93,8 @@ def seeded_matches_reference(server: Server) -> None:
         seed = server.rng.getrandbits(31)
         params = {"temperature": 1, "response_format": response_format}
         fields = {"prompt": JSON_PROMPT, "max_tokens": 12, "seed": seed}
-        choice, output = completion_with_ids(server, **fields, **neutral_params(server), **params)
-        for position, step in enumerate(oracle.steps(JSON_PROMPT, params, output)):
-            gumbel = noise(seed, 0, position, len(step.logits))
-            matches = draws_token(step, gumbel, oracle.tolerance)
+        choice, _ = completion_with_ids(server, **fields, **neutral_params(server), **params)
+        for position, step in enumerate(output_steps(server, JSON_PROMPT, params, choice)):
+            matches = draws_token(step, noise(seed, 0, position, len(step.logits)))
             actual = f"{oracle.token_text(JSON_PROMPT, step.token)!r}, of {choice.text!r}"
             assert_that(matches, f"another token as token {position + 1}", actual, choice.at)

@@ -1,6 +1,7 @@
 """The command line: output, files and exit status."""
 
 import asyncio
+import json
 import os
 import pty
 import signal
@@ -14,7 +15,7 @@ from junitparser import JUnitXml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from conformance.__main__ import main
-from conformance.harness.registry import all_checks
+from conformance.harness.registry import PROFILES, all_checks
 from conformance.harness.result import Report
 from conformance.verdicts import Verdict
 from reference.bundle import Bundle
@@ -123,6 +124,52 @@ def test_compare_shows_runs_side_by_side(
     for written in page.read_text(), text.read_text():
         assert "first" in written and "second" in written and "ERROR" in written
     assert "second" in capsys.readouterr().out
+
+
+def test_compare_distinguishes_runs_of_one_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    starts = ["2026-01-01T10:00:00", "2026-01-02T10:00:00", "2026-01-02T10:00:00"]
+    files = [tmp_path / f"{i}.json" for i in range(3)]
+    for file, started in zip(files, starts, strict=True):
+        file.write_text(report([result()], "one", started=started).model_dump_json())
+    assert main(["compare", *map(str, files)]) == 0
+    out = capsys.readouterr().out
+    for name in "one, 2026-01-01T10:00", "one, 2026-01-02T10:00, 1", "one, 2026-01-02T10:00, 2":
+        assert name in out
+
+
+def test_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--json", "--only", "top_p"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert {c["id"] for c in listed} == {c.id for c in all_checks() if c.parameter == "top_p"}
+    assert all(c["clause"] and c["spec"] == "logits.top_p" for c in listed)
+
+
+def test_profile_selects_parameters(capsys: pytest.CaptureFixture[str]) -> None:
+    for profile, included, excluded in ("sampling", "min_p", "auth"), ("openai", "auth", "min_p"):
+        assert main(["list", "--json", "--profile", profile]) == 0
+        parameters = {c["parameter"] for c in json.loads(capsys.readouterr().out)}
+        assert included in parameters and excluded not in parameters
+    known = {c.parameter for c in all_checks()}
+    assert all(set(names or ()) <= known for names in PROFILES.values())
+
+
+def test_explain_shows_a_parameter(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "top_p"]) == 0
+    out = capsys.readouterr().out
+    assert "Defined by logits.top_p" in out and "def top_p(logits: Logits" in out
+    assert all(c.id in out for c in all_checks() if c.parameter == "top_p")
+    assert main(["explain", "sampler"]) == 0 and main(["explain", "top_q"]) == 2
+    assert "did you mean top_" in capsys.readouterr().err
+
+
+def test_result_has_options_and_fingerprints(conforming: str, tmp_path: Path) -> None:
+    data = tmp_path / "a.json"
+    assert run(conforming, *TINY, *CHEAP, "--concurrency", 1, "--json", data) == 0
+    written = Report.model_validate_json(data.read_bytes())
+    assert written.options["only"] == [RANGE, ENDS] and written.options["concurrency"] == 1
+    assert (written.fingerprint or "").startswith("fp_") and written.truth_digest is None
 
 
 def test_compare_names_unusable_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

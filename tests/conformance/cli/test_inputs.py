@@ -5,13 +5,19 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from conformance.harness.result import Report
 from reference.bundle import Bundle
 from tests.api.conftest import running_server
+from tests.conformance import tiny_models
 from tests.conformance.cli.conftest import CHEAP, RANGE, TINY, run
 from tests.conformance.mutations.engine import conforming_app
+from tests.conformance.mutations.requests import change_default
 from tests.conformance.mutations.responses import mutate_text
 
 
@@ -87,6 +93,67 @@ def test_url_of_another_service(
         assert run(address, *TINY, *CHEAP, "--timeout", 10) == 2
     err = capsys.readouterr().err.splitlines()
     assert len(err) == 3 and "SSL" in err[0] and "<html>" in err[1] and "Protocol" in err[2]
+
+
+def respond(text: str, status: int = 200, **headers: str) -> ASGIApp:
+    """Return an app that has one response."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response(text, status, headers, "application/json")(scope, receive, send)
+
+    return app
+
+
+OTHER_SERVICES = {
+    '{"ok": true}': "choices[0].text is missing",
+    '{"choices": []}': "choices[0].text is missing",
+    '{"choices": [{"index": 0}]}': "choices[0].text is missing",
+    '{"object": "chat.completion", "choices": [{"message": {}}]}': "is a chat endpoint",
+    '{"choices": [{"index": 0, "message": {"content": "a"}}]}': "is a chat endpoint",
+}
+
+
+@pytest.mark.parametrize("text", OTHER_SERVICES)
+def test_service_without_completions_is_explained(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running_server(respond(text)) as address:
+        assert run(address, *TINY) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and OTHER_SERVICES[text] in err and err.count("\n") == 1
+
+
+def test_several_choices_by_default_are_a_completion(tiny_model: Bundle) -> None:
+    with running_server(change_default(conforming_app(tiny_model), "n", 2)) as address:  # type: ignore[arg-type]
+        assert run(address, *TINY, *CHEAP) == 0
+
+
+def test_redirect_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    with running_server(respond("", 307, location="http://elsewhere/v1")) as address:
+        assert run(address, *TINY) == 2
+    assert "redirects a plain request to http://elsewhere/v1 (307)" in capsys.readouterr().err
+
+
+def test_other_weights_are_refused(
+    conforming: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tiny_models.write(tmp_path, seed=1)
+    assert run(conforming, *TINY, *CHEAP, "--truth", other) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and "different weights" in err and str(other) in err
+
+
+def test_same_weights_are_reported(
+    conforming: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = tiny_models.write(tmp_path / "same")
+    for options, tolerance in ((), "0.001"), (("--tolerance", "0.5"), "0.5"):
+        data = tmp_path / "a.json"
+        assert run(conforming, *TINY, *CHEAP, "--truth", same, *options, "--json", data) == 0
+        out = capsys.readouterr().out
+        assert "same weights, maximum deviation" in out and f"tolerance {tolerance}" in out
+        written = Report.model_validate_json(data.read_bytes())
+        assert written.tolerance == float(tolerance) and (written.deviation or 0) < 1e-5
 
 
 class SshHandler(socketserver.BaseRequestHandler):

@@ -131,7 +131,7 @@ RESPONSES: dict[str, tuple[Callable[[httpx.Request], httpx.Response], Verdict]] 
 def test_response_gives_a_verdict(name: str) -> None:
     answer, verdict = RESPONSES[name]
     with answering(answer) as fake:
-        result = runner.run_one(fake, make_check(completes))
+        [result] = runner.run(fake, [make_check(completes)])
     assert result.verdict is verdict, result
     assert (result.at is None) == (verdict is Verdict.PASS)
     assert result.requests == 1

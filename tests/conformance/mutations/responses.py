@@ -1,11 +1,12 @@
 """Middleware that changes HTTP responses before they are sent."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reference.bundle import Bundle
+from reference.params import CompletionParams
 from tests.conformance.mutations.engine import Json, conforming_app
 from tests.conformance.mutations.requests import drop_fields, route_by_body
 
@@ -134,4 +135,27 @@ def truncate_text(
         return mutate_json(drop_fields(app, "stop"), whole=each_choice(change)) if stops else app
 
     app = conforming_app(model)
+    return route_by_body(choose)
+
+
+def refuse_field(model: Bundle, name: str, status: int, neutral: bool) -> ASGIApp:
+    """Refuse a parameter by its name. neutral: also its neutral values and its default."""
+    app = conforming_app(model)
+    message = f'{{"error": {{"message": "{name} is not supported", "param": "{name}"}}}}'
+    refusing = mutate_response(
+        app, lambda scope, response: (status, {"content-type": "application/json"}, message)
+    )
+
+    def choose(raw: bytes) -> ASGIApp:
+        try:
+            body: Json = json.loads(raw)
+            value = body.get(name)
+        except (ValueError, AttributeError):
+            return app
+        if not isinstance(body, Mapping) or name not in body:
+            return app
+        off = value is None or value is False or value in ([], {})
+        is_neutral = off or value == getattr(CompletionParams(), name)
+        return app if is_neutral and not neutral else refusing
+
     return route_by_body(choose)

@@ -1,13 +1,16 @@
 """E-values: error rate and power of the tests; the search for discriminating prompts."""
 
 import math
+from collections.abc import Iterator
 
+import httpx
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.fixtures.prompts import PROMPTS
+from conformance.http.client import Server, Target
 from conformance.http.oracle import DecodeStep
 from conformance.oracle import dialects
 from conformance.oracle.prompt_search import (
@@ -118,40 +121,48 @@ def oracle(tiny_model: Bundle) -> ReferenceOracle:
     return ReferenceOracle(tiny_model)
 
 
-def with_logits(oracle: ReferenceOracle, logits: list[float], **params: float) -> DecodeStep:
+@pytest.fixture
+def server(oracle: ReferenceOracle) -> Iterator[Server]:
+    """Return a server that is never sent a request."""
+    with httpx.Client() as http:
+        yield Target(base="http://none", model="none", http=http, oracle=oracle).server("test")
+
+
+def with_logits(
+    oracle: ReferenceOracle, logits: list[float], error: float = 0.01, **params: float
+) -> DecodeStep:
     """Return a step in which all other tokens have very low logits."""
     step = oracle.first_step(PROMPTS[0], {"temperature": 1, **params})
     x = np.full(len(step.logits), -50, np.float32)
     x[1000 : 1000 + len(logits)] = logits
-    return DecodeStep(x, step.history, -1)
+    return DecodeStep(x, step.history, -1, error)
 
 
 def test_perturbations_keep_ties(oracle: ReferenceOracle) -> None:
     step = with_logits(oracle, [5, 4, 4, 3])
-    for x in perturbed(step.logits, 0.01):
+    for x in perturbed(step):
         assert x[1001] == x[1002] and np.abs(x - step.logits).max() <= 0.0101
         assert not np.array_equal(x, step.logits)
 
 
 def test_choice_within_tolerance_is_not_robust(oracle: ReferenceOracle) -> None:
-    assert is_robust(with_logits(oracle, [5, 4, 4, 3], top_k=2), 0.01)  # both tied tokens stay
-    assert is_robust(with_logits(oracle, [5, 4, 3.5, 3], top_k=2), 0.01)
-    assert not is_robust(with_logits(oracle, [5, 4, 3.999, 3], top_k=2), 0.01)
+    assert is_robust(with_logits(oracle, [5, 4, 4, 3], top_k=2))  # both tied tokens stay
+    assert is_robust(with_logits(oracle, [5, 4, 3.5, 3], top_k=2))
+    assert not is_robust(with_logits(oracle, [5, 4, 3.999, 3], top_k=2))
+    assert not is_robust(with_logits(oracle, [5, 4, 3.5, 3], error=0.3, top_k=2))
 
 
-def test_discriminating_prompt_is_the_best(oracle: ReferenceOracle) -> None:
+def test_discriminating_prompt_is_the_best(oracle: ReferenceOracle, server: Server) -> None:
     """It distinguishes the dialect, and leaving the parameter out."""
     [ties] = [d for d in dialects.DIALECTS if d.name == "top_k by rank: ties are cut"]
     grid = [{"temperature": 1, "top_k": k} for k in range(1, 9)]
-    prompt, params = discriminating_prompt(oracle, lambda logits: grid, [ties.name])
+    prompt, params = discriminating_prompt(server, lambda logits: grid, [ties.name])
     best = min_distinguishability(oracle.first_step(prompt, params), [ties], params)
     assert best >= MIN_DISTINGUISHABILITY
     for candidate in PROMPTS:
         for tried in grid:
             step = oracle.first_step(candidate, tried)
-            assert min_distinguishability(step, [ties], tried) <= best or not is_robust(
-                step, oracle.tolerance
-            )
+            assert min_distinguishability(step, [ties], tried) <= best or not is_robust(step)
     step = oracle.first_step(prompt, params)
     assert (
         distinguishability(
@@ -161,7 +172,7 @@ def test_discriminating_prompt_is_the_best(oracle: ReferenceOracle) -> None:
     )
 
 
-def test_indistinguishable_dialect_is_inconclusive(oracle: ReferenceOracle) -> None:
+def test_indistinguishable_dialect_is_inconclusive(server: Server) -> None:
     with pytest.raises(Inconclusive, match="top_k"):
         off = [{"temperature": 1, "top_k": 0}]
-        discriminating_prompt(oracle, lambda logits: off, ["top_k by rank: ties are cut"])
+        discriminating_prompt(server, lambda logits: off, ["top_k by rank: ties are cut"])

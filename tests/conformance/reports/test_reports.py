@@ -38,6 +38,8 @@ class Page(HTMLParser):
         self.tags: list[str] = []
         self.attributes: set[str] = set()
         self.texts: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
         self.open: list[str] = []
         self.feed(text)
         assert self.open == []
@@ -45,6 +47,8 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes |= {name for name, _ in attrs}
+        self.links += [value or "" for name, value in attrs if name == "href"]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
         if tag not in EMPTY:
             self.open.append(tag)
 
@@ -79,12 +83,40 @@ def test_page_shows_all_results() -> None:
 def test_page_is_self_contained_and_inert(runs: list[Report]) -> None:
     text = html.page(runs)
     page = Page(text)
-    assert not {"script", "link", "img", "iframe", "object", "base", "form", "a"} & {*page.tags}
-    assert not {"src", "href", "action", "data"} & page.attributes
+    assert not {"script", "link", "img", "iframe", "object", "base", "form"} & {*page.tags}
+    assert not {"src", "action", "data"} & page.attributes
+    assert all(target.startswith("#") for target in page.links)
     assert not any(name.startswith("on") for name in page.attributes)
     assert "url(" not in text and "@import" not in text
     assert "<script>alert(1)</script>" in page.text  # as text
     assert not set("\0\x1b\u202e\uffff") & set(text)
+
+
+def test_page_has_a_link_to_each_check() -> None:
+    page = Page(html.page([report(result_of_each_verdict())]))
+    ids = [r.id for r in result_of_each_verdict()]
+    assert page.links == [f"#{i}" for i in ids] and set(ids) <= set(page.ids)
+
+
+def test_cause_is_counted_once_in_each_report() -> None:
+    cause = {"cause": "top_p is ignored"}
+    first = result("top_p/a", Verdict.FAIL, **cause)
+    second = result("top_p/b", Verdict.FAIL, same_as="top_p/a", **cause)
+    run = report([first, second, result("top_p/c"), result("data/d", Verdict.NOT_APPLICABLE)])
+    assert run.headline == "1 checks pass, 1 finding; 1 not applicable" and not run.ok
+    assert run.headline in Page(html.page([run])).text
+    [suite, _] = JUnitXml.fromstring(junit.document(run))
+    assert (suite.failures, suite.skipped) == (1, 1)
+    console = Console(record=True, width=200)
+    console.print(table.summary(run))
+    text = console.export_text()
+    assert "2 × FAIL: top_p is ignored" in text and "1 more for the same causes" in text
+    assert "top\\_p is ignored: see top\\_p/a" in markdown.page([run])
+
+
+def test_perfect_run_reads_as_perfect() -> None:
+    run = report([result(), result("data/a", Verdict.NOT_APPLICABLE)])
+    assert run.headline == "1 checks pass, no findings; 1 not applicable" and run.ok
 
 
 def test_backticks_become_code() -> None:
@@ -133,13 +165,14 @@ def test_junit_case_for_each_verdict() -> None:
         "top_p/non-strict": ["Failure"],
         "top_p/unsupported": ["Skipped"],
         "top_p/inconclusive": ["Skipped"],
+        "top_p/not-applicable": ["Skipped"],
         "top_p/error": ["Error"],
         "seed/known": ["Skipped"],
         "stale": ["Failure"],
     }
     assert [*suites] == ["top_p", "seed", "expectations"]
     top_p = suites["top_p"]
-    assert (top_p.tests, top_p.failures, top_p.errors, top_p.skipped) == (6, 2, 1, 2)
+    assert (top_p.tests, top_p.failures, top_p.errors, top_p.skipped) == (7, 2, 1, 3)
     [reason] = next(iter(suites["seed"])).result
     assert "we know" in reason.message
 
