@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from rich.console import Console
-from rich.table import Table
 
 from reference import sampler
 from reference.bundle import EMBEDDED, Bundle, load_bundle
 from reference.completion import stream
-from reference.explain import Explainer
 from reference.output_text import LogprobsEntry, TextDelta, token_display
 from reference.params import CompletionParams
+from reference.tables import Explainer, logprob_table
 
 PROG = "python -m reference"
 SERVER_ONLY = {"stream", "stream_options", "user", "prompt_cache_key", "data"}
@@ -91,15 +90,6 @@ def by_choice(deltas: Iterable[tuple[int, TextDelta]]) -> Iterator[tuple[int, Te
 def as_tuple(value: Any) -> Any:
     """Convert the lists of argparse to the tuples of the parameters."""
     return tuple(value) if isinstance(value, list) else value
-
-
-def logprob_table(entries: list[LogprobsEntry]) -> Table:
-    table = Table("offset", "token", "log-probability", "top tokens")
-    for e in entries:
-        value = "" if e.logprob is None else f"{e.logprob:.4f}"
-        top = ", ".join(f"{ascii(name)} {v:.2f}" for name, v in (e.top or {}).items())
-        table.add_row(str(e.offset), ascii(e.token), value, top)
-    return table
 
 
 def parser(prog: str = PROG) -> argparse.ArgumentParser:
