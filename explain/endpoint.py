@@ -94,7 +94,7 @@ class Explain:
             start, model, parsed, record.principal, self.service.max_response_values
         )
         try:
-            bodies = event_bodies(builder, record, timeout)
+            bodies = event_bodies(builder, record, timeout, parsed.report.logits)
             await send_events(send, ignored_header(parsed.ignored), bodies, self.service.keep_alive)
         finally:
             note_response(record, builder)
@@ -157,7 +157,7 @@ def refuse_forced(message: str) -> ApiError:
 
 
 async def event_bodies(
-    builder: ResponseBuilder, record: RequestRecord, timeout: float
+    builder: ResponseBuilder, record: RequestRecord, timeout: float, has_logits: bool
 ) -> AsyncIterator[list[Json]]:
     """Yield the JSON of the events: the start, and for each token its explanation, then the events
     of a completion. Raises ApiError.
@@ -167,7 +167,7 @@ async def event_bodies(
     stream = Stream(prepared.served_model.engine, prepared.requests, latest, record.start + timeout)
     try:
         async with stream as events:
-            yield [start_json(builder)]
+            yield [start_json(builder, has_logits)]
             finished: set[int] = set()
             async for updates in builder.updates(events):
                 event = latest.event
@@ -183,9 +183,9 @@ async def event_bodies(
         raise error from failure
 
 
-def start_json(builder: ResponseBuilder) -> bytes:
-    """Return the first event: the seed, as a string because JavaScript has no 64-bit numbers, and
-    the tokens of the prompt.
+def start_json(builder: ResponseBuilder, has_logits: bool) -> bytes:
+    """Return the first event: the seed, as a string because JavaScript has no 64-bit numbers, the
+    tokens of the prompt, and with logits the texts of all tokens.
     """
     prepared = builder.prepared
     model = prepared.served_model
@@ -198,4 +198,6 @@ def start_json(builder: ResponseBuilder) -> bytes:
         "vocab_size": model.vocab_size,
         "prompt": [{"id": i, "text": display.name(i)} for i in prepared.ids[0]],
     }
+    if has_logits:
+        value["vocabulary"] = [display.name(i) for i in range(model.vocab_size)]
     return json.dumps(value).encode()

@@ -56,14 +56,19 @@ class Reason:
     numbers: Mapping[str, float]
 
     def __str__(self) -> str:
-        """Return the condition with its numbers, to four significant digits.
+        """Return the condition with its numbers: integers, and four significant digits of others.
 
         >>> str(Reason("p < min_p × p_max", {"p": 0.031, "min_p": 0.05, "p_max": 0.71}))
         '0.031 < 0.05 × 0.71'
         """
         if not self.numbers:
             return self.text
-        return NAME.sub(lambda name: f"{self.numbers[name[0]]:.4g}", self.text)
+        return NAME.sub(lambda name: number(self.numbers[name[0]]), self.text)
+
+
+def number(x: float) -> str:
+    """Format an integer exactly, and another number to four significant digits."""
+    return str(x) if isinstance(x, int) else f"{x:.4g}"
 
 
 @dataclass(frozen=True, eq=False)
