@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def docstring_lines(docstring: str) -> list[Json]:
 def source_json(function: Any) -> Json:
     """Return the source code of a function without its docstring, and where it is."""
     lines, start = inspect.getsourcelines(function)
-    source = inspect.cleandoc("".join(lines))
+    source = textwrap.dedent("".join(lines)).rstrip()
     if docstring := function.__doc__:
         source = source.replace(f'"""{docstring}"""', '"""…"""')
         source = re.sub(r'"""(?:[^"]|"(?!""))*"""', '"""…"""', source, count=1)

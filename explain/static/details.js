@@ -1,7 +1,7 @@
 // The definition of a step: the lines of its docstring, its source, and the decisions behind it.
 
 import { byId, fill, h } from "./dom.js";
-import { markdown } from "./markdown.js";
+import { inline, markdown } from "./markdown.js";
 
 /** Show the definition of a step in the dialog. */
 export function showDefinition(specification, name) {
@@ -13,8 +13,8 @@ export function showDefinition(specification, name) {
       "article",
       {},
       h("header", {}, h("h2", { id: "definition-title" }, h("code", {}, name)), close(dialog)),
-      h("p", { class: "summary" }, step.summary),
-      h("dl", { class: "lines" }, step.lines.map(({ label, text }) => [h("dt", {}, label), h("dd", {}, label === "Example" ? h("pre", { tabindex: 0 }, text) : text)])),
+      h("p", { class: "summary" }, inline(step.summary)),
+      h("dl", { class: "lines" }, step.lines.map(({ label, text }) => [h("dt", {}, label), h("dd", {}, label === "Example" ? h("pre", { tabindex: 0 }, text) : inline(text))])),
       h("h3", {}, "Source"),
       step.sources.map(source),
       h("h3", {}, "Decisions"),

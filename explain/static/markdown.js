@@ -35,7 +35,8 @@ function table([head, , ...rows]) {
   );
 }
 
-function inline(text) {
+/** Return the parts of a line: text, and elements for code, emphasis and links. */
+export function inline(text) {
   const parts = [];
   let end = 0;
   for (const match of text.matchAll(INLINE)) {

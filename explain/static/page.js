@@ -34,7 +34,9 @@ const lessons = new Lessons(applyLesson);
 
 const key = () => sessionStorage.getItem("key") ?? "";
 const choice = () => run.choices.get(state.choice);
-const token = () => choice()?.tokens[state.token];
+/** The selected position, or the last one that was received. */
+const shown = () => Math.max(0, Math.min(state.token, (choice()?.tokens.length ?? 1) - 1));
+const token = () => choice()?.tokens[shown()];
 
 /** Return all parameters of some values, as the steps need them. */
 function allParams(values) {
@@ -153,7 +155,7 @@ function select(position) {
 }
 
 function take(row) {
-  state.forced = [...choice().tokens.slice(0, state.token).map((t) => t.id), row.id];
+  state.forced = [...choice().tokens.slice(0, shown()).map((t) => t.id), row.id];
   saveState();
   execute();
 }
@@ -207,7 +209,7 @@ function render() {
   main.selected = state.token;
   const difference = state.against ? differenceHere()?.position ?? null : null;
   main.show(run.settings, choice(), difference);
-  state.token = main.selected;
+  if (run.done) state.token = main.selected;
   renderDetails();
 }
 
@@ -231,8 +233,8 @@ function selectChoice(index) {
 
 /** Explain the selected token: by the reference if the settings are those of the run, else here. */
 function explanation(values = state.values, dialects = [], seed = currentSeed()) {
-  if (!run.hasLogits(state.choice, state.token)) return null;
-  return run.explain(state.choice, state.token, allParams(values), dialects, seed);
+  if (!run.hasLogits(state.choice, shown())) return null;
+  return run.explain(state.choice, shown(), allParams(values), dialects, seed);
 }
 
 function renderDetails() {
@@ -250,13 +252,13 @@ function renderDetails() {
 }
 
 function renderSteps(view, event, isServer) {
-  byId("steps-title").textContent = `The steps of token ${state.token + 1}, ${quoted(event.text)}`;
+  byId("steps-title").textContent = `The steps of token ${shown() + 1}, ${quoted(event.text)}`;
   byId("steps-note").textContent = isServer
     ? "Computed by the reference. A struck number was removed by the step, for the reason below it."
     : "Recomputed in this page with the changed settings. Run generates the text that they give.";
   const params = allParams(state.values);
   const settingOf = (name) => (["allowed", "response_format"].includes(name) ? params.response_format?.type ?? "no special tokens" : String(params[name]));
-  const caption = `Probability of each token after each step, for token ${state.token + 1}`;
+  const caption = `Probability of each token after each step, for token ${shown() + 1}`;
   const options = { caption, onstep: (name) => showDefinition(specification, name), ontake: take, showAll, settingOf };
   fill(byId("steps-table"), stepsTable(view, options));
   const off = view.stages.slice(1).filter((s) => !s.changed && !s.removed).map((s) => s.name);
@@ -271,7 +273,7 @@ function renderDial(own) {
   const seed = currentSeed();
   const first = seed < 0n ? 0n : seed - (seed % BigInt(SEEDS));
   const seeds = Array.from({ length: SEEDS }, (_, i) => first + BigInt(i));
-  const drawn = winners(own, seeds, state.choice, state.token);
+  const drawn = winners(own, seeds, state.choice, shown());
   const onseed = (s) => {
     setValue("seed", Number.isSafeInteger(Number(s)) ? Number(s) : String(s));
     byId("dial").querySelector(`[data-seed="${s}"]`)?.focus();
@@ -315,7 +317,7 @@ function renderComparison(own) {
   const there = explanation(isPinned ? state.pinned.values : state.values, dialectsOf(state.against));
   fill(byId("comparison"), comparison({ here: own, there, names, text: (id) => run.text(id), difference }));
   if (isPinned && other && other.choices.size) {
-    second.selected = state.token;
+    second.selected = shown();
     const same = other.choices.get(state.choice) ?? other.choices.get(0);
     second.show(other.settings, same, difference?.position ?? null);
     fill(byId("other-text"), h("h3", {}, "The text of the pinned settings"), second.element);
@@ -323,7 +325,7 @@ function renderComparison(own) {
 }
 
 function noteOf(difference, isPinned) {
-  if (difference && state.token > difference.position) {
+  if (difference && shown() > difference.position) {
     return `The texts part at token ${difference.position + 1}. From there on this compares two rules on the text above.`;
   }
   return isPinned ? "" : `What ${state.against} would do with the same logits and the same noise, as far as the conformance suite knows it: ${dialectsOf(state.against).join("; ")}.`;
@@ -331,7 +333,7 @@ function noteOf(difference, isPinned) {
 
 function renderRequest() {
   byId("curl").textContent = curl(location.origin, model, state.prompt, state.values, isLocked || key() !== "");
-  const event = choice()?.events[Math.min(state.token, choice().events.length - 1)];
+  const event = choice()?.events[Math.min(shown(), choice().events.length - 1)];
   byId("response").textContent = event ? JSON.stringify(event, null, 2) : "";
 }
 

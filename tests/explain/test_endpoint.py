@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from api.engine import ServedModel
 from reference import sampler, threefry
 from reference.bundle import Bundle
 from reference.logits import probabilities
 from reference.params import CompletionParams
 from tests.api.http_client import Json, join_events, parse_events
-from tests.explain.conftest import BODY, events, of_kind, post, tokens
+from tests.explain.conftest import BODY, events, explained_app, of_kind, post, tokens
 
 COLOR = {"type": "regex", "regex": "red|blue"}
 
@@ -185,3 +186,20 @@ def test_top_bounds_the_rows(client: TestClient) -> None:
             assert event["id"] in rows
             assert {row["id"] for row in event["draw"][:2]} <= set(rows)
             assert "logits" not in event and BODY["max_tokens"] == 4
+
+
+def test_other_backend_is_explained_by_the_reference(
+    jax_served: ServedModel, model: Bundle
+) -> None:
+    """The JAX engine serves the completions; it is not used to explain them."""
+    client = TestClient(explained_app(jax_served))
+    before = jax_served.engine.stats().prefix_cache_queries
+    received = events(client, temperature=1.3, logits=True)
+    assert jax_served.engine.stats().prefix_cache_queries == before
+    prompt = [token["id"] for token in received[0]["prompt"]]
+    params, output = CompletionParams(seed=7, temperature=1.3), list[int]()
+    for event in of_kind(received, "explain.token"):
+        output.append(check_token(event, prompt, output, params))
+    plain = post(client, path="/v1/completions", temperature=1.3).json()
+    explained = join_events(of_kind(received, "text_completion"))
+    assert explained["choices"][0]["text"] == plain["choices"][0]["text"]

@@ -29,7 +29,8 @@ def test_step_has_docstring_and_source(step: dict) -> None:  # type: ignore[type
         definition = source["text"].splitlines()[0]
         assert lines[source["line"] - 1].strip() == definition
         assert definition.startswith(f"def {source['name'].rpartition('.')[2]}(")
-        assert "Meaning:" not in source["text"] and '"""…"""' in source["text"]
+        assert "Meaning:" not in source["text"] and '\n    """…"""\n' in source["text"]
+        assert [line for line in source["text"].splitlines()[1:] if line[:1].strip()] in ([], [")"])
 
 
 def test_decisions_are_those_of_the_parameters() -> None:

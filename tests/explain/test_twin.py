@@ -190,5 +190,5 @@ def check_final(actual: list[float | None], expected: np.ndarray, case: Json) ->
     assert agree(x[np.isfinite(x)], expected[np.isfinite(x)]), case
 
 
-def test_all_engines_are_tested() -> None:
+def test_engines_of_the_twin_are_tested() -> None:
     assert results()[0]["engines"].keys() == ENGINES.keys()

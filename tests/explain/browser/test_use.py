@@ -28,7 +28,7 @@ def test_text_is_that_of_a_completion(page: Page, model: Bundle) -> None:
     assert shown.startswith(completion.text) and "finish_reason: length" in shown
 
 
-def test_every_parameter_has_a_control(page: Page) -> None:
+def test_controls_of_all_parameters(page: Page) -> None:
     names = {f for f in vars(CompletionParams())} | {"top"}
     script = "all => all.map(e => e.dataset.name)"
     assert set(page.page.eval_on_selector_all("#controls [data-name]", script)) == names
@@ -50,7 +50,7 @@ def test_lesson(page: Page) -> None:
 
 
 @pytest.mark.parametrize("lesson", range(6))
-def test_every_card_of_a_lesson_runs(page: Page, lesson: int) -> None:
+def test_cards_of_a_lesson_run(page: Page, lesson: int) -> None:
     page.page.click(f"#lessons button >> nth={lesson}")
     for _ in range(10):
         page.wait_until(IS_FINISHED)
