@@ -18,10 +18,10 @@ Reading order:
     engine        the reference behind the engine interface: submit, abort, stats
     bundle        a checkpoint with its tokenizer, image processor and vocabulary
     explain       what each sampling step did to the distribution, and the draw
-    tables        `--explain`: the same as tables on the terminal
     __main__      the command line
 
     model/        the Llama decoder, the vision encoder, and checkpoint loading
+    terminal/     the arguments and the tables of the command line
     tokenizer/    SentencePiece and Hugging Face tokenizers, the detokenizer
     images/       image decoding, preprocessing, and placeholder expansion
     grammar/      `response_format`: formal languages and token masks
