@@ -83,10 +83,11 @@ export class Controls {
 
   group(title, names) {
     const known = names.filter((name) => name in this.parameters);
+    const isWide = matchMedia("(min-width: 1000px)").matches; // else the text would be far below
     if (known.length === 0) return null;
     return h(
       "details",
-      { class: "group", open: OPEN.includes(title) },
+      { class: "group", open: isWide && OPEN.includes(title) },
       h("summary", {}, title),
       known.map((name) => this.control(this.parameters[name])),
     );

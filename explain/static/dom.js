@@ -67,9 +67,12 @@ export function condition({ text, numbers }) {
   return (PREFIXES[names[0]] ?? "") + text.replace(/[a-z_]+/g, (name) => number(numbers[name]));
 }
 
-/** Return a token's text as it is shown: white space is visible. */
+const CONTROL = /[\u0000-\u001f\u007f-\u00a0\u2028\u2029]/g;
+
+/** Return a token's text as it is shown: white space and control characters are visible. */
 export function visible(text) {
-  return text.replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/^ | $/g, "␣") || "∅";
+  const marked = text.replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/^ | $/g, "␣");
+  return marked.replace(CONTROL, (c) => `U+${c.charCodeAt(0).toString(16).padStart(4, "0")}`) || "∅";
 }
 
 /** Return a token's text for a screen reader and for messages. */

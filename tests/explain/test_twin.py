@@ -58,7 +58,7 @@ def random_params(rng: np.random.Generator) -> CompletionParams:
 
 def random_logits(rng: np.random.Generator) -> Logits:
     """Draw logits: of few tokens with many ties, or of a vocabulary of a model's size."""
-    if rng.random() < 0.05:
+    if rng.random() < 0.01:
         return (rng.standard_normal(1536) * 4).astype(np.float32)
     size = int(rng.integers(1, 24))
     if rng.random() < 0.5:

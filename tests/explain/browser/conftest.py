@@ -23,13 +23,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skipif(not HAS_BROWSER, reason="chromium is missing"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
+    """Start Chromium for this folder: Playwright occupies the event loop of the thread, on which
+    other tests run their own.
+    """
     with chromium() as browser:
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def address(reference_served: ServedModel) -> Iterator[str]:
     with running_server(explained_app(reference_served)) as address:
         yield address

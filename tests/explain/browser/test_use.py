@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
@@ -141,6 +142,21 @@ def test_page_survives_a_server_that_stops(browser: Any, reference_served: Serve
         assert page.page.is_enabled("#run")
         assert text.startswith("Once upon a time")
         page.errors = [e for e in page.errors if "ERR_CONNECTION" not in e]
+
+
+def test_stream_that_ends_early_keeps_its_tokens(page: Page) -> None:
+    body = {"model": "tiny-text", "prompt": "Once upon a time", "max_tokens": 8, "seed": 1}
+    whole = httpx.post(f"{page.address}/v1/explain", json=body | {"logits": True}).text
+    part = "\n\n".join(whole.split("\n\n")[:8]) + "\n\ndata: {"
+    page.page.route("**/v1/explain", lambda route: route.fulfill(body=part))
+    page.page.click("#run")
+    page.page.wait_for_selector("#status.failed")
+    assert "ended early" in page.status
+    assert 1 <= page.page.locator("#tokens [role=option]").count() < 8
+    assert page.page.is_visible("#steps-table table")
+    page.page.unroute("**/v1/explain")
+    page.run()
+    assert page.page.locator("#tokens [role=option]").count() == 40
 
 
 def test_key_is_requested(browser: Any, reference_served: ServedModel) -> None:
