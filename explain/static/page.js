@@ -332,7 +332,7 @@ function noteOf(difference, isPinned) {
 }
 
 function renderRequest() {
-  byId("curl").textContent = curl(location.origin, model, state.prompt, state.values, isLocked || key() !== "");
+  byId("curl").textContent = curl(new URL(".", location.href).href, model, state.prompt, state.values, isLocked || key() !== "");
   const event = choice()?.events[Math.min(shown(), choice().events.length - 1)];
   byId("response").textContent = event ? JSON.stringify(event, null, 2) : "";
 }
@@ -367,7 +367,7 @@ async function begin() {
   byId("tokens").append(main.element);
   byId("lessons").append(lessons.tabs);
   listen();
-  const [openapi, steps] = await Promise.all([getJson("/openapi.json"), getJson("/explain/specification.json")]);
+  const [openapi, steps] = await Promise.all([getJson("openapi.json"), getJson("explain/specification.json")]);
   specification = steps;
   known = parameters(openapi);
   isLocked = openapi.security?.length > 0;

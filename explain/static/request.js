@@ -13,11 +13,11 @@ function seedText(seed) {
 }
 
 /** Return the request as a command of a POSIX shell. */
-export function curl(origin, model, prompt, values, needsKey) {
+export function curl(base, model, prompt, values, needsKey) {
   const { top, ...completion } = values;
   const body = bodyText(model, prompt, shortened(completion)).replaceAll("'", String.raw`'\''`);
   const key = needsKey ? ' \\\n  -H "Authorization: Bearer $API_KEY"' : "";
-  return `curl ${origin}/v1/completions${key} \\\n  -d '${body}'`;
+  return `curl ${base}v1/completions${key} \\\n  -d '${body}'`;
 }
 
 /** Images are too long to show. */

@@ -10,7 +10,7 @@ export class RequestError extends Error {
 
 const headers = (key) => (key ? { authorization: `Bearer ${key}` } : {});
 
-/** Get a JSON document. */
+/** Get a JSON document. Paths are relative to the page, which may be below a prefix. */
 export async function getJson(path, key = "") {
   const response = await fetch(path, { headers: headers(key) });
   if (!response.ok) throw await errorOf(response);
@@ -19,7 +19,7 @@ export async function getJson(path, key = "") {
 
 /** Yield the events of `POST /v1/explain`. */
 export async function* explain(body, { key = "", signal } = {}) {
-  const response = await fetch("/v1/explain", {
+  const response = await fetch("v1/explain", {
     method: "POST",
     headers: { "content-type": "application/json", ...headers(key) },
     body,
