@@ -24,12 +24,15 @@ def chromium() -> Iterator[Any]:
 
 
 class Page:
-    """The page. errors: what the browser has reported on its console. origins: of its requests."""
+    """The page. errors: messages of the browser on its console. expected: parts of messages that
+    are not errors of the page, as the browser logs each failed request. origins: of its requests.
+    """
 
     def __init__(self, page: Any) -> None:
         self.page = page
         self.address = ""
         self.errors: list[str] = []
+        self.expected: set[str] = set()
         self.origins: set[str] = set()
         page.set_default_timeout(TIMEOUT)
         page.on("console", self._on_console)
@@ -37,7 +40,8 @@ class Page:
         page.on("request", self._on_request)
 
     def _on_console(self, message: Any) -> None:
-        if message.type in ("error", "warning"):
+        is_expected = any(part in message.text for part in self.expected)
+        if message.type in ("error", "warning") and not is_expected:
             self.errors.append(message.text)
 
     def _on_request(self, request: Any) -> None:
