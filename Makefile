@@ -19,7 +19,7 @@ setup: .venv/ready ## the project's own .venv, at the versions of requirements.l
 	@touch $@
 
 run: setup ## serve the embedded model (PORT, HOST, BACKEND, MODEL)
-	@$(BIN)/python -m api --backend $(BACKEND) --model reference/embedded/$(MODEL) --served-model-name tiny-$(MODEL) --host $(HOST) --port $(PORT)
+	@$(BIN)/python -m api --backend $(BACKEND) --model reference/embedded/$(MODEL) --served-model-name tiny-$(MODEL) --explain --host $(HOST) --port $(PORT)
 
 # Each of the two workers has a core: NumPy's threads of one would compete with the other.
 test: setup check ## lint, types, import rules, then every test

@@ -21,7 +21,7 @@ order:
     tokenization   /tokenize, /detokenize
     health         /live, /ready, /health, /metrics, /version
     observability  metrics, logs, traces
-    openapi        the OpenAPI document, made from the models of `schema`
+    openapi        the OpenAPI document, made from the models of `schema`; extensions of the app
     app            the Starlette app: routes, middleware, models
     server         uvicorn with a graceful shutdown and a watchdog
     options        the command line, the environment, a TOML file

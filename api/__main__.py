@@ -21,6 +21,7 @@ from api.app import create_app
 from api.engine import ServedModel
 from api.observability.logs import configure_logs, log_request
 from api.observability.middleware import Observer
+from api.openapi import Extension
 from api.options.arguments import PROG, api_keys, build_parser, check_bind, is_local
 from api.options.config import parse_options
 from api.server import HANG_TIMEOUT, Server, listen
@@ -46,7 +47,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = PROG) -> int:
             tracing = start_tracing(options.otlp_traces_endpoint, stack)
             with exit_on_sigterm():
                 served_models = load_models(options, stack)
-            status = serve(options, served_models, keys, tracing)
+            extensions = load_extensions(options, served_models, stack)
+            status = serve(options, served_models, keys, tracing, extensions)
         except (ValueError, OSError, ImportError) as error:
             return fail(error)
         for model in served_models:
@@ -100,6 +102,7 @@ def serve(
     served_models: Sequence[ServedModel],
     keys: list[str],
     tracing: Sequence[Observer],
+    extensions: Sequence[Extension] = (),
 ) -> int:
     """Serve until a signal arrives, and return the exit status. Raises OSError if the address
     cannot be bound or a TLS file cannot be read.
@@ -117,6 +120,7 @@ def serve(
         request_timeout=options.request_timeout,
         keep_alive=options.sse_keep_alive,
         observers=[log_request, *tracing],
+        extensions=extensions,
     )
 
     def on_ready(port: int) -> None:
@@ -134,12 +138,36 @@ def serve(
     return 1 if app.state.service.hung else 0
 
 
+def load_extensions(
+    options: argparse.Namespace, served_models: Sequence[ServedModel], stack: ExitStack
+) -> list[Extension]:
+    """Return the package `explain` if it is enabled; only then it is imported. The stack closes it.
+
+    Raises ValueError if a model is too large for the reference.
+    """
+    if not options.explain:
+        return []
+    from explain.extension import ExplainExtension
+
+    directories = [directory for _, directory in models_of(options)]
+    extension = ExplainExtension.of(
+        served_models, directories, options.context, image_limits(options)
+    )
+    stack.callback(extension.close)
+    return [extension]
+
+
+def models_of(options: argparse.Namespace) -> list[tuple[str, Path]]:
+    """Return the name and the directory of each model."""
+    return options.model or [("tiny-text", EMBEDDED / "text")]
+
+
 def load_models(options: argparse.Namespace, stack: ExitStack) -> list[ServedModel]:
     """Load every model. The stack closes their engines.
 
     Raises ValueError, OSError, or ImportError if the backend is not installed.
     """
-    models = options.model or [("tiny-text", EMBEDDED / "text")]
+    models = models_of(options)
     names = options.served_model_name
     if names and len(models) > 1:
         raise ValueError("--served-model-name: needs a single --model; use --model NAME=DIR")
@@ -243,16 +271,19 @@ def checkpoint_digest(directory: Path) -> str:
 
 
 def startup_message(port: int, name: str, options: argparse.Namespace, needs_key: bool) -> str:
-    """Return the address of the endpoint, and a curl command to paste."""
+    """Return the address of the endpoint, a curl command to paste, and the page's address."""
     host = "127.0.0.1" if options.host in ("0.0.0.0", "::", "") else options.host
     scheme = "http" if options.ssl_certfile is None else "https"
     base = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/v1/openai"
     body = json.dumps({"model": name, "prompt": "Once upon a time", "max_tokens": 40})
     key = ' -H "Authorization: Bearer $API_KEY"' if needs_key else ""
-    return (
-        f"serving {name} ({options.backend}) at {base}/completions\n"
-        f"  curl {base}/completions{key} -d {shlex.quote(body)}"
-    )
+    lines = [
+        f"serving {name} ({options.backend}) at {base}/completions",
+        f"  curl {base}/completions{key} -d {shlex.quote(body)}",
+    ]
+    if options.explain:
+        lines.append(f"a page that shows each sampling step: {base.removesuffix('v1/openai')}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """The endpoint as a Starlette app: routes, middleware, and the list of models."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from api import health, tokenization
 from api.completions import Completions
@@ -14,7 +14,7 @@ from api.engine import ServedModel
 from api.errors import HANDLERS, unknown_model
 from api.observability.logs import log_request
 from api.observability.middleware import Observability, Observer
-from api.openapi import document
+from api.openapi import Extension, document
 from api.options.arguments import MAX_CONCURRENCY, MAX_RESPONSE_VALUES
 from api.schema.response import Model, ModelList
 from api.security.auth import Keys
@@ -22,6 +22,7 @@ from api.security.origins import Origins
 from api.service import Service
 
 PREFIXES = ("/v1/openai", "/v1")
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(
@@ -38,6 +39,7 @@ def create_app(
     request_timeout: float | None = None,
     keep_alive: float | None = None,
     observers: Sequence[Observer] = (log_request,),
+    extensions: Sequence[Extension] = (),
 ) -> Starlette:
     """Create the app that serves these models to clients with one of the keys.
 
@@ -46,6 +48,7 @@ def create_app(
     unknown fields are a 422. local: whether requests to another host, or from a web page of another
     machine, are refused. allowed_origins: web pages that may use the server. request_timeout,
     keep_alive: see `Service`. observers: called with the record of every request that has ended.
+    extensions: packages that add routes.
     Setting `app.state.service.draining` refuses new requests. Raises ValueError if two models have
     the same name.
     """
@@ -63,16 +66,18 @@ def create_app(
     origins = Middleware(Origins, allowed=allowed_origins, local=local)
     observability = Middleware(Observability, observers=[service.metrics.observe, *observers])
     middleware = [observability, *([origins] if local or allowed_origins else [])]
-    app = Starlette(routes=routes(service), middleware=middleware, exception_handlers=HANDLERS)
+    app = Starlette(
+        routes=routes(service, extensions), middleware=middleware, exception_handlers=HANDLERS
+    )
     app.router.redirect_slashes = False
     app.state.service = service
     return app
 
 
-def routes(service: Service) -> list[Route]:
+def routes(service: Service, extensions: Sequence[Extension] = ()) -> list[BaseRoute]:
     """Return every route. Both prefixes have the same handlers."""
     completions = Completions(service)
-    result = [Route("/openapi.json", get_openapi)]
+    result: list[BaseRoute] = [Route("/openapi.json", openapi_route(service, extensions))]
     result += health.routes(service) + tokenization.routes(service)
     for prefix in PREFIXES:
         result += [
@@ -80,7 +85,7 @@ def routes(service: Service) -> list[Route]:
             Route(f"{prefix}/models", list_models),
             Route(f"{prefix}/models/{{name:path}}", get_model),
         ]
-    return result
+    return result + [route for extension in extensions for route in extension.routes(service)]
 
 
 def service_of(request: Request) -> Service:
@@ -109,6 +114,10 @@ def model_card(name: str, model: ServedModel) -> Model:
     return Model(id=name, created=model.created, max_model_len=model.context)
 
 
-async def get_openapi(request: Request) -> Response:
-    """Handle GET /openapi.json."""
-    return JSONResponse(document(service_of(request)))
+def openapi_route(service: Service, extensions: Sequence[Extension]) -> Handler:
+    """Return the handler of GET /openapi.json."""
+
+    async def get_openapi(request: Request) -> Response:
+        return JSONResponse(document(service, extensions))
+
+    return get_openapi

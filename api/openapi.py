@@ -1,9 +1,11 @@
 """The OpenAPI 3.1 document, made from the pydantic models of the bodies."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from starlette.routing import BaseRoute
 
 from api.schema.request import CompletionRequest
 from api.schema.response import (
@@ -63,7 +65,18 @@ IGNORED = {
 }
 
 
-def document(service: Service) -> Json:
+class Extension(Protocol):
+    """A package that adds routes to the app, and their operations to the document."""
+
+    def routes(self, service: Service) -> Sequence[BaseRoute]: ...
+
+    def bodies(self, request: type[CompletionRequest]) -> Sequence[type[BaseModel]]:
+        """Return the request bodies of the operations. request: that of a completion."""
+
+    def paths(self, service: Service) -> Json: ...
+
+
+def document(service: Service, extensions: Sequence[Extension] = ()) -> Json:
     """Return the document of one server, with its limits.
 
     The bounds of token ids are included if it serves a single model. If all its models are
@@ -76,27 +89,32 @@ def document(service: Service) -> Json:
         "bearer": {"type": "http", "scheme": "bearer"},
         "xi-api-key": {"type": "apiKey", "in": "header", "name": "xi-api-key"},
     }
+    bodies = [body for extension in extensions for body in extension.bodies(request)]
+    operations = paths(service)
+    for extension in extensions:
+        operations |= extension.paths(service)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Text completions", "version": "1"},
-        "paths": paths(service),
-        "components": {"schemas": schemas(service, request), "securitySchemes": schemes},
+        "paths": operations,
+        "components": {"schemas": schemas(service, request, bodies), "securitySchemes": schemes},
         "security": [{name: []} for name in schemes] if service.keys.digests else [],
     }
 
 
-def schemas(service: Service, request: type[CompletionRequest]) -> Json:
-    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [
-        (model, "validation") for model in (request, TokenizeRequest, DetokenizeRequest)
-    ]
+def schemas(
+    service: Service, request: type[CompletionRequest], bodies: Sequence[type[BaseModel]]
+) -> Json:
+    inputs: list[type[BaseModel]] = [request, TokenizeRequest, DetokenizeRequest, *bodies]
+    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(m, "validation") for m in inputs]
     models += [(model, "serialization") for model in RESPONSES]
     _, schema = models_json_schema(models, ref_template="#/components/schemas/{model}")
     result: Json = schema["$defs"]
     if is_text_only(service):
         result["Data"]["properties"]["image"]["maxItems"] = 0
-    completion_request = result["CompletionRequest"]
-    completion_request["properties"]["model"]["examples"] = list(service.handles)
-    completion_request["additionalProperties"] = not service.strict
+    for body in (request, *bodies):
+        result[body.__name__]["properties"]["model"]["examples"] = list(service.handles)
+        result[body.__name__]["additionalProperties"] = not service.strict
     return result
 
 

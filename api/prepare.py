@@ -9,6 +9,7 @@ from api.schema.request import CompletionRequest
 from reference.grammar.language.expressions import Language
 from reference.grammar.response_format import compile_format
 from reference.images.placement import expand_placeholders
+from reference.input_limits import reject_oversized_text
 from reference.params import CompletionParams
 from reference.prompt import prompt_ids
 from reference.request import ImageSpan, Request
@@ -67,6 +68,8 @@ def prepare(served_model: ServedModel, body: CompletionRequest, principal: str) 
     context = served_model.context
     try:
         language = compile_format(params.response_format)
+        for prompt in prompts:
+            reject_oversized_text(served_model.tokenizer, prompt, context)
         tokenized = [
             prompt_ids(served_model.tokenizer, prompt, served_model.vocab_size, context)
             for prompt in prompts

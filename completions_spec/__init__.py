@@ -4,7 +4,7 @@
     commands    the subcommands
     __main__    python -m completions_spec
 
-A wheel has the four rooms and the HTTP benchmark in `completions_spec/packages/`, not at the top
+A wheel has the five rooms and the HTTP benchmark in `completions_spec/packages/`, not at the top
 level of `site-packages`: names such as `api` are common (decision 26). In the repository they are
 next to this folder.
 """

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-PACKAGES = ("reference", "jax_backend", "api", "conformance", "benchmarks")
+PACKAGES = ("reference", "jax_backend", "api", "explain", "conformance", "benchmarks")
 HERE = Path(__file__).resolve().parent
 
 

@@ -1,27 +1,18 @@
 """Command line: python -m reference "Once upon a time" --temperature 0.8"""
 
-import argparse
-import base64
-import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import Field, fields
-from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console
-from rich.table import Table
 
 from reference import sampler
-from reference.bundle import EMBEDDED, Bundle, load_bundle
+from reference.bundle import Bundle, load_bundle
 from reference.completion import stream
-from reference.explain import Explainer
 from reference.output_text import LogprobsEntry, TextDelta, token_display
 from reference.params import CompletionParams
-
-PROG = "python -m reference"
-SERVER_ONLY = {"stream", "stream_options", "user", "prompt_cache_key", "data"}
+from reference.terminal.arguments import PROG, as_tuple, data_uri, parser
+from reference.terminal.tables import Explainer, logprob_table
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = PROG) -> int:
@@ -68,11 +59,6 @@ def run(
             text, entries = "", []
 
 
-def data_uri(path: Path) -> str:
-    """Return an image file as a data URI. Decoders ignore the declared format."""
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
 def by_choice(deltas: Iterable[tuple[int, TextDelta]]) -> Iterator[tuple[int, TextDelta]]:
     """Reorder deltas so that each choice ends before the next begins.
 
@@ -86,60 +72,6 @@ def by_choice(deltas: Iterable[tuple[int, TextDelta]]) -> Iterator[tuple[int, Te
             first = pending[current].pop(0)
             yield current, first
             current += first.finish_reason is not None
-
-
-def as_tuple(value: Any) -> Any:
-    """Convert the lists of argparse to the tuples of the parameters."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-def logprob_table(entries: list[LogprobsEntry]) -> Table:
-    table = Table("offset", "token", "log-probability", "top tokens")
-    for e in entries:
-        value = "" if e.logprob is None else f"{e.logprob:.4f}"
-        top = ", ".join(f"{ascii(name)} {v:.2f}" for name, v in (e.top or {}).items())
-        table.add_row(str(e.offset), ascii(e.token), value, top)
-    return table
-
-
-def parser(prog: str = PROG) -> argparse.ArgumentParser:
-    """Return the argument parser: one option for each parameter that is not server-only."""
-    result = argparse.ArgumentParser(prog=prog, description=__doc__)
-    result.add_argument("prompt")
-    result.add_argument("--model", default=EMBEDDED / "text", help="a checkpoint directory")
-    result.add_argument(
-        "--explain", action="store_true", help="print the distribution after each sampling step"
-    )
-    result.add_argument("--svg", metavar="FILE", help="save the output as an image")
-    result.add_argument(
-        "--image", nargs="+", type=Path, default=[], help="image files, one for each `<image>`"
-    )
-    hints = get_type_hints(CompletionParams)
-    for f in fields(CompletionParams):
-        if f.name not in SERVER_ONLY:
-            result.add_argument("--" + f.name.replace("_", "-"), **option(f, hints[f.name]))
-    return result
-
-
-def json_object(text: str) -> dict[str, Any]:
-    """Parse a JSON object. Raises ValueError for any other text."""
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError(f"must be a JSON object, got {value!r}")
-    return value
-
-
-def option(f: Field[Any], hint: Any) -> dict[str, Any]:
-    """Return the arguments of `add_argument` for one parameter."""
-    described = {"help": f.metadata["meaning"]}
-    kinds = get_args(hint) or (hint,)
-    if get_origin(kinds[0]) is Mapping:
-        return described | {"type": json_object, "metavar": "JSON"}
-    if bool in kinds:
-        return described | {"action": "store_true"}
-    if isinstance(f.default, tuple):
-        return described | {"type": kinds[0], "nargs": "+", "default": ()}
-    return described | {"type": kinds[0], "default": f.default}
 
 
 if __name__ == "__main__":

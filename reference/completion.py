@@ -8,6 +8,7 @@ from reference.bundle import Bundle
 from reference.generate import Sampler, generate
 from reference.grammar.response_format import compile_format
 from reference.images.placement import expand_placeholders
+from reference.input_limits import reject_oversized_text
 from reference.output_text import LogprobsEntry, TextDelta, echo, prompt_text, start_choice
 from reference.params import CompletionParams
 from reference.prefix_cache import PrefixCache
@@ -39,6 +40,7 @@ def stream(
     for rejected images; UnsupportedFormat for a response_format that cannot be enforced.
     """
     language = compile_format(params.response_format)
+    reject_oversized_text(model.tokenizer, prompt, model.context)
     sent_ids = prompt_ids(model.tokenizer, prompt, model.vocab_size, model.context)
     [(ids, images)] = expand_placeholders(
         [sent_ids], params.data, model.image_processor, model.context

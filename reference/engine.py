@@ -20,12 +20,13 @@ logger = logging.getLogger(__name__)
 @dataclass
 class RequestState:
     """A request in the queue or in flight. aborted_choices: those to stop; None is all.
-    arrival_time: when it was queued, in seconds of `time.monotonic`.
+    arrival_time: when it was queued, in seconds of `time.monotonic`. sample: its sampler.
     """
 
     request_id: int
     request: Request
     on_event: Callable[[Event], None]
+    sample: Sampler
     aborted_choices: set[int | None] = field(default_factory=set)
     arrival_time: float = field(default_factory=time.monotonic)
 
@@ -53,13 +54,19 @@ class ReferenceEngine:
         )
         self._thread.start()
 
-    def submit(self, request: Request, on_event: Callable[[Event], None]) -> int:
+    def submit(
+        self,
+        request: Request,
+        on_event: Callable[[Event], None],
+        sample: Sampler | None = None,
+    ) -> int:
         """Queue a request, and return its request id.
 
-        on_event is called with each event, on the engine's thread. After `close`, the request fails
-        at once.
+        on_event is called with each event, on the engine's thread, before the next token is
+        sampled. sample: the sampler of this request, if not the engine's. After `close`, the
+        request fails at once.
         """
-        state = RequestState(next(self._request_ids), request, on_event)
+        state = RequestState(next(self._request_ids), request, on_event, sample or self._sample)
         with self._lock:
             if not self._closing:
                 self._states[state.request_id] = state
@@ -113,7 +120,7 @@ class ReferenceEngine:
         start_time = self._step_started = time.monotonic()
         try:
             for event in generate(
-                self.model, state.request, self.prefix_cache, should_abort, self._sample
+                self.model, state.request, self.prefix_cache, should_abort, state.sample
             ):
                 self._step_started = time.monotonic()
                 if isinstance(event, PromptProcessed):

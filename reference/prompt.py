@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from reference.stopping import ContextLengthExceeded, token_budget
-from reference.tokenizer.protocol import HasMaxTokenBytes, Tokenizer
+from reference.stopping import token_budget
+from reference.tokenizer.protocol import Tokenizer
 
 
 class EmptyPrompt(ValueError):
@@ -25,11 +25,7 @@ def prompt_ids(
 
     Raises EmptyPrompt, UnknownToken or ContextLengthExceeded.
     """
-    if isinstance(prompt, str):
-        reject_oversized_text(tokenizer, prompt, context)
-        ids = tokenizer.encode(prompt)
-    else:
-        ids = list(prompt)
+    ids = tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
     if not ids:
         raise EmptyPrompt("prompt: must have at least one token, got none")
     token_budget(None, context, len(ids))
@@ -44,16 +40,3 @@ def check_ids(ids: Sequence[int], vocab_size: int, field: str = "prompt") -> Non
             raise UnknownToken(
                 f"{field}: token ids must be 0 … {vocab_size - 1}, got {token} at index {i}"
             )
-
-
-def reject_oversized_text(tokenizer: Tokenizer, text: str, context: int) -> None:
-    """Raise ContextLengthExceeded for a text of more bytes than `context` tokens can have.
-
-    It avoids tokenizing many megabytes of text, which takes seconds.
-    """
-    max_bytes = tokenizer.max_token_bytes if isinstance(tokenizer, HasMaxTokenBytes) else None
-    if max_bytes is not None and (size := len(text.encode())) > context * max_bytes:
-        raise ContextLengthExceeded(
-            f"the prompt has {size} bytes; the maximum context length is {context} tokens of at "
-            f"most {max_bytes} bytes, which leaves no room for output"
-        )

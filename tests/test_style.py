@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("reference", "jax_backend", "api", "conformance")
+ROOMS = ("reference", "jax_backend", "api", "explain", "conformance")
 MAX_FILE_LINES, MAX_CLASS_LINES, MAX_PACKAGE_FILES = 300, 150, 18
 UNLIMITED_PACKAGES = {"conformance/checks", "tests/conformance/mutants"}  # a file a parameter
 MIN_VERB_SHARE = 0.12

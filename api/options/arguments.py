@@ -80,6 +80,13 @@ def build_parser(backends: Iterable[str], prog: str = PROG) -> argparse.Argument
         default=False,
         help="refuse unknown fields with a 422",
     )
+    option(
+        "--explain",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="serve a page at / and POST /v1/explain, which show each sampling step; the steps are "
+        "computed by the reference, which also loads the model",
+    )
     option("--ssl-certfile", type=Path, metavar="FILE", help="TLS certificate chain, PEM")
     option("--ssl-keyfile", type=Path, metavar="FILE", help="TLS private key, PEM")
     add_limits(result)

@@ -111,14 +111,12 @@ def attention(
     head n uses KV head n // (N / K). Vaswani et al., "Attention Is All You Need" (2017).
     """
     (T, N, H), (S, K, _) = q_TNH.shape, k_SKH.shape
-    # Grouped-query attention: query heads that share a KV head are rows of one matrix product.
-    q_KRH = q_TNH.reshape(T, K, N // K, H).transpose(1, 2, 0, 3).reshape(K, -1, H)
-    scores_KRS = (q_KRH * H**-0.5) @ k_SKH.transpose(1, 2, 0)
+    q_TKGH = (q_TNH * H**-0.5).reshape(T, K, N // K, H)  # G query heads share a KV head
+    scores_KGTS = np.einsum("tkgh,skh->kgts", q_TKGH, k_SKH)
     i, j = np.arange(S - T, S)[:, None], np.arange(S)
     causal_TS = (j <= i) if window is None else (j <= i) & (i - window < j)
-    scores_KGTS = np.where(causal_TS, scores_KRS.reshape(K, N // K, T, S), -np.inf)
-    out_KRH = softmax(scores_KGTS).reshape(K, -1, S) @ v_SKH.transpose(1, 0, 2)
-    return out_KRH.reshape(K, N // K, T, H).transpose(2, 0, 1, 3).reshape(T, N, H)
+    weights_KGTS = softmax(np.where(causal_TS, scores_KGTS, -np.inf))
+    return np.einsum("kgts,skh->tkgh", weights_KGTS, v_SKH).reshape(T, N, H)
 
 
 def softmax(x: Float[np.ndarray, "... S"]) -> Float[np.ndarray, "... S"]:

@@ -9,5 +9,6 @@ Reading order:
     sentencepiece   tokenizers stored as `tokenizer.model`
     hf_json         tokenizers stored as `tokenizer.json`
     added_tokens    texts that are one token, from every file that lists some
+    bounds          upper bounds on the number of text bytes per token
     files           parsing of tokenizer files, shared by both kinds
 """

@@ -16,6 +16,7 @@ from reference.tokenizer.added_tokens import (
     parse_list,
     with_roles,
 )
+from reference.tokenizer.bounds import is_lossless, max_text_bytes
 from reference.tokenizer.files import (
     BYTE_OF,
     BYTE_PIECE,
@@ -24,9 +25,7 @@ from reference.tokenizer.files import (
     errors_in,
     flatten_sequence,
     is_byte_level,
-    is_lossless,
     is_space_escape,
-    max_text_bytes,
 )
 
 

@@ -3,10 +3,9 @@
 A token is a byte string. The text is the concatenated bytes of all tokens, decoded as UTF-8.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 
-@runtime_checkable
 class Tokenizer(Protocol):
     """Token ids are 0 ≤ id < vocab_size. special_ids: control tokens, padding and the unknown
     token, which are never part of an output. bos_id: the first id of every encoded text, or None.
@@ -41,10 +40,3 @@ class Tokenizer(Protocol):
         """Return the bytes that a token adds to the text; for a special token, its name
         (`</s>`).
         """
-
-
-@runtime_checkable
-class HasMaxTokenBytes(Protocol):
-    """A tokenizer that knows the maximum number of text bytes per token. None: unbounded."""
-
-    max_token_bytes: int | None

@@ -18,12 +18,8 @@ from reference.tokenizer.added_tokens import (
     parse_decoder,
     with_roles,
 )
-from reference.tokenizer.files import (
-    BYTE_PIECE,
-    SENTENCEPIECE_SPACE,
-    TokenizerError,
-    max_text_bytes,
-)
+from reference.tokenizer.bounds import max_text_bytes
+from reference.tokenizer.files import BYTE_PIECE, SENTENCEPIECE_SPACE, TokenizerError
 
 
 class SentencePieceTokenizer:

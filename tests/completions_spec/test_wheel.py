@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -61,7 +62,7 @@ def serving(binaries: Path, directory: Path, backend: str) -> Iterator[str]:
     """Run the installed server; yield the base URL of its API."""
     command = [binaries / "completions-spec", "serve", "--backend", backend, "--port", "0"]
     with subprocess.Popen(
-        [*command, "--slots", "2"], cwd=directory, stdout=subprocess.PIPE, text=True
+        [*command, "--slots", "2", "--explain"], cwd=directory, stdout=subprocess.PIPE, text=True
     ) as started:
         try:
             assert started.stdout is not None
@@ -80,6 +81,8 @@ def test_wheel_has_one_top_level_package(wheel: Path) -> None:
         "reference/embedded/text/model.safetensors",
         "reference/embedded/vision/model.safetensors",
         "conformance/reports/page.html.jinja",
+        "explain/static/page.js",
+        "explain/decisions/0001-order-of-the-steps.md",
         "benchmarks/http/__main__.py",
     ):
         assert f"{packages}/{file}" in names
@@ -94,6 +97,7 @@ def test_wheel_has_the_files_of_the_repository(wheel: Path) -> None:
         "reference",
         "jax_backend",
         "api",
+        "explain",
         "conformance",
         "benchmarks/http",
     ]
@@ -111,6 +115,11 @@ def test_installed_commands(binaries: Path, tmp_path: Path, backend: str) -> Non
         )
         options = ["--workload", "single", "--rounds", "1", "--scale", "0.1"]
         measured = run([command, "bench", f"engine={url}", *options], tmp_path)
+        root = url.removesuffix("v1/openai")
+        page, specification = (
+            urlopen(root + path).read().decode() for path in ("", "explain/specification.json")
+        )
+    assert "How a token is chosen" in page and "Truncation keeps levels" in specification
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert measured.returncode == 0 and "engine" in measured.stdout, measured.stderr
 

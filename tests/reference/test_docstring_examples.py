@@ -14,7 +14,7 @@ SPECS = {f.metadata["spec"] for f in fields(CompletionParams)} | {
 }
 
 
-@pytest.mark.parametrize("spec", sorted(SPECS | {"logits.mask"}))
+@pytest.mark.parametrize("spec", sorted(SPECS | {"logits.mask", "explain.explain"}))
 def test_example_runs(spec: str) -> None:
     module, _, name = spec.rpartition(".")
     namespace = import_module(f"reference.{module}").__dict__

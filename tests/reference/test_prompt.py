@@ -1,9 +1,12 @@
 """Prompts that are refused. A text that is far too long is refused without tokenization."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reference.bundle import Bundle
 from reference.completion import complete
+from reference.input_limits import reject_oversized_text
 from reference.params import CompletionParams
 from reference.prompt import EmptyPrompt, UnknownToken, prompt_ids
 from reference.stopping import ContextLengthExceeded
@@ -41,11 +44,22 @@ def test_oversized_text_is_not_tokenized(monkeypatch: pytest.MonkeyPatch) -> Non
     tokenizer = BoundedByteTokenizer()
     monkeypatch.setattr(tokenizer, "encode", fail_to_encode)
     with pytest.raises(ContextLengthExceeded, match="13 bytes"):
-        prompt_ids(tokenizer, "é" * 6 + "a", 259, 6)
-    with pytest.raises(AssertionError, match="encode was called"):
-        prompt_ids(tokenizer, "é" * 6, 259, 6)
+        reject_oversized_text(tokenizer, "é" * 6 + "a", 6)
+    reject_oversized_text(tokenizer, "é" * 6, 6)
+    reject_oversized_text(tokenizer, [1] * 100, 6)
+    reject_oversized_text(ByteTokenizer(), "é" * 6 + "a", 6)
     with pytest.raises(ContextLengthExceeded, match="14 tokens"):
         prompt_ids(ByteTokenizer(), "é" * 6 + "a", 259, 6)
+
+
+@given(st.text("aé€", max_size=60), st.integers(1, 20))
+def test_refused_text_is_refused_after_tokenization_too(text: str, context: int) -> None:
+    tokenizer = BoundedByteTokenizer()
+    try:
+        reject_oversized_text(tokenizer, text, context)
+    except ContextLengthExceeded:
+        with pytest.raises(ContextLengthExceeded):
+            prompt_ids(tokenizer, text, 259, context)
 
 
 def test_complete_refuses_oversized_text(model: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -232,6 +232,31 @@ def test_startup_message_has_a_working_command(
     assert locked.post(path, json=body, headers={"xi-api-key": "k"}).status_code == 200
 
 
+def test_startup_message_has_the_page_if_it_is_enabled() -> None:
+    for arguments, lines in ([], 2), (["--explain"], 3), (["--no-explain"], 2):
+        options = build_parser(["jax"]).parse_args(arguments)
+        message = command_line.startup_message(8000, "name", options, False)
+        assert len(message.splitlines()) == lines
+        assert message.endswith(": http://127.0.0.1:8000/") == (lines == 3)
+
+
+def test_explain_option_mounts_the_page(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert client().get("/").status_code == 404
+    assert client("--explain").get("/").status_code == 200
+    monkeypatch.setenv("COMPLETIONS_EXPLAIN", "true")
+    assert client().get("/").status_code == 200
+    assert client("--no-explain").get("/").status_code == 404
+
+
+def test_model_too_large_to_explain_is_refused(
+    client: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(5 * 2**30)
+    assert main(["--backend", "reference", "--model", f"large={tmp_path}", "--explain"]) == 2
+    assert "--explain" in error_line(capsys)
+
+
 @pytest.mark.parametrize(
     ("host", "display_host"),
     [("0.0.0.0", "127.0.0.1"), ("::", "127.0.0.1"), ("::1", "[::1]"), ("10.0.0.7", "10.0.0.7")],

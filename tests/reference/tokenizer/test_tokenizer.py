@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2 as sentencepiece_model
 
 from reference.bundle import EMBEDDED, Bundle
+from reference.tokenizer.bounds import HasMaxTokenBytes, max_text_bytes
 from reference.tokenizer.detokenizer import Detokenizer, decode, without_bos
-from reference.tokenizer.files import TokenizerError, max_text_bytes
+from reference.tokenizer.files import TokenizerError
 from reference.tokenizer.hf_json import JsonTokenizer
 from reference.tokenizer.loader import load_tokenizer
-from reference.tokenizer.protocol import HasMaxTokenBytes, Tokenizer
+from reference.tokenizer.protocol import Tokenizer
 from reference.tokenizer.sentencepiece import SentencePieceTokenizer
 from tests.support.strategies import TEXTS
 from tests.support.texts import HARD_TEXTS
