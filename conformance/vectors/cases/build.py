@@ -1,0 +1,88 @@
+"""Helpers: cases with margins and dialects, and values that are the same on every machine."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from conformance.oracle.dialects import Chain, dialects_for
+from conformance.oracle.prompt_search import perturbed
+from conformance.vectors.lines import Case, array, floats
+from conformance.vectors.margins import MIN_MARGIN
+from conformance.vectors.reference import ANSWERS, PARAMETERS, Input, history_of
+from reference.logits import Logits, probabilities
+from reference.sampler import SamplingHistory, final_logits
+from reference.threefry import draw_key, random_bits
+
+VISIBLE = 1e-3  # difference of a probability from which on a dialect is worth naming
+TERMS = 12  # uniform numbers, whose sum is nearly normal
+
+
+def uniform(seed: int, count: int) -> np.ndarray:
+    """Return float64 numbers in (0, 1): Threefry's words, by exact arithmetic."""
+    return (random_bits(draw_key(seed, 0, 0), count).astype(np.float64) + 0.5) * 2.0**-32
+
+
+def normal(seed: int, count: int, scale: float = 3.0, grid: float = 0.125) -> Logits:
+    """Return nearly normal numbers, rounded to multiples of `grid`: a coarse one gives ties."""
+    total = uniform(seed, TERMS * count).reshape(TERMS, count).sum(axis=0) - TERMS / 2
+    return (np.round(scale * total / grid) * grid).astype(np.float32)
+
+
+def pick(seed: int, index: int, values: Sequence[Any]) -> Any:
+    """Return one of the values, which depends on the seed and an index."""
+    return values[int(uniform(seed, index + 1)[index] * len(values))]
+
+
+def answer_case(
+    family: str,
+    name: str,
+    case: Input,
+    flags: Iterable[str] = (),
+    comment: str = "",
+    margin: float | None = None,
+    dialects: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Case:
+    """Return a case with the answer of the reference."""
+    return Case(
+        id=f"{family}/{name}",
+        input=case,
+        expect=ANSWERS[family](case),
+        flags=tuple(sorted(flags)),
+        comment=comment,
+        margin=margin,
+        dialects=dialects or {},
+    )
+
+
+def dialect_logits(case: Input) -> Iterator[tuple[str, Logits]]:
+    """Yield the dialects whose distribution differs visibly from the specified one, and their final
+    logits. Those that depend on rounding are left out.
+    """
+    x = array(case["logits"])
+    history = history_of(case, len(x))
+    expected = final_logits(x, history)
+    given = {name: case[name] for name in PARAMETERS if name in case}
+    for dialect in dialects_for(given):
+        final = dialect.final(x, history)
+        if differs(expected, final) and is_stable(dialect.final, x, history, final):
+            yield dialect.name, final
+
+
+def differs(a: Logits, b: Logits) -> bool:
+    same_kept = (np.isfinite(a) == np.isfinite(b)).all()
+    return not same_kept or float(np.abs(probabilities(a) - probabilities(b)).max()) > VISIBLE
+
+
+def is_stable(chain: Chain, x: Logits, history: SamplingHistory, final: Logits) -> bool:
+    """Return whether small errors of the logits leave the kept tokens unchanged."""
+    kept = np.isfinite(final)
+    return all(
+        (np.isfinite(chain(np.where(np.isfinite(x), y, x), history)) == kept).all()
+        for y in perturbed(np.where(np.isfinite(x), x, np.float32(0)), MIN_MARGIN)
+    )
+
+
+def shifted(x: Logits) -> list[float | None]:
+    """Return logits with a maximum of 0, rounded, for a dialect."""
+    return floats(np.where(np.isfinite(x), np.round((x - x.max()).astype(np.float64), 6), x))
