@@ -1,4 +1,4 @@
-"""python -m conformance run URL --model NAME; also list, explain, compare, and parity."""
+"""python -m conformance run URL --model NAME; also list, explain, compare, parity and vectors."""
 
 import sys
 from collections.abc import Sequence

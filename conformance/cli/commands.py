@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 import httpx
-from rich.console import Console, RenderableType
 from rich.markup import escape
 
 from conformance.cli import expectations
@@ -25,14 +24,12 @@ from conformance.cli.inputs import (
     selected_checks,
 )
 from conformance.cli.progress import INTERRUPTED, CtrlC, ProgressBar
+from conformance.cli.screen import console, show
+from conformance.cli.vectors import vectors
 from conformance.harness import registry, runner
 from conformance.harness.result import Report, Result
 from conformance.reports import html, junit, markdown, table
 from reference.bundle import EMBEDDED
-
-console = Console(highlight=False, emoji=False)
-PIPE_COLUMNS = 10_000  # rich must not wrap the lines of a pipe or a file
-
 
 def run(options: argparse.Namespace) -> int:
     """Check a server against the specification, and report the results, also after Ctrl-C."""
@@ -69,11 +66,6 @@ def run(options: argparse.Namespace) -> int:
     if ctrl_c.stopped:
         return INTERRUPTED
     return 0 if report.ok else 1
-
-
-def show(content: RenderableType) -> None:
-    pipe = Console(width=PIPE_COLUMNS, highlight=False, emoji=False)
-    (console if console.is_terminal else pipe).print(content)
 
 
 def list_checks(options: argparse.Namespace) -> int:
@@ -152,4 +144,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "explain": explain,
     "compare": compare,
     "parity": parity,
+    "vectors": vectors,
 }

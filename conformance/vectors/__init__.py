@@ -2,6 +2,7 @@
 
 lines         JSON lines: numbers, headers, cases
 families      the type of a family, and JSON Schemas of its fields
+pieces        a tokenizer that is a list of byte strings; the vocabulary of the grammar cases
 margins       the distance of a case from a result that rounding could change
 reference     the reference as a program that answers cases
 cases         the cases, a file for each topic

@@ -29,8 +29,14 @@ from conformance.vectors.cases import (
     wide,
 )
 from conformance.vectors.families import Family
-from conformance.vectors.folder import VARIABLE, WITHDRAWN, family_files, folder, read_family
-from conformance.vectors.folder import withdrawn_ids
+from conformance.vectors.folder import (
+    VARIABLE,
+    WITHDRAWN,
+    family_files,
+    folder,
+    read_family,
+    withdrawn_ids,
+)
 from conformance.vectors.lines import LICENSE, VERSION, Case, line
 from conformance.vectors.pieces import VOCABULARY_FILE
 from reference.bundle import EMBEDDED
@@ -112,13 +118,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     target = folder()
     with tempfile.TemporaryDirectory() as name:
-        generate(Path(name))
-        wrong = changed_ids(target, Path(name)) if target.is_dir() else []
+        new = Path(name) / "vectors"  # with the usual permissions, which those of `name` are not
+        new.mkdir()
+        generate(new)
+        wrong = changed_ids(target, new) if target.is_dir() else []
         if wrong and not options.unpublished:
             print(f"error: changed cases need new ids: {', '.join(wrong[:10])}", file=sys.stderr)
             return 1
         shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(name, target)
+        shutil.copytree(new, target)
+        for path in target.rglob("*.safetensors"):
+            path.chmod(0o644)
     return 0
 
 
