@@ -87,7 +87,9 @@ def add_vectors_options(parser: argparse.ArgumentParser) -> None:
         option = command.add_argument
         option("--only", action="append", default=[], metavar="GLOB", help="run these; repeatable")
         option("--skip", action="append", default=[], metavar="GLOB", help="skip these; repeatable")
-        option("--vectors", type=Path, metavar="DIR", help="exported vectors; default: the own ones")
+        option(
+            "--vectors", type=Path, metavar="DIR", help="exported vectors; default: the own ones"
+        )
         option("--name", help="the name of the implementation in reports")
         add_report_options(command)
 

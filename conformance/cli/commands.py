@@ -31,6 +31,7 @@ from conformance.harness.result import Report, Result
 from conformance.reports import html, junit, markdown, table
 from reference.bundle import EMBEDDED
 
+
 def run(options: argparse.Namespace) -> int:
     """Check a server against the specification, and report the results, also after Ctrl-C."""
     checks, expected = selected_checks(options), read_expectations(options)

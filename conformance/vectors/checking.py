@@ -65,9 +65,7 @@ def check_program(
 
 def error_rate(families: Families) -> float:
     """Return the error rate of one test of samples: that of a run, divided by their number."""
-    sampled = sum(
-        len(cases) for header, cases in families if is_statistical(header)
-    )
+    sampled = sum(len(cases) for header, cases in families if is_statistical(header))
     return ERROR_RATE / max(1, sampled)
 
 
@@ -137,6 +135,8 @@ def judged(families: Families, samples: dict[str, Any], on_result: OnResult) -> 
                 outcome = compare(case, header["compare"], answer, alpha)
             else:
                 outcome = Inconclusive("the file has no samples of this case")
-            results.append(result_of(header, case, outcome, "", str(samples.get(case.id, "")), start))
+            results.append(
+                result_of(header, case, outcome, "", str(samples.get(case.id, "")), start)
+            )
             on_result(results[-1])
     return results

@@ -28,7 +28,11 @@ def compare(case: Case, rules: Rules, answer: Any, alpha: float) -> Outcome | No
             judge_samples(case, given["tokens"], alpha)
             return None
         expected = derived(case.expect, rules)
-        wrong = [name for name, value in given.items() if not agrees(rules[name], value, expected.get(name))]
+        wrong = [
+            name
+            for name, value in given.items()
+            if not agrees(rules[name], value, expected.get(name))
+        ]
     except Outcome as outcome:
         return outcome
     except (TypeError, ValueError, OverflowError) as error:
@@ -63,7 +67,7 @@ def agrees(rule: Mapping[str, Any], given: Any, expected: Any) -> bool:
         case "exact":
             return same(given, expected)
         case "set":
-            return sorted(set(given)) == sorted(expected) and len(given) == len(expected)
+            return ids(given) == sorted(expected)
         case "close":
             return close(numbers(given), numbers(expected), rule)
         case "close up to a constant":
@@ -80,14 +84,26 @@ def same(given: Any, expected: Any) -> bool:
 
 
 def numbers(value: Any) -> np.ndarray:
-    """Return a number or nested lists of numbers as an array; null, or below `LOWEST`, is −∞."""
+    """Return a number or nested lists of numbers as an array; null, or below `LOWEST`, is −∞.
+
+    Raises TypeError for other values.
+    """
     if isinstance(value, list) and value and isinstance(value[0], list):
+        if not all(isinstance(row, list) for row in value):
+            raise TypeError("rows and numbers are mixed")
         return np.array([numbers(row) for row in value])
     values = value if isinstance(value, list) else [value]
-    if any(isinstance(v, bool) for v in values):
-        raise TypeError("a boolean is not a number")
-    array_ = np.array([-math.inf if v is None else float(v) for v in values], np.float64)
-    return np.where(array_ < LOWEST, -math.inf, array_)
+    if wrong := [v for v in values if v is not None and type(v) not in (int, float)]:
+        raise TypeError(f"{show(wrong[0])} is not a number")
+    result = np.array([-math.inf if v is None else float(v) for v in values], np.float64)
+    return np.where(result < LOWEST, -math.inf, result)
+
+
+def ids(value: Any) -> list[int]:
+    """Return ids in order. Raises TypeError for anything else."""
+    if not isinstance(value, list) or any(type(token) is not int for token in value):
+        raise TypeError(f"{show(value)} is not a list of ids")
+    return sorted(value)
 
 
 def close(given: np.ndarray, expected: np.ndarray, rule: Mapping[str, Any]) -> bool:

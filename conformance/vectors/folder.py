@@ -58,9 +58,7 @@ def selected(
     return [(header, cases) for header, cases in kept if cases]
 
 
-def filter_cases(
-    cases: Iterable[Case], only: Sequence[str], skip: Sequence[str]
-) -> Iterator[Case]:
+def filter_cases(cases: Iterable[Case], only: Sequence[str], skip: Sequence[str]) -> Iterator[Case]:
     for case in cases:
         if (not only or matches(case.id, only)) and not matches(case.id, skip):
             yield case

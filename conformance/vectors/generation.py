@@ -100,7 +100,7 @@ def write_data(directory: Path) -> None:
 
 
 def changed_ids(old: Path, new: Path) -> list[str]:
-    """Return the ids that would change their meaning, be lost without a reason, or be used again."""
+    """Return the ids whose case would change, be lost without a reason, or be used again."""
     before, after = all_cases(old), all_cases(new)
     withdrawn = withdrawn_ids(new)
     lost = [i for i, case in before.items() if i not in withdrawn and after.get(i) != case]

@@ -1,7 +1,7 @@
 """The distance of a case from a result that rounding could change.
 
 A case is used only if every distance is at least `MIN_MARGIN`, a hundred times the rounding errors
-of float32. Equal numbers are no near miss: the same operations on equal numbers have equal results.
+of float32. Equal numbers need no margin: the same operations on equal numbers have equal results.
 """
 
 import math

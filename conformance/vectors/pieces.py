@@ -15,7 +15,7 @@ class BytesTokenizer:
     leading_space: whether the first space of a text is stripped.
     """
 
-    bos_id = None
+    bos_id: int | None = None
     special_ids: frozenset[int] = frozenset()
     added_ids: frozenset[int] = frozenset()
     space_after: frozenset[int] = frozenset()

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from conformance.vectors.pieces import BytesTokenizer, read_vocabulary
 from conformance.vectors.folder import folder
 from conformance.vectors.lines import array, floats, rounded
+from conformance.vectors.pieces import BytesTokenizer, read_vocabulary
 from reference import logits as steps
 from reference import logprobs, sampler, stopping, threefry
 from reference.grammar.language.derivatives import Derivatives
@@ -28,8 +28,16 @@ from reference.tokenizer.loader import load_tokenizer
 Input = Mapping[str, Any]
 Answer = dict[str, Any]
 
-PARAMETERS = ("repetition_penalty", "frequency_penalty", "presence_penalty")
-PARAMETERS += ("temperature", "min_p", "top_k", "top_p")
+ROWS = 8  # of the logits of a model
+PARAMETERS = (
+    "repetition_penalty",
+    "frequency_penalty",
+    "presence_penalty",
+    "temperature",
+    "min_p",
+    "top_k",
+    "top_p",
+)
 
 
 def history_of(case: Input, vocab_size: int) -> SamplingHistory:
@@ -204,7 +212,8 @@ def grammar_masks(case: Input) -> Answer:
 
 
 def forward(case: Input) -> Answer:
-    return {"logits": model_logits(folder() / case["checkpoint"], case["ids"], np.float32).tolist()}
+    logits = model_logits(folder() / case["checkpoint"], case["ids"], np.float32)
+    return {"logits": logits[-ROWS:].tolist()}
 
 
 def model_logits(directory: Path, ids: list[int], dtype: Any) -> np.ndarray:
@@ -216,8 +225,8 @@ def model_logits(directory: Path, ids: list[int], dtype: Any) -> np.ndarray:
 
 ANSWERS: Mapping[str, Callable[[Input], Answer]] = {
     "mask": changed_logits("response_format"),
-    **{name: changed_logits(name) for name in PARAMETERS[:4]},
-    **{name: truncated(name) for name in PARAMETERS[4:]},
+    **{parameter: changed_logits(parameter) for parameter in PARAMETERS[:4]},
+    **{parameter: truncated(parameter) for parameter in PARAMETERS[4:]},
     "chain": chain,
     "wide": wide,
     "distribution": distribution_after_chain,

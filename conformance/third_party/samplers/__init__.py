@@ -1,6 +1,6 @@
 """Samplers of other engines as programs for `vectors check`, in one process and without a model.
 
-program         what the programs share
+program         the loop and the values that all programs share
 transformers    logits processors of transformers
 llama_cpp       samplers of llama.cpp's shared library
 vllm            sampling operations of vLLM, on the CPU

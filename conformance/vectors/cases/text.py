@@ -187,8 +187,8 @@ FAMILIES = (
     Family(
         name="stop",
         function="stopping.StopStrings",
-        statement="The text ends before the stop string that completes first; what may become one is "
-        "withheld. deltas: the text that each part adds, the last one with what was withheld.",
+        statement="The text ends before the stop string that completes first; what may become one "
+        "is withheld. deltas: the text that each part adds, the last one with what was withheld.",
         compare={**STREAM, "stop_reason": EXACT},
         input={"stop": TEXTS, "parts": TEXTS},
         expect={"deltas": TEXTS, "text": TEXT, "stop_reason": nullable(TEXT)},
@@ -212,8 +212,8 @@ FAMILIES = (
     Family(
         name="budget",
         function="stopping.token_budget",
-        statement="The most tokens of a choice: max_tokens, or what the context has left; null if it "
-        "has no room for one.",
+        statement="The most tokens of a choice: max_tokens, or what the context has left; null if "
+        "it has no room for one.",
         compare={"budget": EXACT},
         input={"max_tokens": nullable(COUNT), "context": COUNT, "prompt_length": COUNT},
         expect={"budget": nullable(COUNT)},

@@ -40,7 +40,7 @@ def margin_of(family: str, logits: Any, value: float) -> float:
 def case_of(
     family: str, name: str, logits: Any, value: float, *flags: str, comment: str = ""
 ) -> Case:
-    case = {"logits": floats(logits), family: value}
+    case: dict[str, Any] = {"logits": floats(logits), family: value}
     return answer_case(
         family,
         name,
@@ -187,7 +187,7 @@ FAMILIES = (
     ),
     family(
         "top_p",
-        "The most likely levels of probability are kept whole, up to the one that reaches the mass.",
+        "The highest levels of probability are kept whole, up to the one that reaches the mass.",
         NUMBER,
         top_ps,
         "smallest distance of top_p from the mass of the tokens down to a level, or of two logits",

@@ -2,8 +2,8 @@
 
     completions-spec conformance vectors check 'python sampler.py'
 
-The steps take logits of shape (B, V) and parameters of shape (B, 1), as in a serving engine; the program
-has one row. float32 on any device.
+The steps take logits of shape (B, V) and parameters of shape (B, 1), as in a serving engine; the
+program has one row. float32 on any device.
 """
 
 import json

@@ -53,7 +53,7 @@ def test_page_groups_differences() -> None:
     assert "has no allowed (1)" in text and "no such function" not in text
 
 
-def test_every_engine_has_a_program() -> None:
+def test_engines_have_programs() -> None:
     for engine in compare.ENGINES.values():
         file = Path(compare.__file__).with_name(f"{engine.module}.py")
         assert "program.run(" in file.read_text("utf-8")

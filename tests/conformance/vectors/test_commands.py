@@ -75,7 +75,9 @@ def test_expectations(by_rank: str, tmp_path: Path, capsys: pytest.CaptureFixtur
     known = tmp_path / "known.toml"
     ties = [r["id"] for r in results(by_rank, tmp_path) if r["verdict"] != "PASS"]
     assert len(ties) > 5
-    entries = [f'[[expect]]\nid = "{i}"\nverdict = "NON-STRICT"\nreason = "we sort"\n' for i in ties]
+    entries = [
+        f'[[expect]]\nid = "{i}"\nverdict = "NON-STRICT"\nreason = "we sort"\n' for i in ties
+    ]
     known.write_text("".join(entries))
     command = ["vectors", "check", by_rank, "--only", "top_k", "--expect", str(known)]
     assert main(command) == 0
@@ -127,7 +129,9 @@ def write_samples(path: Path, families: Families, power: float) -> None:
     for case in families["distribution"][1]:
         p = np.array(case.expect["probabilities"]) ** power
         tokens = rng.choice(len(p), 1000, p=p / p.sum()).tolist()
-        lines += [json.dumps({"id": case.id, "tokens": half}) for half in (tokens[:500], tokens[500:])]
+        lines += [
+            json.dumps({"id": case.id, "tokens": half}) for half in (tokens[:500], tokens[500:])
+        ]
     path.write_text("\n".join(lines) + "\n")
 
 

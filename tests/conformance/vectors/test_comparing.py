@@ -126,7 +126,14 @@ def test_types_are_compared(given_: Any, expected: Any) -> None:
     assert verdict(case, {"x": EXACT}, {"x": given_})[0] is Verdict.FAIL
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda x: st.lists(x) |
-                    st.dictionaries(st.sampled_from(["kept", "logits", "probabilities", "id"]), x)))
-def test_every_answer_has_an_outcome(answer: Any) -> None:
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda x: (
+            st.lists(x)
+            | st.dictionaries(st.sampled_from(["kept", "logits", "probabilities", "id"]), x)
+        ),
+    )
+)
+def test_arbitrary_answers_have_an_outcome(answer: Any) -> None:
     assert verdict(KEPT, DISTRIBUTION, answer)[0] in set(Verdict)

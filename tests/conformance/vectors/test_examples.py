@@ -66,7 +66,9 @@ def check(command: str, families: set[str], tmp_path: Path) -> None:
 def test_cpp(tmp_path: Path) -> None:
     program = tmp_path / "sampler"
     options = ["-O2", "-std=c++17", "-Wall", "-Wextra", "-Werror"]
-    build([require("g++"), *options, str(EXAMPLES / "cpp/sampler.cpp"), "-o", str(program)], tmp_path)
+    build(
+        [require("g++"), *options, str(EXAMPLES / "cpp/sampler.cpp"), "-o", str(program)], tmp_path
+    )
     check(str(program), STEPS | TEXT, tmp_path)
 
 

@@ -74,7 +74,7 @@ def test_ids_are_unique(families: Families) -> None:
     assert all(case.family == name for name, (_, cases) in families.items() for case in cases)
 
 
-def test_every_step_has_a_family() -> None:
+def test_steps_have_families() -> None:
     assert {name for name, _ in STEPS} - {"response_format"} | {"mask"} <= set(NAMES)
 
 

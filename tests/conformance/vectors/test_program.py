@@ -14,7 +14,12 @@ from conformance.vectors.lines import Case
 from conformance.vectors.program import CannotStart
 from conformance.verdicts import Verdict
 
-RULES = {"compare": {"token": {"rule": "exact"}}, "statement": "s", "function": "f", "family": "draw"}
+RULES = {
+    "compare": {"token": {"rule": "exact"}},
+    "statement": "s",
+    "function": "f",
+    "family": "draw",
+}
 CASES = [
     Case(id=f"draw/{i}", input={"n": i}, expect={"token": i}, dialects={"odd": {"token": i + 1}})
     for i in range(5)

@@ -36,6 +36,4 @@ def test_program_writes_a_line_for_each_case(families: Families) -> None:
     output = io.StringIO()
     main(map(question, cases), output)
     answers = output.getvalue().splitlines()
-    assert len(answers) == 3 and answers[2] + "\n" == line(
-        {"id": cases[2].id, "unsupported": True}
-    )
+    assert len(answers) == 3 and answers[2] + "\n" == line({"id": cases[2].id, "unsupported": True})

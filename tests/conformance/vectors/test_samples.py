@@ -37,7 +37,7 @@ def test_few_samples_are_inconclusive(families: Families) -> None:
     assert {v for v, _ in verdicts(families, None, 30)} == {Verdict.INCONCLUSIVE}
 
 
-def test_every_dialect_of_a_case_is_named(families: Families) -> None:
+def test_dialects_of_a_case_are_named(families: Families) -> None:
     _, cases = families["distribution"]
     names = {name for case in cases for name in case.dialects}
     assert len(names) >= 8

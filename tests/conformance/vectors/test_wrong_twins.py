@@ -12,8 +12,8 @@ from conformance.oracle import dialects
 from conformance.vectors.__main__ import respond
 from conformance.vectors.comparing import compare
 from conformance.vectors.generation import FAMILIES
-from conformance.vectors.reference import ANSWERS, Answer, Input, distribution, history_of
 from conformance.vectors.lines import array, floats
+from conformance.vectors.reference import ANSWERS, Answer, Input, distribution, history_of
 from conformance.verdicts import Verdict
 from reference import threefry
 from reference.logits import temperature
@@ -42,9 +42,14 @@ def by_dialect(family: str, name: str) -> tuple[str, Twin]:
     def answer(case: Input) -> Answer:
         x = array(case["logits"])
         final = dialect.final(x, history_of(case, len(x)))
-        logits = {"logits": floats(final)}
-        penalty = family.endswith("penalty")
-        return logits if penalty else distribution(final)
+        if not family.endswith("penalty"):
+            return distribution(final)
+        # The chain moves the maximum to 0. A token without history has kept its logit.
+        changed = {*case["prompt"], *case["output"]}
+        kept = [i for i in range(len(x)) if i not in changed and np.isfinite(x[i])]
+        if not kept:
+            return {"unsupported": True}
+        return {"logits": floats(final + (x[kept[0]] - final[kept[0]]))}
 
     return family, answer
 
@@ -68,18 +73,26 @@ TWINS: list[tuple[str, Twin]] = [
     with_input("temperature", temperature=lambda t: max(t, 0.01)),
     with_input("temperature", temperature=lambda t: t if t else 1e-9),
     in_steps("min_p", lambda x, f: np.exp(x) > f),
-    in_steps("top_k", lambda x, k: np.arange(len(x)) >= 0 if k == 1 else x >= np.sort(x)[-k:].min()),
+    in_steps(
+        "top_k", lambda x, k: np.arange(len(x)) >= 0 if k == 1 else x >= np.sort(x)[-k:].min()
+    ),
     with_input("top_k", top_k=lambda k: k + 1),
     with_input("top_p", top_p=lambda p: p if p else 1.0),
     with_input("chain", prompt=lambda ids: []),
-    with_input("chain", allowed=lambda ids: list(range(16))),
+    with_input("chain", allowed=lambda ids: sorted({*range(5), *ids})),
     with_input("wide", top_k=lambda k: k - 1),
     with_input("threefry", seed=lambda s: str(int(s) % 2**32)),
     with_input("threefry", choice=lambda c: 0),
     with_input("threefry", position=lambda p: p + 1),
     changed("gumbel", lambda a, c: {"noise": [min(g, 20.0) for g in a["noise"]]}),
-    changed("gumbel", lambda a, c: {"noise": [None if b >= 2**32 - 128 else g
-                                              for g, b in zip(a["noise"], c["bits"], strict=True)]}),
+    changed(
+        "gumbel",
+        lambda a, c: {
+            "noise": [
+                None if b >= 2**32 - 128 else g for g, b in zip(a["noise"], c["bits"], strict=True)
+            ]
+        },
+    ),
     with_input("draw", position=lambda p: p + 1),
     with_input("draw", choice=lambda c: 0),
     changed("logprobs", lambda a, c: a | {"top_ids": a["top_ids"][: c["top"]]}),
@@ -93,7 +106,9 @@ TWINS: list[tuple[str, Twin]] = [
     with_input("detokenization", strip_space=lambda s: not s),
     changed(
         "detokenization",
-        lambda a, c: {"text": "".join(bytes.fromhex(p).decode(errors="replace") for p in c["pieces"])},
+        lambda a, c: {
+            "text": "".join(bytes.fromhex(p).decode(errors="replace") for p in c["pieces"])
+        },
     ),
     with_input("tokenization", text=str.strip),
     changed("grammar_text", lambda a, c: {"accepted": [True] * len(a["accepted"])}),
@@ -142,11 +157,10 @@ def verdicts(families: Families, name: str, twin: Twin) -> dict[Verdict, list[st
 
 @pytest.mark.parametrize(("name", "twin"), TWINS)
 def test_wrong_twin_is_detected(families: Families, name: str, twin: Twin) -> None:
-    found_wrong = verdicts(families, name, twin)
-    assert Verdict.FAIL in found_wrong or Verdict.NON_STRICT in found_wrong
+    assert verdicts(families, name, twin).keys() & {Verdict.FAIL, Verdict.NON_STRICT}
 
 
-def test_every_family_detects_a_twin() -> None:
+def test_families_detect_a_twin() -> None:
     assert {name for name, _ in TWINS} == {f.name for f in FAMILIES} - {"request"}
 
 
@@ -158,7 +172,7 @@ def test_dialect_is_named(families: Families, family: str, name: str) -> None:
     assert len(result.get(Verdict.FAIL, [])) <= len(families[family][1]) // 20
 
 
-def test_every_dialect_is_named_by_a_case(families: Families) -> None:
+def test_dialects_are_named_by_a_case(families: Families) -> None:
     named = {n for _, cases in families.values() for case in cases for n in case.dialects}
     assert {d.name for d in dialects.DIALECTS} <= named
 
