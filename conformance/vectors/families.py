@@ -117,7 +117,7 @@ class Family:
             "additionalProperties": False,
             "required": ["id", "flags", "input", "expect"],
             "properties": {
-                "id": {"type": "string", "pattern": f"^{self.name}/[a-z0-9]+(-[a-z0-9]+)*$"},
+                "id": {"type": "string", "pattern": f"^{self.name}/[a-z0-9_]+(-[a-z0-9_]+)*$"},
                 "flags": {"type": "array", "items": {"enum": list(FLAGS)}, "uniqueItems": True},
                 "input": fields(self.input),
                 "expect": expect,

@@ -37,15 +37,17 @@ def top_p_margin(x: Logits, mass: float) -> float:
     """Return the smallest distance of `mass` from the mass of the tokens down to a level."""
     if mass >= 1 or mass == 0:
         return EXACT
-    p, levels = probabilities(x), np.unique(x[np.isfinite(x)])
-    reached = [math.fsum(p[x >= level]) for level in levels]
-    return min(abs(total - mass) for total in reached)
+    levels, inverse = np.unique(x, return_inverse=True)
+    p = np.bincount(inverse, weights=probabilities(x), minlength=len(levels))
+    return float(np.abs(np.cumsum(p[::-1]) - mass).min())
 
 
 def origin_margin(x: Logits, original: Logits, history: SamplingHistory) -> float:
     """Return 0 if tokens with different logits or histories have become equal, which depends on the
     order of operations.
     """
+    if not history.present.any():
+        return EXACT
     kinds: dict[float, tuple[float, bool, int]] = {}
     for token in np.flatnonzero(np.isfinite(x)):
         kind = float(original[token]), bool(history.present[token]), int(history.counts[token])
