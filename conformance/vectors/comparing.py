@@ -39,10 +39,29 @@ def compare(case: Case, rules: Rules, answer: Any, alpha: float) -> Outcome | No
         return ServerError(f"the answer has values of another type: {error}")
     if not wrong:
         return None
-    name = wrong[0]
     note = " or ".join(matching_dialects(case, rules, given))
     kind = NonStrict if note else Failed
-    return kind(f"{name} {show(expected.get(name))}", show(given[name]), note=note)
+    return kind(*difference(wrong[0], expected, given), note=note)
+
+
+def difference(name: str, expected: Values, given: Values) -> tuple[str, str]:
+    """Return the expected and the given value of a field that is wrong. Of logits, the tokens that
+    are left are shown instead if they differ.
+    """
+    if name == "logits" and "kept" in expected and (kept := kept_ids(given)) != expected["kept"]:
+        return f"kept {show(expected['kept'])}", f"kept {show(kept)}"
+    return f"{name} {show(expected.get(name))}", show(given[name])
+
+
+def kept_ids(given: Values) -> list[int] | None:
+    """Return the tokens that an answer keeps; None if it does not say."""
+    if "kept" in given:
+        return ids(given["kept"])
+    for name in "logits", "probabilities":
+        if name in given:
+            values = numbers(given[name])
+            return np.flatnonzero(np.isfinite(values) if name == "logits" else values > 0).tolist()
+    return None
 
 
 def parse_answer(case: Case, rules: Rules, answer: Any) -> dict[str, Any]:
@@ -138,11 +157,22 @@ def matching_dialects(case: Case, rules: Rules, given: Values) -> list[str]:
     """Return the names of the dialects whose results are the answer."""
     names = []
     for name, values in case.dialects.items():
+        if "tied" in values:
+            names += [name] if keeps_some_ties(values, given) else []
+            continue
         result = derived(values, rules)
         known = [field for field in given if field in result]
         if known and all(agrees(shifting(rules, f), given[f], result[f]) for f in known):
             names.append(name)
     return names
+
+
+def keeps_some_ties(values: Values, given: Values) -> bool:
+    """Return whether an answer keeps the tokens above a tie, and the right number of the tied ones,
+    whichever they are.
+    """
+    rest = set(kept_ids(given) or ()) ^ set(values["kept"])
+    return rest <= set(values["tied"]) and len(rest) == values["tied_count"]
 
 
 def shifting(rules: Rules, field: str) -> Mapping[str, Any]:

@@ -106,9 +106,9 @@ class Family:
         expect = fields(self.expect)
         # The result of a dialect has fields that an answer may have.
         deviating = expect | {"required": []}
-        deviating["properties"] = expect["properties"] | (
-            {"logits": LOGITS} if "logits" in self.compare else {}
-        )
+        more = {"logits": LOGITS} if "logits" in self.compare else {}
+        more |= {"tied": IDS, "tied_count": COUNT} if "kept" in self.expect else {}
+        deviating["properties"] = expect["properties"] | more
         return {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "title": f"A case of {self.name}",

@@ -1,6 +1,6 @@
 """The reference as the program under test: the answer to the input of a case of each family."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,16 @@ def history_of(case: Input, vocab_size: int) -> SamplingHistory:
         allowed[:] = False
         allowed[case["allowed"]] = True
     prompt, output = list(case.get("prompt", ())), list(case.get("output", ()))
-    counts = np.bincount(np.array(output, np.int64), minlength=vocab_size).astype(np.int64)
+    counts = occurrences(output, vocab_size)
     present = counts > 0
     present[prompt] = True
     params = CompletionParams(**{name: case[name] for name in PARAMETERS if name in case})
     return SamplingHistory(params=params, allowed=allowed, present=present, counts=counts)
+
+
+def occurrences(tokens: Sequence[int], vocab_size: int) -> np.ndarray:
+    """Return the number of occurrences of each id."""
+    return np.bincount(np.array(tokens, np.int64), minlength=vocab_size).astype(np.int64)
 
 
 def distribution(x: Logits) -> Answer:

@@ -29,7 +29,7 @@ Run = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine. packages: what its environment needs, the engine first. note: how its functions are
+    """An engine. packages: those of its environment, the engine first. note: how its functions are
     put together.
     """
 

@@ -1,6 +1,7 @@
 """Helpers: cases with margins and dialects, and values that are the same on every machine."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,13 @@ from conformance.oracle.dialects import Chain, dialects_for
 from conformance.oracle.prompt_search import perturbed
 from conformance.vectors.lines import Case, array, floats
 from conformance.vectors.margins import MIN_MARGIN
-from conformance.vectors.reference import ANSWERS, PARAMETERS, Input, history_of
+from conformance.vectors.reference import ANSWERS, PARAMETERS, Input, history_of, occurrences
 from reference.logits import Logits
 from reference.sampler import SamplingHistory, final_logits
 from reference.threefry import draw_key, random_bits
 
+# A dialect that needs more than the sampling history: the tokens of the prompt with their number.
+PROMPT_OCCURRENCES = "frequency_penalty and presence_penalty over each occurrence in the prompt"
 VISIBLE = 1e-3  # difference of two logits from which on a dialect has another result
 TERMS = 12  # uniform numbers, whose sum is nearly normal
 
@@ -67,6 +70,11 @@ def dialect_logits(case: Input) -> Iterator[tuple[str, Logits]]:
         final = dialect.final(x, history)
         if differs(expected, final) and is_stable(dialect.final, x, history, final):
             yield dialect.name, final
+    if "frequency_penalty" in case:
+        every = replace(history, counts=history.counts + occurrences(case["prompt"], len(x)))
+        final = final_logits(x, every)
+        if differs(expected, final) and is_stable(final_logits, x, every, final):
+            yield PROMPT_OCCURRENCES, final
 
 
 def differs(a: Logits, b: Logits) -> bool:
@@ -84,6 +92,21 @@ def is_stable(chain: Chain, x: Logits, history: SamplingHistory, final: Logits) 
         (np.isfinite(chain(np.where(np.isfinite(x), y, x), history)) == kept).all()
         for y in perturbed(np.where(np.isfinite(x), x, np.float32(0)), MIN_MARGIN)
     )
+
+
+def cut_ties(case: Input, name: str, final: Logits) -> dict[str, Any]:
+    """Return the result of a dialect. If it cuts a tie, engines differ in which of the equal tokens
+    are left: then only their number is given.
+    """
+    if not name.endswith("by rank: ties are cut"):
+        return {"logits": shifted(final)}
+    x, kept = array(case["logits"]), np.isfinite(final)
+    tied = x == x[kept].min()
+    return {
+        "kept": np.flatnonzero(kept & ~tied).tolist(),
+        "tied": np.flatnonzero(tied).tolist(),
+        "tied_count": int((kept & tied).sum()),
+    }
 
 
 def shifted(x: Logits) -> list[float | None]:

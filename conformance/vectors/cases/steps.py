@@ -101,7 +101,7 @@ def output_penalties(family: str) -> Iterator[Case]:
     yield case("off", [0.5, 1.0, -1.0], 0.0, "boundary", prompt=[1], output=[0, 0, 2])
     yield case("largest", [0.5, 1.0, -1.0], 2.0, "boundary", output=[0, 0, 2])
     yield case("smallest", [0.5, 1.0, -1.0], -2.0, "boundary", output=[0, 0, 2])
-    yield case("without-output", [0.5, 1.0, -1.0], 2.0, "boundary", prompt=[0, 1, 2])
+    yield case("without-output", [0.5, 1.0, -1.0], 2.0, "boundary", prompt=[0, 1])
     yield case("order-changes", [3.0, 2.5, 2.0], 0.75, output=[0, 0, 1])
     yield case("masked-token", [-np.inf, 1.0, 0.0], 1.0, output=[0, 1])
     yield case("a-hundred-times", [10.0, 0.0, -10.0], 1.75, output=[0] * 100 + [2] * 3)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from conformance.vectors.cases.build import answer_case, dialect_logits, normal, shifted, uniform
+from conformance.vectors.cases.build import answer_case, cut_ties, dialect_logits, normal, uniform
 from conformance.vectors.families import (
     DISTRIBUTION,
     IDS,
@@ -48,7 +48,7 @@ def case_of(
         {*flags, *(["masked"] if None in case["logits"] else [])},
         comment,
         stated(margin_of(family, logits, value)),
-        {name: {"logits": shifted(y)} for name, y in dialect_logits(case)},
+        {name: cut_ties(case, name, y) for name, y in dialect_logits(case)},
     )
 
 

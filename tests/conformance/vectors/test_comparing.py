@@ -93,6 +93,31 @@ def test_invalid_answers(answer: Any, note: str) -> None:
     assert result is Verdict.ERROR and note in text
 
 
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({"kept": [1, 0]}, Verdict.NON_STRICT),
+        ({"kept": [1, 3]}, Verdict.NON_STRICT),
+        ({"logits": [None, 2, None, 0]}, Verdict.NON_STRICT),
+        ({"probabilities": [0.12, 0.88, 0, 0]}, Verdict.NON_STRICT),
+        ({"kept": [1]}, Verdict.FAIL),
+        ({"kept": [0]}, Verdict.FAIL),
+        ({"kept": [1, 2]}, Verdict.FAIL),
+        ({"kept": [0, 3]}, Verdict.FAIL),
+    ],
+)
+def test_ties_may_be_cut_in_any_order(answer: dict[str, Any], expected: Verdict) -> None:
+    values = {"cut": {"kept": [1], "tied": [0, 3], "tied_count": 1}}
+    case = Case(id=KEPT.id, input=KEPT.input, expect=KEPT.expect, dialects=values)
+    assert verdict(case, DISTRIBUTION, answer)[0] is expected
+
+
+def test_kept_tokens_are_shown_in_the_place_of_logits() -> None:
+    outcome = compare(KEPT, DISTRIBUTION, {"logits": [1, 3, 0, 1]}, ALPHA)
+    assert outcome is not None
+    assert (outcome.expected, outcome.seen) == ("kept [0, 1, 3]", "kept [0, 1, 2, 3]")
+
+
 def test_unsupported() -> None:
     result = verdict(KEPT, DISTRIBUTION, {"unsupported": True, "reason": "no ties here"})
     assert result == (Verdict.UNSUPPORTED, "no ties here")
