@@ -50,7 +50,8 @@ def difference(name: str, expected: Values, given: Values) -> tuple[str, str]:
     """
     if name == "logits" and "kept" in expected and (kept := kept_ids(given)) != expected["kept"]:
         return f"kept {show(expected['kept'])}", f"kept {show(kept)}"
-    return f"{name} {show(expected.get(name))}", show(given[name])
+    seen = sorted(given[name]) if name == "kept" else given[name]
+    return f"{name} {show(expected.get(name))}", show(seen)
 
 
 def kept_ids(given: Values) -> list[int] | None:

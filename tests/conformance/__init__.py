@@ -7,7 +7,7 @@ factories             results, reports and exchanges without a server
 conftest              the tiny models as fixtures, and an app on a socket
 test_reference        the reference passes every check
 test_mutants          every mutant fails its checks, and every check fails a mutant
-harness, http, oracle, fixtures, cli, reports, third_party
+harness, http, oracle, fixtures, cli, reports, third_party, vectors
                       tests of the packages of `conformance` with these names
 matrix                runs every mutant against every check of its parameter
 generate_docs         writes docs/conformance/checks.md and mutants.md
