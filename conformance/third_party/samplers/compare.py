@@ -55,7 +55,7 @@ ENGINES = {
         "mlx",
         ("mlx-lm==0.32.2", "mlx[cpu]==0.32.4"),
         "`sample_utils`, in the order of `make_sampler`: penalties, top_p, min_p, top_k, "
-        "temperature",
+        "temperature; its penalties get prompt and output, as by `generate_step`",
     ),
     "vllm": Engine(
         "vllm",
