@@ -91,7 +91,7 @@ def complaints(strays: Sequence[str]) -> list[str]:
 def result_of(
     header: Header, case: Case, outcome: Outcome | None, command: str, text: str, start: float
 ) -> Result:
-    """Return the result of one case."""
+    """Return the result of one case. command: empty if no program has run."""
     return Result(
         id=case.id,
         parameter=case.family,
@@ -104,7 +104,7 @@ def result_of(
         note=truncate(outcome.note) if outcome else "",
         expected=truncate(outcome.expected) if outcome else "",
         seen=truncate(outcome.seen) if outcome else "",
-        at=exchange(case, command, text) if outcome else None,
+        at=exchange(case, command, text) if outcome and command else None,
         requests=1,
         seconds=round(time.monotonic() - start, 3),
     )
