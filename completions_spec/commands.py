@@ -28,7 +28,9 @@ class Command:
 COMMANDS = {
     "serve": Command("api.__main__", "serve a checkpoint directory over HTTP", "cpu"),
     "conformance": Command(
-        "conformance.__main__", "test any completions server: run, list, compare", "conformance"
+        "conformance.__main__",
+        "test any completions server or sampler: run, compare, vectors",
+        "conformance",
     ),
     "explain": Command(
         "reference.__main__",

@@ -7,6 +7,7 @@ fixtures      prompts, images and texts that checks use
 oracle        expected results, computed by the reference with the server's weights
 assertions    assertions that checks share
 checks        the checks, a file or package for each parameter
+vectors       test vectors for samplers without a server
 reports       terminal, HTML, Markdown and JUnit output
 cli           the commands
 parity        property tests of a backend against the reference, in one process

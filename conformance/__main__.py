@@ -1,6 +1,6 @@
 """python -m conformance run URL --model NAME
 
-Other commands: list, explain, compare, checkpoint, parity.
+Other commands: list, explain, compare, checkpoint, parity, vectors.
 """
 
 import sys

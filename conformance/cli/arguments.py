@@ -31,6 +31,9 @@ def build_parser(prog: str = PROG) -> argparse.ArgumentParser:
     add_parity_options(
         commands.add_parser("parity", help="compare a backend with the reference, in one process")
     )
+    add_vectors_options(
+        commands.add_parser("vectors", help="test a sampler without a server, by test vectors")
+    )
     return parser
 
 
@@ -82,6 +85,36 @@ def add_parity_options(parser: argparse.ArgumentParser) -> None:
     option("--max-examples", type=positive, default=100, help="examples of each property")
     option("--seed", type=int, default=0, help="seed of the search")
     option("--only", metavar="GLOB", help="properties, like `logits/*`")
+
+
+def add_vectors_options(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="vectors_command", required=True, metavar="COMMAND")
+    export = commands.add_parser("export", help="copy the vectors to a directory")
+    export.add_argument("dir", type=Path, metavar="DIR", help="new, or empty")
+    check = commands.add_parser("check", help="run a program on the cases")
+    help_ = "reads cases from stdin and writes answers to stdout, a line of JSON each"
+    check.add_argument("program", metavar="COMMAND", help=help_)
+    check.add_argument("--timeout", type=positive_float, default=60.0, help="of an answer, in s")
+    judge = commands.add_parser("judge", help="test sampled tokens against the distributions")
+    help_ = 'lines of {"id", "tokens"}, with an id of the family `distribution`'
+    judge.add_argument("samples", type=Path, metavar="SAMPLES.jsonl", help=help_)
+    for command in check, judge:
+        option = command.add_argument
+        option("--only", action="append", default=[], metavar="GLOB", help="run these; repeatable")
+        option("--skip", action="append", default=[], metavar="GLOB", help="skip these; repeatable")
+        option(
+            "--vectors", type=Path, metavar="DIR", help="exported vectors; default: the own ones"
+        )
+        option("--name", help="the name of the implementation in reports")
+        add_report_options(command)
+
+
+def add_report_options(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    option("--expect", type=Path, metavar="FILE.toml", help="known deviations, with reasons")
+    option("--report", type=Path, metavar="OUT.html", help="write a self-contained page")
+    option("--json", type=Path, metavar="OUT.json", help="write results for `compare`")
+    option("--junit", type=Path, metavar="OUT.xml", help="write results for CI")
 
 
 def api_key(text: str) -> str | None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from rich.console import Console, RenderableType
 from rich.markup import escape
 
 from conformance.cli import expectations
@@ -31,6 +30,8 @@ from conformance.cli.inputs import (
     selected_checks,
 )
 from conformance.cli.progress import INTERRUPTED, CtrlC, ProgressBar
+from conformance.cli.screen import console, show
+from conformance.cli.vectors import vectors
 from conformance.harness import registry, runner
 from conformance.harness.result import Report, Result
 from conformance.reports import html, junit, markdown, table
@@ -38,9 +39,7 @@ from conformance.third_party import conformance_checkpoint
 from reference.bundle import EMBEDDED
 from reference.params import CompletionParams
 
-console = Console(highlight=False, emoji=False)
 RECORDED_OPTIONS = ("only", "skip", "depth", "profile", "tolerance", "max_requests", "concurrency")
-PIPE_COLUMNS = 10_000  # rich must not wrap the lines of a pipe or a file
 
 
 def run(options: argparse.Namespace) -> int:
@@ -86,11 +85,6 @@ def run(options: argparse.Namespace) -> int:
     if ctrl_c.stopped:
         return INTERRUPTED
     return 0 if report.ok else 1
-
-
-def show(content: RenderableType) -> None:
-    pipe = Console(width=PIPE_COLUMNS, highlight=False, emoji=False)
-    (console if console.is_terminal else pipe).print(content)
 
 
 def list_checks(options: argparse.Namespace) -> int:
@@ -223,4 +217,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compare": compare,
     "checkpoint": checkpoint,
     "parity": parity,
+    "vectors": vectors,
 }

@@ -20,7 +20,7 @@ class Exchange(BaseModel):
     """A request and its response.
 
     body: that of the request. whole: `body` is complete, and valid text. status: None if there was
-    no response.
+    no response. command: the shell command of an exchange that is not over HTTP.
     """
 
     method: str
@@ -30,10 +30,13 @@ class Exchange(BaseModel):
     whole: bool = True
     status: int | None = None
     response: str = ""
+    command: str = ""
 
     @property
     def curl(self) -> str:
         """The request as a shell command that reads the key from $API_KEY."""
+        if self.command:
+            return self.command
         parts = ["curl", "-sS", self.url]
         parts += ["-X", self.method] if self.method not in ("GET", "POST") else []
         for name, value in self.headers.items():

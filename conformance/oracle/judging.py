@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,7 +16,7 @@ from conformance.oracle.dialects import Chain
 from conformance.oracle.prompt_search import non_default
 from conformance.oracle.reported_rows import first_step
 from conformance.oracle.sampling import NUM_SAMPLES, sample_choices
-from conformance.oracle.statistics import log_e_value, log_likelihood, rejects
+from conformance.oracle.statistics import Distribution, log_e_value, log_likelihood, rejects
 from conformance.verdicts import Failed, NonStrict
 from reference.sampler import final_logits
 
@@ -45,30 +45,31 @@ def assert_first_token_distribution(server: Server, prompt: str, params: Mapping
     while len(samples) < NUM_SAMPLES:
         choices = sample_choices(server, SAMPLES_PER_LOOK, prompt=prompt, **params)
         samples += [c.text.removeprefix(" ") if stripped else c.text for c in choices]
-        judge(server, samples, spec, known, ignored, choices[-1].at)
+        judge(server.alpha, samples, spec, known, ignored, choices[-1].at)
 
 
 def judge(
-    server: Server,
-    samples: Sequence[str],
-    spec: Texts,
-    known: Mapping[str, Texts],
-    ignored: Mapping[str, Texts],
+    alpha: float,
+    samples: Sequence[Hashable],
+    spec: Distribution,
+    known: Mapping[str, Distribution],
+    ignored: Mapping[str, Distribution],
     at: Exchange | None,
 ) -> None:
-    """Test samples against the distribution of the specification.
+    """Test samples (texts or token ids) against the distribution of the specification.
 
-    known: the distributions of dialects. ignored: those without one of the parameters. Raises
-    NonStrict if a dialect explains samples that the specification does not, else Failed.
+    alpha: the error rate. known: the distributions of dialects. ignored: those without one of the
+    parameters. Raises NonStrict if a dialect explains samples that the specification does not, else
+    Failed.
     """
     others = [*known.values(), *ignored.values()]
-    if not rejects(log_e_value(samples, spec, others), server.alpha):
+    if not rejects(log_e_value(samples, spec, others), alpha):
         return
     counts = Counter(samples)
     scores = {
         name: log_likelihood(counts, q)
         for name, q in (*known.items(), *label_omissions(ignored).items())
-        if not rejects(log_e_value(samples, q), server.alpha)
+        if not rejects(log_e_value(samples, q), alpha)
     }
     raise best_explanation(
         format_distribution(spec), format_samples(samples, spec), scores, known, at
@@ -132,14 +133,14 @@ def merge_leading_space(texts: Texts) -> Texts:
     return merged
 
 
-def format_distribution(p: Texts) -> str:
-    """Return the eight most likely texts with their probabilities."""
+def format_distribution(p: Distribution) -> str:
+    """Return the eight most likely texts or ids with their probabilities."""
     top = sorted(p.items(), key=lambda item: -item[1])[:8]
     rest = f", {len(p) - 8} more" if len(p) > 8 else ""
     return ", ".join(f"{text!r} {value:.3f}" for text, value in top) + rest
 
 
-def format_samples(samples: Sequence[str], spec: Texts) -> str:
+def format_samples(samples: Sequence[Hashable], spec: Distribution) -> str:
     """Return the frequencies of samples, impossible ones first."""
     counts = Counter(samples)
     impossible = [

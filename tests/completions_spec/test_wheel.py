@@ -83,6 +83,7 @@ def test_wheel_has_one_top_level_package(wheel: Path) -> None:
         "conformance/reports/page.html.jinja",
         "explain/static/page.js",
         "explain/decisions/0001-order-of-the-steps.md",
+        "vectors/wide.safetensors",
         "benchmarks/http/__main__.py",
     ):
         assert f"{packages}/{file}" in names
@@ -99,6 +100,7 @@ def test_wheel_has_the_files_of_the_repository(wheel: Path) -> None:
         "api",
         "explain",
         "conformance",
+        "vectors",
         "benchmarks/http",
     ]
     tracked = run(command, ROOT).stdout.split()
@@ -122,6 +124,18 @@ def test_installed_commands(binaries: Path, tmp_path: Path, backend: str) -> Non
     assert "How a token is chosen" in page and "Truncation keeps levels" in specification
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert measured.returncode == 0 and "engine" in measured.stdout, measured.stderr
+
+
+def test_installed_vectors(binaries: Path, tmp_path: Path) -> None:
+    vectors: list[str | Path] = [binaries / "completions-spec", "conformance", "vectors"]
+    exported = run([*vectors, "export", "out"], tmp_path)
+    assert exported.returncode == 0 and (tmp_path / "out/top_k.jsonl").is_file(), exported.stderr
+    (tmp_path / "sampler.py").write_text(
+        "import json, sys\nfor line in sys.stdin:\n"
+        "    print(json.dumps({'id': json.loads(line)['id'], 'kept': []}))\n"
+    )
+    checked = run([*vectors, "check", "python3 sampler.py", "--only", "top_k"], tmp_path)
+    assert checked.returncode == 1 and "FAIL" in checked.stdout, checked.stderr
 
 
 def test_foreign_package_keeps_its_name(binaries: Path, tmp_path: Path) -> None:
