@@ -101,5 +101,5 @@ def rank_bin(p: np.ndarray, token: int, rng: random.Random) -> int:
 
 def can_keep(chain: Chain, step: DecodeStep) -> bool:
     """Return whether a chain keeps the token for some logits within their errors."""
-    candidates = favoring(step, step.token, 1), *perturbed(step), *shifted(step)
+    candidates = favoring(step, step.token, 1), *perturbed(step.logits, step.error), *shifted(step)
     return any(np.isfinite(chain(x, step.history)[step.token]) for x in candidates)

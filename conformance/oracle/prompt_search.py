@@ -89,18 +89,24 @@ def is_robust(step: DecodeStep) -> bool:
     kept = np.isfinite(final_logits(step.logits, step.history))
     return all(
         (np.isfinite(final_logits(x, step.history)) == kept).all()
-        for x in (*perturbed(step), *perturbed_near_threshold(step, kept), *shifted(step))
+        for x in (
+            *perturbed(step.logits, step.error),
+            *perturbed_near_threshold(step, kept),
+            *shifted(step),
+        )
     )
 
 
-def perturbed(step: DecodeStep) -> Iterator[Logits]:
-    """Yield logits that are wrong by their errors. Equal logits stay equal: ties are exact."""
+def perturbed(logits: Logits, error: float | np.ndarray) -> Iterator[Logits]:
+    """Yield logits that are wrong by an error, the same for all tokens or one for each. Equal
+    logits stay equal: ties are exact.
+    """
     rng = np.random.default_rng(0)
-    levels, inverse = np.unique(step.logits, return_inverse=True)
+    levels, inverse = np.unique(logits, return_inverse=True)
     for _ in range(NUM_PERTURBATIONS):
-        errors = (step.error * rng.choice((-1, 1), len(levels))[inverse]).astype(np.float32)
-        yield step.logits + errors
-        yield step.logits - errors
+        errors = (error * rng.choice((-1, 1), len(levels))[inverse]).astype(np.float32)
+        yield logits + errors
+        yield logits - errors
 
 
 def perturbed_near_threshold(step: DecodeStep, kept: np.ndarray) -> Iterator[Logits]:

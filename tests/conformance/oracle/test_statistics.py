@@ -140,7 +140,7 @@ def with_logits(
 
 def test_perturbations_keep_ties(oracle: ReferenceOracle) -> None:
     step = with_logits(oracle, [5, 4, 4, 3])
-    for x in perturbed(step):
+    for x in perturbed(step.logits, step.error):
         assert x[1001] == x[1002] and np.abs(x - step.logits).max() <= 0.0101
         assert not np.array_equal(x, step.logits)
 
