@@ -32,6 +32,7 @@ checks = CheckGroup("echo")
 
 UNUSUAL_PROMPTS = ("  Two spaces", "A line\n", "Zoë 🙂 says ", "a </s> b", "\tTab", " ")
 SCORED_TOKENS = 8
+SIXTEEN_BITS = 0.5  # a difference of log-probabilities that rounding to 16 bits may explain
 
 
 @checks.consistency(Level.MUST, Evidence.METAMORPHIC)
@@ -122,11 +123,16 @@ def assert_logprobs_close(
     at: Exchange | None,
 ) -> None:
     """Assert that log-probabilities from prefill and from decode agree within the tolerance."""
-    tolerance = TIE_GAP if server.target.oracle is None else server.oracle.tolerance
-    close = len(expected) == len(actual) and all(
-        a is not None and b is not None and abs(a - b) <= tolerance
-        for a, b in zip(expected, actual, strict=True)
-    )
+    has_oracle = server.target.oracle is not None
+    tolerance = server.oracle.tolerance if has_oracle else TIE_GAP
+    pairs = list(zip(expected, actual, strict=False))
+    same_length = len(expected) == len(actual) == len(pairs)
+    differences = [abs(a - b) for a, b in pairs if a is not None and b is not None]
+    complete = same_length and len(differences) == len(pairs)
+    largest = max(differences, default=0.0)
+    if complete and not has_oracle and TIE_GAP < largest <= SIXTEEN_BITS:
+        raise Inconclusive(f"up to {largest:.2g} apart: --truth shows whether rounding explains it")
+    close = complete and largest <= tolerance
     assert_that(close, f"{expected} within {tolerance}", f"{actual}", at)
 
 

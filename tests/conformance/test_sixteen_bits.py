@@ -1,6 +1,7 @@
 """Servers that compute in 16 bits: a conforming one has no finding, and wrong ones are detected."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,6 +73,13 @@ def test_rounding_is_not_a_finding(rounded_target: Target, check: Check) -> None
 @pytest.mark.parametrize("check", OTHER_CHECKS, ids=lambda c: c.id)
 def test_rounding_is_not_a_finding_of_any_depth(rounded_target: Target, check: Check) -> None:
     assert_no_finding(rounded_target, check)
+
+
+@pytest.mark.parametrize("name", ["prompt-scoring-matches-generation", "output-logprobs-unchanged"])
+def test_rounding_is_not_a_finding_without_weights(rounded_target: Target, name: str) -> None:
+    [check] = [c for c in TEXT_CHECKS if c.id == f"echo/{name}"]
+    unknown = replace(rounded_target, oracle=None, cache={}, locks={})
+    assert run_one(unknown, check).verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)
 
 
 MUTANTS = {mutant.id: mutant for mutant in numeric_mutants()}
