@@ -188,6 +188,7 @@ def test_top_bounds_the_rows(client: TestClient) -> None:
             assert "logits" not in event and BODY["max_tokens"] == 4
 
 
+@pytest.mark.lane
 def test_other_backend_is_explained_by_the_reference(
     jax_served: ServedModel, model: Bundle
 ) -> None:

@@ -85,6 +85,7 @@ def test_tokenizers_agree(json_tokenizer: JsonTokenizer, text: str) -> None:
     assert list(json_tokenizer.encode(text)) == list(TOKENIZER.encode(text))
 
 
+@pytest.mark.lane
 def test_truth_checks_pass(model: Bundle) -> None:
     checks = [c for c in all_checks() if c.depth is Depth.TRUTH and VISION not in c.needs]
     with target(conforming_app(model), model) as served:
