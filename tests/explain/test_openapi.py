@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
@@ -37,6 +38,7 @@ APP = create_app([SERVED], keys=["key"], extensions=[EXTENSION])
 schema = schemathesis.openapi.from_asgi("/openapi.json", APP).include(path=PATH)
 
 
+@pytest.mark.lane
 @schema.parametrize()
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
 def test_requests_match_the_document(case: schemathesis.Case) -> None:

@@ -35,6 +35,7 @@ def run_checks(app: ASGIApp, model: Bundle, checks: list[Check]) -> list[Result]
 REFUSABLE = [p.name for p in parameters() if p.name not in ALWAYS_SENT]
 
 
+@pytest.mark.lane
 @pytest.mark.parametrize("neutral", [True, False], ids=["always", "unless-neutral"])
 @pytest.mark.parametrize("status", [400, 422])
 @pytest.mark.parametrize("name", REFUSABLE)
@@ -81,6 +82,7 @@ def test_refused_unknown_field_fails_no_check(tiny_model: Bundle, status: int) -
     assert named.verdict is Verdict.NON_STRICT
 
 
+@pytest.mark.lane
 @pytest.mark.parametrize("name", EFFECTS)
 def test_ignored_parameter_is_one_finding(tiny_model: Bundle, name: str) -> None:
     app = drop_fields(conforming_app(tiny_model), name)
@@ -96,6 +98,7 @@ def test_ignored_parameter_is_one_finding(tiny_model: Bundle, name: str) -> None
     assert "1 finding" in counted.headline
 
 
+@pytest.mark.lane
 def test_ignored_parameter_explains_the_checks_of_all_parameters(tiny_model: Bundle) -> None:
     app = drop_fields(conforming_app(tiny_model), "top_p")
     chosen = [

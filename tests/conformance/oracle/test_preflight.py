@@ -161,6 +161,7 @@ BROAD = (
 )
 
 
+@pytest.mark.lane
 def test_server_without_seeds_and_spaces_has_results(tiny_model: Bundle, serve_app: Serve) -> None:
     app = strip_names(refuse_field(tiny_model, "seed", 400, neutral=True))
     with target_at(serve_app(app), tiny_model) as served:

@@ -12,6 +12,7 @@ from tests.conformance.vectors.jax_answers import ANSWERS
 SHARED = {"token_name", "stop", "detokenization", "tokenization", "grammar_text", "request"}
 
 
+@pytest.mark.lane
 @pytest.mark.parametrize("name", list(ANSWERS))
 def test_jax_answers(families: Families, name: str) -> None:
     header, cases = families[name]
