@@ -27,10 +27,10 @@ class BytesTokenizer:
         self.leading_space = leading_space
 
     def encode(self, text: str, *, add_bos: bool = True) -> list[int]:
-        raise NotImplementedError
+        raise NotImplementedError("pieces without scores decode only")
 
     def offsets(self, text: str) -> list[int]:
-        raise NotImplementedError
+        raise NotImplementedError("pieces without scores decode only")
 
     def token_bytes(self, token: int) -> bytes:
         return self.pieces[token]
