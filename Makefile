@@ -26,7 +26,7 @@ test: setup check ## lint, types, import rules, then every test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
 lanes: setup test-newer ## the tests that take minutes: deployment, a wheel, processes that fail, a newer Python
-	$(BIN)/python -m pytest -m lane
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m lane -n 2 --dist loadscope
 
 # Python 3.12 and newer have another version of JAX than 3.11.
 NEWER ?= $(shell for v in 3.14 3.13 3.12; do for p in python$$v $$(pyenv root 2>/dev/null)/versions/$$v.*/bin/python; do \

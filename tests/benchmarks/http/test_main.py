@@ -12,6 +12,7 @@ from benchmarks.http.workloads import WORKLOADS
 STUB = f"{sys.executable} -m tests.benchmarks.http.stub {{port}}"
 
 
+@pytest.mark.lane
 def test_workloads_on_two_servers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "rows.json"
     options = ["--rounds", "2", "--scale", "0.05", "--json", str(path)]

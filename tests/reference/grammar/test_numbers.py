@@ -115,7 +115,7 @@ def test_numbers_as_floats(limits: Bounds, data: st.DataObject) -> None:
 EXPONENTS = st.integers(-99, 199)
 
 
-@example_budget(30)
+@example_budget(10)
 @given(EXPONENTS, EXPONENTS, st.sampled_from([1, -1]), st.booleans(), st.data())
 def test_long_bounds(low: int, high: int, sign: int, integral: bool, data: st.DataObject) -> None:
     """Bounds from 10⁻⁹⁹ to 10¹⁹⁹, positive and negative."""
