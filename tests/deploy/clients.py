@@ -17,7 +17,8 @@ COMPLETIONS = "/v1/openai/completions"
 
 @dataclass(frozen=True)
 class Outcome:
-    """A request. started, ended: time.monotonic(). status: None if the connection was refused.
+    """A request. started, ended: time.monotonic(). status: None if there was no response, since
+    the connection was refused, or closed with the port before the server had read from it.
 
     complete: a stream that ended with a finish reason for its choice, and [DONE].
     """
@@ -37,20 +38,20 @@ def stream_completion(pod: Pod, **fields: Any) -> Outcome:
     """Send one streaming request, and read it to its end."""
     started = time.monotonic()
     body = request_body(stream=True, stop_token_ids=[], **fields)
+    status = None
     try:
         with httpx.stream(
             "POST", pod.address + COMPLETIONS, json=body, headers=HEADERS, timeout=120
         ) as response:
+            status = response.status_code
             lines = [line.removeprefix("data: ") for line in response.iter_lines() if line]
-    except httpx.ConnectError:
-        return Outcome(started, None)
     except httpx.HTTPError:
-        return Outcome(started, 200)
+        return Outcome(started, status)
     done = lines[-1:] == ["[DONE]"]
     events = [json.loads(line) for line in lines[:-1]] if done else []
     finished = any(c["finish_reason"] for e in events for c in e.get("choices", []))
     retry_after = response.headers.get("retry-after")
-    return Outcome(started, response.status_code, done and finished, retry_after)
+    return Outcome(started, status, done and finished, retry_after)
 
 
 class Load:

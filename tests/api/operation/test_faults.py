@@ -140,8 +140,6 @@ def test_device_that_hangs_stops_the_process(tmp_path: Path) -> None:
     )
     command = [sys.executable, str(program), "--port", "0", "--slots", "1"]
     command += ["--watchdog-timeout", "2"]
-    if shell_prefix:
-        command = ["bash", "-c", shell_prefix + ' exec "$@"', "bash", *command]
     pipe = subprocess.PIPE
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
