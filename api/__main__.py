@@ -12,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from types import FrameType
 
+from starlette.applications import Starlette
+
 from api.app import create_app
 from api.backends import BACKENDS, image_limits, models_of
 from api.engine import ServedModel
@@ -99,22 +101,7 @@ def serve(
     """Serve until a signal arrives, and return the exit status. Raises OSError if the address
     cannot be bound or a TLS file cannot be read.
     """
-    app = create_app(
-        served_models,
-        keys,
-        max_concurrency=options.max_concurrency,
-        max_response_values=options.max_response_values,
-        max_logprobs=options.max_logprobs,
-        max_body_bytes=options.max_body_bytes,
-        strict=options.strict,
-        local=is_local(options, keys),
-        allowed_origins=options.allowed_origin,
-        request_timeout=options.request_timeout,
-        keep_alive=options.sse_keep_alive,
-        observers=[log_request, *tracing],
-        extensions=extensions,
-        probes_only=served_models[0].is_follower,
-    )
+    app = build_app(options, served_models, keys, tracing, extensions)
 
     def on_ready(port: int) -> None:
         if served_models[0].is_follower:
@@ -133,6 +120,32 @@ def serve(
     )
     server.run(listen(options.host, options.port))
     return 1 if app.state.service.failure else 0
+
+
+def build_app(
+    options: argparse.Namespace,
+    served_models: Sequence[ServedModel],
+    keys: Sequence[str],
+    tracing: Sequence[Observer] = (),
+    extensions: Sequence[Extension] = (),
+) -> Starlette:
+    """Return the app that the options describe."""
+    return create_app(
+        served_models,
+        keys,
+        max_concurrency=options.max_concurrency,
+        max_response_values=options.max_response_values,
+        max_logprobs=options.max_logprobs,
+        max_body_bytes=options.max_body_bytes,
+        strict=options.strict,
+        local=is_local(options, keys),
+        allowed_origins=options.allowed_origin,
+        request_timeout=options.request_timeout,
+        keep_alive=options.sse_keep_alive,
+        observers=[log_request, *tracing],
+        extensions=extensions,
+        probes_only=served_models[0].is_follower,
+    )
 
 
 def load_extensions(

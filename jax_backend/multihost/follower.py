@@ -68,8 +68,11 @@ class Follower:
                 message = self._connection.receive()
                 if message["type"] == "ping":
                     self._connection.send({"type": "pong"})
-                else:
-                    self._messages.put(message)
+                    continue
+                self._messages.put(message)
+                if message["type"] == "end":
+                    self._closed = True  # the connection closes when this process exits
+                    return
         except OSError as error:
             failure = ConnectionError(f"the leader is gone: {error or 'no sign of life'}")
             self._messages.put(failure)

@@ -90,20 +90,35 @@ class Leader:
 
     def broadcast(self, message: Json) -> None:
         """Send a message to every follower. Raises ConnectionError if one is gone."""
-        for rank, connection in self._connections.items():
+        for rank, connection in list(self._connections.items()):
             try:
                 connection.send(message)
             except OSError as error:
                 raise ConnectionError(f"rank {rank} is gone: {error}") from error
 
+    def end(self) -> None:
+        """Tell every follower to exit."""
+        self._end()
+        self.broadcast({"type": "end"})
+
+    def wait_for_exit(self) -> None:
+        """Wait until every follower has exited after `end`, or is silent. JAX's coordination
+        service is in this process: without it, a follower that exits aborts.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self._connections, self._timeout)
+
     def close(self) -> None:
         """Close all connections."""
+        self._end()
+        for connection in list(self._connections.values()):
+            connection.close()
+
+    def _end(self) -> None:
         with self._changed:
             self._closed.set()
             self._changed.notify_all()
         self._stop_listening()
-        for connection in list(self._connections.values()):
-            connection.close()
 
     @property
     def _has_ended(self) -> bool:
@@ -180,6 +195,10 @@ class Leader:
                     raise ConnectionError(message["reason"])
         except OSError as error:
             self._fail(ConnectionError(f"rank {rank} is gone: {error or 'no sign of life'}"))
+        if self._closed.is_set():
+            with self._changed:
+                del self._connections[rank]
+                self._changed.notify_all()
 
     def _fail(self, error: Exception) -> None:
         with self._changed:

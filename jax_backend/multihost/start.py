@@ -1,5 +1,6 @@
 """Start of one process of a group: join, compile, and wait until all have compiled."""
 
+import atexit
 import logging
 import os
 import platform
@@ -41,6 +42,7 @@ def start_engine(
         link.on_failure(exit_process)
         engine = start(JaxEngine, LeaderTurns(link))
         link.wait_until_ready(selected_launches(engine), hosts.join_timeout)
+        atexit.register(link.wait_for_exit)  # before JAX's own handler, which is older
     else:
         link = Follower(group, hosts, build)
         link.on_failure(exit_process)

@@ -33,6 +33,9 @@ class LeaderTurns:
     def take(self, wait: bool, plan: StepPlan | None) -> list[Change]:
         """Raises ConnectionError if a follower is gone."""
         changes = self._inbox.take(wait, plan)
+        if any(isinstance(change, End) for change in changes):
+            self._leader.end()
+            return [End()]
         turn = {
             "type": "turn",
             "number": self._number,
@@ -60,9 +63,9 @@ class FollowerTurns:
     def take(self, wait: bool, plan: StepPlan | None) -> list[Change]:
         """Raises ConnectionError if the leader is gone, and Diverged."""
         turn = self._follower.receive()
-        changes = [change_from_json(message, self._compile_language) for message in turn["changes"]]
-        if any(isinstance(change, End) for change in changes):
+        if turn["type"] == "end":
             return [End()]
+        changes = [change_from_json(message, self._compile_language) for message in turn["changes"]]
         if turn["number"] != self._number or turn["digest"] != plan_digest(plan):
             error = Diverged(f"turn {turn['number']}: the plan differs from the leader's")
             self._follower.fail(error)
@@ -80,7 +83,7 @@ def change_to_json(change: Change) -> Json:
         case Abort(request_id, choice):
             return {"change": "abort", "id": request_id, "choice": choice}
         case _:
-            return {"change": "end"}
+            raise TypeError(f"a turn has no {change!r}")
 
 
 def change_from_json(message: Json, compile_language: CompileLanguage) -> Change:
@@ -92,7 +95,6 @@ def change_from_json(message: Json, compile_language: CompileLanguage) -> Change
         case "admit":
             request = request_from_json(message["request"], compile_language)
             return Admit(message["id"], request, lambda event: None)
-        case "abort":
+        case kind:
+            assert kind == "abort"
             return Abort(message["id"], message["choice"])
-        case _:
-            return End()

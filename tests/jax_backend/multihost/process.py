@@ -24,6 +24,7 @@ def main(directory: Path, rank: int, count: int, devices: int, port: int) -> Non
     from jax_backend.serving.changes import Turns
     from jax_backend.serving.engine import JaxEngine
     from jax_backend.serving.settings import Settings
+    from reference.bundle import Bundle
     from reference.grammar.response_format import compile_format
     from reference.model import checkpoint
     from tests.jax_backend.multihost.workload import CONTEXT, LARGE, TIGHT, answers
@@ -33,28 +34,28 @@ def main(directory: Path, rank: int, count: int, devices: int, port: int) -> Non
         secret="secret", count=count, rank=rank, coordinator=f"127.0.0.1:{port}", join_timeout=120
     )
     group = join(hosts) if count > 1 else None
-    tokenizer = IdsOnlyTokenizer(48, frozenset({0, 1, 2}))
-    eos = checkpoint.read_eos_token_ids(directory, checkpoint.read_config(directory))
+    loaded = checkpoint.load(directory)
+    bundle = Bundle.from_parts(loaded, IdsOnlyTokenizer(48, frozenset({0, 1, 2})))
 
     def launch(settings: Settings, offset: int) -> JaxEngine:
         model = load(directory, context=CONTEXT, mesh=make_mesh(jax.device_count()))
 
         def start(engine_type: type[JaxEngine], turns: Turns | None = None) -> JaxEngine:
-            return engine_type(model, eos, tokenizer.vocabulary, settings, turns=turns)
+            eos = loaded.eos_token_ids
+            return engine_type(model, eos, bundle.vocabulary, settings, turns=turns)
 
         if group is None:
             return start(JaxEngine)
         own = Group(group.rank, group.count, (group.address[0], group.address[1] + offset))
         return start_engine(start, hosts, own, "", compile_format)
 
-    vision = checkpoint.read_config(directory).vision
     engines = [launch(LARGE, 0), launch(TIGHT, 1)]
     compiled: list[str] = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, duration, **_: compiled.append(event) if "compile" in event else None
     )
     if rank == 0:
-        result = {"answers": list(answers(engines[0], engines[1], 48, vision))}
+        result = {"answers": list(answers(engines[0], engines[1], 48, loaded.config.vision))}
         for engine in engines:
             engine.close()
     else:

@@ -51,7 +51,7 @@ def run_group(directory: Path, count: int, devices: int) -> list[Any]:
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0] * count
+    assert [process.returncode for process in processes] == [0] * count, outputs
     return [json.loads(output.splitlines()[-1]) for output in outputs]
 
 

@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -36,8 +36,12 @@ class Links:
         self.leader = Leader(("127.0.0.1", 0), count, "s", BUILD, timeout)
         self.address = self.leader.address
         self.followers: list[Follower] = []
-        self.accepted = threading.Thread(target=self.leader.accept_followers, args=[5.0])
+        self.accepted = threading.Thread(target=self._accept)
         self.accepted.start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # closed before all have joined
+            self.leader.accept_followers(5.0)
 
     def join(
         self, rank: int, count: int | None = None, build: str = BUILD, **values: Any
