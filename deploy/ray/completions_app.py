@@ -55,7 +55,10 @@ def parse(options: dict[str, Any]) -> argparse.Namespace:
     for name in ("host", "port", "ssl-certfile", "ssl-keyfile", "drain-timeout", "hosts", "explain"):
         if name in options:
             raise ValueError(f"{name}: is an option of Ray Serve, and not of a replica")
-    return parse_values(build_parser(BACKENDS), options)
+    result = parse_values(build_parser(BACKENDS), options)
+    if not (result.api_key or result.allow_open):
+        raise ValueError("a replica does not know who reaches Ray's proxy: set api-key or allow-open")
+    return result
 
 
 def build(arguments: dict[str, Any]) -> serve.Application:
