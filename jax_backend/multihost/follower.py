@@ -58,6 +58,13 @@ class Follower:
         except OSError:
             pass
 
+    def leave(self) -> None:
+        """Leave the group, unless the leader has ended it: then the connection stays until this
+        process exits, which the leader waits for.
+        """
+        if not self._closed:
+            self.close()
+
     def close(self) -> None:
         self._closed = True
         self._connection.close()
@@ -69,10 +76,8 @@ class Follower:
                 if message["type"] == "ping":
                     self._connection.send({"type": "pong"})
                     continue
+                self._closed |= message["type"] == "end"
                 self._messages.put(message)
-                if message["type"] == "end":
-                    self._closed = True  # the connection closes when this process exits
-                    return
         except OSError as error:
             failure = ConnectionError(f"the leader is gone: {error or 'no sign of life'}")
             self._messages.put(failure)

@@ -11,6 +11,7 @@ from jax_backend.multihost.frames import Connection, Json
 logger = logging.getLogger(__name__)
 
 HANDSHAKE_TIMEOUT = 5.0  # seconds for one connection
+EXIT_TIMEOUT = 30.0  # seconds for all followers
 PINGS_PER_TIMEOUT = 8
 
 
@@ -33,7 +34,7 @@ class Leader:
         self._changed = threading.Condition()  # of the two above, and of _failure
         self._failure: Exception | None = None
         self._on_failure: Callable[[Exception], None] = lambda error: None
-        self._closed = threading.Event()
+        self._ending, self._closed = threading.Event(), threading.Event()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -97,28 +98,27 @@ class Leader:
                 raise ConnectionError(f"rank {rank} is gone: {error}") from error
 
     def end(self) -> None:
-        """Tell every follower to exit."""
-        self._end()
+        """Tell every follower to exit. From now on no connection that closes is a failure."""
+        self._ending.set()
         self.broadcast({"type": "end"})
 
     def wait_for_exit(self) -> None:
-        """Wait until every follower has exited after `end`, or is silent. JAX's coordination
-        service is in this process: without it, a follower that exits aborts.
+        """Wait until every follower has exited after `end`. JAX's coordination service is in this
+        process: without it, a follower that exits aborts.
         """
         with self._changed:
-            self._changed.wait_for(lambda: not self._connections, self._timeout)
+            self._changed.wait_for(lambda: not self._connections, EXIT_TIMEOUT)
+        self.close()
 
     def close(self) -> None:
         """Close all connections."""
-        self._end()
-        for connection in list(self._connections.values()):
-            connection.close()
-
-    def _end(self) -> None:
         with self._changed:
+            self._ending.set()
             self._closed.set()
             self._changed.notify_all()
         self._stop_listening()
+        for connection in list(self._connections.values()):
+            connection.close()
 
     @property
     def _has_ended(self) -> bool:
@@ -195,14 +195,15 @@ class Leader:
                     raise ConnectionError(message["reason"])
         except OSError as error:
             self._fail(ConnectionError(f"rank {rank} is gone: {error or 'no sign of life'}"))
-        if self._closed.is_set():
+        if self._ending.is_set():
+            connection.close()
             with self._changed:
                 del self._connections[rank]
                 self._changed.notify_all()
 
     def _fail(self, error: Exception) -> None:
         with self._changed:
-            if self._closed.is_set() or self._failure is not None:
+            if self._ending.is_set() or self._failure is not None:
                 return
             self._failure = error
             callback = self._on_failure
@@ -217,4 +218,3 @@ class Leader:
                     connection.send({"type": "ping"})
                 except OSError as error:
                     self._fail(ConnectionError(f"rank {rank} is gone: {error}"))
-                    return

@@ -58,7 +58,7 @@ class FollowerTurns:
         """Accept the end only: requests come from the leader."""
         if not isinstance(change, End):
             raise RuntimeError("a follower has no requests of its own")
-        self._follower.close()
+        self._follower.leave()
 
     def take(self, wait: bool, plan: StepPlan | None) -> list[Change]:
         """Raises ConnectionError if the leader is gone, and Diverged."""
