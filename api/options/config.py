@@ -35,9 +35,7 @@ def parse_options(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> 
     return parse(parser, [*flatten(kept), *arguments])
 
 
-def parse_values(
-    parser: argparse.ArgumentParser, values: Mapping[str, Any]
-) -> argparse.Namespace:
+def parse_values(parser: argparse.ArgumentParser, values: Mapping[str, Any]) -> argparse.Namespace:
     """Parse options by name, as those of a file. Raises ValueError for an unknown name or a wrong
     value.
     """

@@ -10,8 +10,9 @@ import argparse
 from contextlib import ExitStack
 from typing import Any
 
-from completions_spec.imports import put_packages_first
 from ray import serve
+
+from completions_spec.imports import put_packages_first
 
 put_packages_first()
 
@@ -52,12 +53,22 @@ def parse(options: dict[str, Any]) -> argparse.Namespace:
     """Return the options of a server. Raises ValueError for one that is wrong or has no meaning
     behind Ray's proxy.
     """
-    for name in ("host", "port", "ssl-certfile", "ssl-keyfile", "drain-timeout", "hosts", "explain"):
+    for name in (
+        "host",
+        "port",
+        "ssl-certfile",
+        "ssl-keyfile",
+        "drain-timeout",
+        "hosts",
+        "explain",
+    ):
         if name in options:
             raise ValueError(f"{name}: is an option of Ray Serve, and not of a replica")
     result = parse_values(build_parser(BACKENDS), options)
     if not (result.api_key or result.allow_open):
-        raise ValueError("a replica does not know who reaches Ray's proxy: set api-key or allow-open")
+        raise ValueError(
+            "a replica does not know who reaches Ray's proxy: set api-key or allow-open"
+        )
     return result
 
 

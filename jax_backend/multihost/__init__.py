@@ -9,6 +9,7 @@ another plan stops. The files, in reading order:
     settings    which process of how many this is, and JAX's distributed runtime
     frames      authenticated messages on a connection
     messages    changes as JSON, and the digest of a plan
+    listener    the leader's socket, at which followers join
     leader      the connections to the followers
     follower    the connection to the leader
     turns       the turns of an engine on either side

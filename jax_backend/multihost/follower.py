@@ -21,7 +21,7 @@ class Refused(ConnectionError):
 
 
 class Follower:
-    """Receives the leader's messages, and notices when it is gone. build: see `Leader`."""
+    """Receives the leader's messages, and notices when it is gone. build: see `Listener`."""
 
     def __init__(self, group: Group, hosts: Hosts, build: str) -> None:
         """Join, and retry until the leader listens. Raises Refused, or TimeoutError."""
@@ -30,7 +30,8 @@ class Follower:
         self._closed = False
         hello = {"type": "hello", "rank": group.rank, "count": group.count, "build": build}
         self._connection = connect(group.address, hosts.secret, hello, hosts.join_timeout)
-        self._connection.establish(hosts.heartbeat_timeout)
+        self._connection.establish(hosts.join_timeout)
+        self._timeout = hosts.heartbeat_timeout
         threading.Thread(target=self._receive, name="hosts-leader", daemon=True).start()
 
     def on_failure(self, callback: Callable[[Exception], None]) -> None:
@@ -73,6 +74,7 @@ class Follower:
         try:
             while True:
                 message = self._connection.receive()
+                self._connection.establish(self._timeout)  # the leader pings from now on
                 if message["type"] == "ping":
                     self._connection.send({"type": "pong"})
                     continue

@@ -12,6 +12,7 @@ import numpy as np
 from jax_backend.multihost.engine import FollowerEngine
 from jax_backend.multihost.follower import Follower
 from jax_backend.multihost.leader import Leader
+from jax_backend.multihost.listener import Listener
 from jax_backend.multihost.messages import CompileLanguage
 from jax_backend.multihost.settings import Group, Hosts
 from jax_backend.multihost.turns import FollowerTurns, LeaderTurns
@@ -32,13 +33,13 @@ def start_engine(
 ) -> JaxEngine:
     """Start the engine of this process once all have joined, and return when all have compiled.
 
-    build: see `Leader`. Raises OSError, for example `follower.Refused`.
+    build: see `Listener`. Raises OSError, for example `follower.Refused`.
     """
     build = f"python {platform.python_version()} numpy {np.__version__} {build}"
     link: Leader | Follower
     if group.is_leader:
-        link = Leader(group.address, group.count, hosts.secret, build, hosts.heartbeat_timeout)
-        link.accept_followers(hosts.join_timeout)
+        listener = Listener(group.address, group.count, hosts.secret, build)
+        link = Leader(listener.accept(hosts.join_timeout), hosts.heartbeat_timeout)
         link.on_failure(exit_process)
         engine = start(JaxEngine, LeaderTurns(link))
         link.wait_until_ready(selected_launches(engine), hosts.join_timeout)
@@ -61,7 +62,7 @@ def exit_process(error: Exception) -> None:
 
 
 def selected_launches(engine: JaxEngine) -> str:
-    """Return which launches an engine uses: those that it has found to be batch-invariant."""
+    """Return which launches an engine uses: those that are batch-invariant on its devices."""
     executor = engine.executor
     images = executor.images.batch_sizes
     return f"{executor.batch_sizes} {executor.layout} {images} {engine.scheduler.cache_output}"

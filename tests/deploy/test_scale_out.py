@@ -76,7 +76,9 @@ def test_only_the_leader_gets_requests() -> None:
     selector = manifests("multi-host")["Service"]["spec"]["selector"]
     assert selector["leaderworkerset.sigs.k8s.io/worker-index"] == "0"
     policy = manifests("multi-host")["NetworkPolicy"]["spec"]
-    open_ports = [port for rule in policy["ingress"] if "from" not in rule for port in rule["ports"]]
+    open_ports = [
+        port for rule in policy["ingress"] if "from" not in rule for port in rule["ports"]
+    ]
     assert open_ports == [{"port": "http"}]
 
 

@@ -86,15 +86,15 @@ def wait_until_ready(process: subprocess.Popen[bytes], address: str, log: Path) 
 
 def replica_pids() -> list[int]:
     """Return the processes of the replicas. Ray names a process after its actor."""
-    found = []
+    pids = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes()
         except OSError:
             continue
         if command.startswith(b"ray::ServeReplica:completions:Completions"):
-            found.append(int(folder.name))
-    return found
+            pids.append(int(folder.name))
+    return pids
 
 
 if __name__ == "__main__":

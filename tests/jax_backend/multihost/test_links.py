@@ -13,6 +13,7 @@ from jax_backend.multihost import leader as leader_module
 from jax_backend.multihost.follower import Follower, Refused
 from jax_backend.multihost.frames import Connection, FrameError
 from jax_backend.multihost.leader import Leader
+from jax_backend.multihost.listener import Listener
 from jax_backend.multihost.settings import Group, Hosts
 from jax_backend.multihost.turns import Diverged, FollowerTurns, LeaderTurns
 from jax_backend.serving.changes import Abort, Admit, End, Prepare
@@ -33,15 +34,22 @@ class Links:
 
     def __init__(self, count: int, timeout: float = 1.0) -> None:
         self.count = count
-        self.leader = Leader(("127.0.0.1", 0), count, "s", BUILD, timeout)
-        self.address = self.leader.address
+        self.listener = Listener(("127.0.0.1", 0), count, "s", BUILD)
+        self.address, self.timeout = self.listener.address, timeout
+        self.joined: Leader | None = None
         self.followers: list[Follower] = []
         self.accepted = threading.Thread(target=self._accept)
         self.accepted.start()
 
     def _accept(self) -> None:
         with suppress(OSError):  # closed before all have joined
-            self.leader.accept_followers(5.0)
+            self.joined = Leader(self.listener.accept(1.0), self.timeout)
+
+    @property
+    def leader(self) -> Leader:
+        self.accepted.join()
+        assert self.joined is not None
+        return self.joined
 
     def join(
         self, rank: int, count: int | None = None, build: str = BUILD, **values: Any
@@ -60,7 +68,9 @@ class Links:
     def close(self) -> None:
         for follower in self.followers:
             follower.close()
-        self.leader.close()
+        self.accepted.join()
+        if self.joined is not None:
+            self.joined.close()
 
 
 @pytest.fixture
@@ -169,10 +179,9 @@ def test_connection_after_the_start_is_refused(stack: ExitStack) -> None:
 
 
 def test_missing_follower_is_named(stack: ExitStack) -> None:
-    own = Leader(("127.0.0.1", 0), 3, "s", BUILD, 1.0)
-    stack.callback(own.close)
+    own = Listener(("127.0.0.1", 0), 3, "s", BUILD)
     with pytest.raises(TimeoutError, match=r"ranks \[1, 2\] have not joined within 0.1 s"):
-        own.accept_followers(0.1)
+        own.accept(0.1)
 
 
 def test_missing_leader() -> None:

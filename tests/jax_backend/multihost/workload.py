@@ -75,11 +75,11 @@ def answers(
     drafted = [RequestSpec([1, 2, 3, 4] * 6, repeated).request]
     yield from map(digest, collect(large, drafted))
     long: dict[str, Any] = {"max_tokens": 100, "temperature": 1.2, "logprobs": 1}
-    crowd = [
+    preempted = [
         RequestSpec(rng.integers(3, vocab_size - 2, length).tolist(), {**long, "seed": length})
         for length in (90, 130, 50, 70)
     ]
-    yield from map(digest, collect(tight, [spec.request for spec in crowd]))
+    yield from map(digest, collect(tight, [spec.request for spec in preempted]))
     yield f"preempted {tight.scheduler.num_preemptions > 0}"
 
 
