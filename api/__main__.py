@@ -15,7 +15,7 @@ from types import FrameType
 from starlette.applications import Starlette
 
 from api.app import create_app
-from api.backends import BACKENDS, image_limits, models_of
+from api.backends.loading import BACKENDS, image_limits, models_of
 from api.engine import ServedModel
 from api.observability.logs import configure_logs, log_request
 from api.observability.middleware import Observer

@@ -28,7 +28,7 @@ import httpx
 import uvicorn
 
 from api.app import create_app
-from api.backends import BACKENDS
+from api.backends.loading import BACKENDS
 from api.options.arguments import build_parser
 from benchmarks.checkpoint import write
 

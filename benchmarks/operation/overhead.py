@@ -21,7 +21,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from api.app import create_app
-from api.backends import BACKENDS
+from api.backends.loading import BACKENDS
 from api.observability import middleware
 from api.observability.logs import configure_logs
 from api.observability.record import RequestRecord

@@ -17,7 +17,7 @@ from completions_spec.imports import put_packages_first
 put_packages_first()
 
 from api.__main__ import build_app, load_models  # noqa: E402
-from api.backends import BACKENDS  # noqa: E402
+from api.backends.loading import BACKENDS  # noqa: E402
 from api.observability.logs import configure_logs  # noqa: E402
 from api.options.arguments import api_keys, build_parser  # noqa: E402
 from api.options.config import parse_values  # noqa: E402

@@ -15,7 +15,7 @@ class FollowerEngine(JaxEngine):
     """An engine whose turns come from the leader. Grammars compile while the leader's do."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        self._grammars: dict[int, Future[MatcherState]] = {}  # of requests not yet admitted, by id
+        self._prepared: dict[int, Future[MatcherState]] = {}  # of requests not yet admitted, by id
         super().__init__(*arguments, **keywords)
 
     def submit(self, request: Request, on_event: Callable[[Event], None]) -> int:
@@ -24,13 +24,12 @@ class FollowerEngine(JaxEngine):
     def _apply(self, change: Change) -> None:
         match change:
             case Prepare(request_id, request):
-                future = self._grammar_compiler.submit(self.executor.grammars.start, request)
-                self._grammars[request_id] = future
+                self._prepared[request_id] = self._grammars.compile_ahead(request)
             case Admit(request_id, request, on_event):
                 self._outputs.callbacks[request_id] = on_event
-                future = self._grammars.pop(request_id, None)
+                future = self._prepared.pop(request_id, None)
                 grammar = None if future is None else future.result()
                 super()._apply(replace(change, grammar=grammar))
             case Abort(request_id):
-                self._grammars.pop(request_id, None)
+                self._prepared.pop(request_id, None)
                 super()._apply(change)

@@ -49,7 +49,7 @@ Change = Prepare | Admit | Abort | End
 
 
 class Turns(Protocol):
-    """Where the engine's thread gets its turns from. Any thread may `put` a change."""
+    """Source of the turns of the engine's thread. Any thread may `put` a change."""
 
     def put(self, change: Change) -> None: ...
 

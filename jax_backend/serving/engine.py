@@ -19,8 +19,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 from jax_backend.model.linear import ROWS
 from jax_backend.model.llama import Llama
@@ -35,6 +35,7 @@ from jax_backend.serving.drafting.drafter import LookupDrafter
 from jax_backend.serving.drafting.policy import ACCELERATOR_COSTS, CPU_COSTS
 from jax_backend.serving.executor import Executor, InFlightStep
 from jax_backend.serving.outputs import OutputProcessor
+from jax_backend.serving.pending_grammars import PendingGrammars
 from jax_backend.serving.scheduling.plan import StepPlan
 from jax_backend.serving.scheduling.scheduler import Scheduler, engine_stats
 from jax_backend.serving.settings import Progress, Settings
@@ -70,13 +71,10 @@ class JaxEngine:
         warm_up(self.executor, progress)
         self.scheduler = scheduler_of(self.executor)
         self._outputs = OutputProcessor(self.scheduler, self.executor, eos)
-        self._request_ids = itertools.count()
-        self._turns = Inbox() if turns is None else turns
+        self._request_ids, self._turns = itertools.count(), turns or Inbox()
         self._closing = self._failed = False
         self._step_started: float | None = None  # time.monotonic() of the step in progress
-        self._compiling: set[int] = set()  # ids of the requests whose grammar is being compiled
-        self._compiling_lock = threading.Lock()
-        self._grammar_compiler = ThreadPoolExecutor(1, "jax-grammars")
+        self._grammars = PendingGrammars(self.executor.grammars.start)
         if settings.speculate == "lookup":
             self.scheduler.row_planner.drafter = lookup_drafter(self.executor)
         self._thread = threading.Thread(target=self._run_thread, name="jax-engine", daemon=True)
@@ -89,21 +87,22 @@ class JaxEngine:
         if request.language is None:
             self._turns.put(Admit(request_id, request, on_event))
         else:
-            self._compiling.add(request_id)
             self._turns.put(Prepare(request_id, request))
-            self._grammar_compiler.submit(self._compile_grammar, request_id, request, on_event)
+            self._grammars.start(
+                request_id,
+                request,
+                lambda grammar: self._turns.put(Admit(request_id, request, on_event, grammar)),
+                partial(self._refuse, request_id),
+            )
         if self._closing:
             self._outputs.finish_request(request_id, RuntimeError("the engine is down"))
         return request_id
 
     def abort(self, request_id: int, choice: int | None = None) -> None:
         """Stop one choice, or all, within one decode step. Ignores finished requests."""
-        with self._compiling_lock:
-            is_compiling = choice is None and request_id in self._compiling
-            if is_compiling:
-                self._compiling.remove(request_id)
+        is_pending = choice is None and self._grammars.cancel(request_id)
         self._turns.put(Abort(request_id, choice))
-        if is_compiling:
+        if is_pending:
             self._outputs.finish_request(request_id, None)
 
     def stats(self) -> EngineStats:
@@ -121,7 +120,7 @@ class JaxEngine:
         seconds even if the step has not ended.
         """
         self._closing = True
-        self._grammar_compiler.shutdown(wait=False, cancel_futures=True)
+        self._grammars.close()
         self._turns.put(End())
         self._thread.join(timeout)
         if self._thread.is_alive():
@@ -133,24 +132,10 @@ class JaxEngine:
         self._outputs.finish_all(error)
         self._turns.put(End())
 
-    def _compile_grammar(
-        self, request_id: int, request: Request, on_event: Callable[[Event], None]
-    ) -> None:
-        """Compile a grammar on a thread of its own, so that running requests do not wait."""
-        grammar, error = None, None
-        try:
-            grammar = self.executor.grammars.start(request)
-        except Exception as failure:
-            error = failure
-        with self._compiling_lock:  # an abort is queued after the request, or it prevents it
-            if request_id not in self._compiling:
-                return
-            self._compiling.remove(request_id)
-            if error is None:
-                self._turns.put(Admit(request_id, request, on_event, grammar))
-        if error is not None:
-            self._turns.put(Abort(request_id))
-            self._outputs.finish_request(request_id, error)
+    def _refuse(self, request_id: int, error: Exception) -> None:
+        """End a request that has not been admitted with an error."""
+        self._turns.put(Abort(request_id))
+        self._outputs.finish_request(request_id, error)
 
     # The methods below run on the engine's thread.
 
@@ -187,25 +172,17 @@ class JaxEngine:
             in_flight = self.executor.sample(next_step) if next_step else None
 
     def _apply(self, change: Change) -> None:
-        match change:
-            case Admit():
-                self._admit(change)
-            case Abort(request_id, choice):
-                self._abort(request_id, choice)
+        if isinstance(change, Admit):
+            self._admit(change)
+        elif isinstance(change, Abort):
+            self._abort(change.request_id, change.choice)
 
     def _admit(self, change: Admit) -> None:
         request_id, request = change.request_id, change.request
         if request_id not in self._outputs.callbacks:
             return  # the engine is being closed
         try:
-            vocab_size = self.executor.vocab_size
-            if not 0 <= min(request.prompt) <= max(request.prompt) < vocab_size:
-                raise ValueError(
-                    f"prompt: token ids must be within 0 … {vocab_size - 1}, "
-                    f"got {min(request.prompt)} … {max(request.prompt)}"
-                )
-            if request.images and self.executor.vision is None:
-                raise ValueError("images: this model is text only")
+            check_request(request, self.executor)
             state = self.scheduler.add(request_id, request, change.on_event)
         except ValueError as error:
             self._outputs.finish_request(request_id, error)
@@ -221,6 +198,17 @@ class JaxEngine:
                 self.scheduler.finish(sequence)
         if state and state.finished:
             self._outputs.finish_request(request_id, None)
+
+
+def check_request(request: Request, executor: Executor) -> None:
+    """Raise ValueError for token ids outside the vocabulary, and for images without an encoder."""
+    lowest, highest, vocab_size = min(request.prompt), max(request.prompt), executor.vocab_size
+    if not 0 <= lowest <= highest < vocab_size:
+        raise ValueError(
+            f"prompt: token ids must be within 0 … {vocab_size - 1}, got {lowest} … {highest}"
+        )
+    if request.images and executor.vision is None:
+        raise ValueError("images: this model is text only")
 
 
 def scheduler_of(executor: Executor) -> Scheduler:

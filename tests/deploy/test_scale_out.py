@@ -9,7 +9,7 @@ import yaml
 from prometheus_client import generate_latest
 
 from api.app import create_app
-from api.backends import BACKENDS
+from api.backends.loading import BACKENDS
 from api.options.arguments import build_parser
 from jax_backend.multihost.settings import Hosts
 from tests.api.toy import toy_model

@@ -1,7 +1,6 @@
 """The backends: from the options and a checkpoint directory to a served model."""
 
 import argparse
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
+from api.backends.checkpoint import checkpoint_digest
 from api.engine import ServedModel
 from reference.bundle import EMBEDDED, load_bundle, load_processor
 from reference.grammar.response_format import compile_format
@@ -17,8 +17,6 @@ from reference.images.limits import ImageLimits
 
 if TYPE_CHECKING:
     from jax_backend.multihost.settings import Hosts
-
-DIGEST_BYTES = 2**16  # bytes at both ends of a file that `checkpoint_digest` reads
 
 
 def models_of(options: argparse.Namespace) -> list[tuple[str, Path]]:
@@ -126,18 +124,3 @@ def progress_bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
         yield lambda what, done, total: bar.update(
             task, description=f"{title}: {what}", completed=done, total=total
         )
-
-
-def checkpoint_digest(directory: Path) -> str:
-    """Hash the name, the size, and the first and last 64 KiB of each file of a directory.
-
-    Hashing a whole large checkpoint would take minutes.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(p for p in directory.iterdir() if p.is_file()):
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            first = file.read(DIGEST_BYTES)
-            file.seek(max(0, size - DIGEST_BYTES))
-            digest.update(repr((path.name, size, first, file.read(DIGEST_BYTES))).encode())
-    return digest.hexdigest()
