@@ -1,23 +1,21 @@
 """Serve the endpoint on a socket: python -m api --model DIR"""
 
 import argparse
-import hashlib
 import json
 import os
 import shlex
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from types import FrameType
 
-from rich.console import Console
-from rich.progress import Progress
+from starlette.applications import Starlette
 
 from api.app import create_app
+from api.backends.loading import BACKENDS, image_limits, models_of
 from api.engine import ServedModel
 from api.observability.logs import configure_logs, log_request
 from api.observability.middleware import Observer
@@ -25,10 +23,6 @@ from api.openapi import Extension
 from api.options.arguments import PROG, api_keys, build_parser, check_bind, is_local
 from api.options.config import parse_options
 from api.server import HANG_TIMEOUT, Server, listen
-from reference.bundle import EMBEDDED, load_bundle, load_processor
-from reference.images.limits import ImageLimits
-
-DIGEST_BYTES = 2**16  # bytes at both ends of a file that `checkpoint_digest` reads
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = PROG) -> int:
@@ -107,7 +101,36 @@ def serve(
     """Serve until a signal arrives, and return the exit status. Raises OSError if the address
     cannot be bound or a TLS file cannot be read.
     """
-    app = create_app(
+    app = build_app(options, served_models, keys, tracing, extensions)
+
+    def on_ready(port: int) -> None:
+        if served_models[0].is_follower:
+            print(f"follower of {served_models[0].name}, probes at port {port}", flush=True)
+        else:
+            print(startup_message(port, served_models[0].name, options, bool(keys)), flush=True)
+
+    server = Server(
+        app,
+        on_ready,
+        drain_timeout=options.drain_timeout,
+        watchdog_timeout=options.watchdog_timeout,
+        stop_with_engines=options.hosts is not None,
+        ssl_certfile=options.ssl_certfile,
+        ssl_keyfile=options.ssl_keyfile,
+    )
+    server.run(listen(options.host, options.port))
+    return 1 if app.state.service.failure else 0
+
+
+def build_app(
+    options: argparse.Namespace,
+    served_models: Sequence[ServedModel],
+    keys: Sequence[str],
+    tracing: Sequence[Observer] = (),
+    extensions: Sequence[Extension] = (),
+) -> Starlette:
+    """Return the app that the options describe."""
+    return create_app(
         served_models,
         keys,
         max_concurrency=options.max_concurrency,
@@ -121,21 +144,8 @@ def serve(
         keep_alive=options.sse_keep_alive,
         observers=[log_request, *tracing],
         extensions=extensions,
+        probes_only=served_models[0].is_follower,
     )
-
-    def on_ready(port: int) -> None:
-        print(startup_message(port, served_models[0].name, options, bool(keys)), flush=True)
-
-    server = Server(
-        app,
-        on_ready,
-        drain_timeout=options.drain_timeout,
-        watchdog_timeout=options.watchdog_timeout,
-        ssl_certfile=options.ssl_certfile,
-        ssl_keyfile=options.ssl_keyfile,
-    )
-    server.run(listen(options.host, options.port))
-    return 1 if app.state.service.hung else 0
 
 
 def load_extensions(
@@ -145,7 +155,7 @@ def load_extensions(
 
     Raises ValueError if a model is too large for the reference.
     """
-    if not options.explain:
+    if not options.explain or served_models[0].is_follower:
         return []
     from explain.extension import ExplainExtension
 
@@ -155,11 +165,6 @@ def load_extensions(
     )
     stack.callback(extension.close)
     return [extension]
-
-
-def models_of(options: argparse.Namespace) -> list[tuple[str, Path]]:
-    """Return the name and the directory of each model."""
-    return options.model or [("tiny-text", EMBEDDED / "text")]
 
 
 def load_models(options: argparse.Namespace, stack: ExitStack) -> list[ServedModel]:
@@ -178,96 +183,6 @@ def load_models(options: argparse.Namespace, stack: ExitStack) -> list[ServedMod
         stack.callback(model.engine.close)
         served_models.append(replace(model, aliases=tuple(aliases)))
     return served_models
-
-
-def load_reference(options: argparse.Namespace, name: str, directory: Path) -> ServedModel:
-    """Load a model on the executable specification. Raises ValueError or OSError."""
-    from reference.engine import ReferenceEngine
-
-    bundle = load_bundle(directory, options.context, image_limits(options))
-    return ServedModel(
-        name=name,
-        engine=ReferenceEngine(bundle),
-        tokenizer=bundle.tokenizer,
-        vocabulary=bundle.vocabulary,
-        vocab_size=bundle.vocab_size,
-        context=bundle.context,
-        image_processor=bundle.image_processor,
-        build=f"reference {checkpoint_digest(directory)}",
-    )
-
-
-def load_jax(options: argparse.Namespace, name: str, directory: Path) -> ServedModel:
-    """Load and compile a model on the JAX engine.
-
-    Raises ValueError or OSError, and ImportError if JAX is not installed.
-    """
-    try:
-        from jax_backend.launch import launch
-    except ImportError as error:
-        raise ImportError(f"--backend jax: {error} (install the extra 'jax')") from error
-
-    processor = load_processor(directory, image_limits(options))
-    with progress_bar("compiling") as progress:
-        launched = launch(
-            directory,
-            processor.vocabulary,
-            dtype=options.dtype,
-            context=options.context,
-            tp=options.mesh,
-            slots=options.slots,
-            cache_tokens=options.cache_tokens,
-            batch_invariant=options.batch_invariant,
-            max_logprobs=options.max_logprobs,
-            speculate=options.speculate,
-            progress=progress,
-        )
-    return ServedModel(
-        name=name,
-        engine=launched.engine,
-        tokenizer=processor.tokenizer,
-        vocabulary=processor.vocabulary,
-        vocab_size=launched.config.vocab_size,
-        context=launched.config.max_position_embeddings,
-        image_processor=processor.image_processor,
-        build=f"{launched.build} {checkpoint_digest(directory)}",
-    )
-
-
-def image_limits(options: argparse.Namespace) -> ImageLimits:
-    return ImageLimits(images=options.max_images, pixels=options.max_image_pixels)
-
-
-BACKENDS: dict[str, Callable[[argparse.Namespace, str, Path], ServedModel]] = {
-    "jax": load_jax,
-    "reference": load_reference,
-}
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Show a progress bar on a terminal. Yields the function (what, done, total) to update it."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda what, done, total: bar.update(
-            task, description=f"{title}: {what}", completed=done, total=total
-        )
-
-
-def checkpoint_digest(directory: Path) -> str:
-    """Hash the name, the size, and the first and last 64 KiB of each file of a directory.
-
-    Hashing a whole large checkpoint would take minutes.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(p for p in directory.iterdir() if p.is_file()):
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            first = file.read(DIGEST_BYTES)
-            file.seek(max(0, size - DIGEST_BYTES))
-            digest.update(repr((path.name, size, first, file.read(DIGEST_BYTES))).encode())
-    return digest.hexdigest()
 
 
 def startup_message(port: int, name: str, options: argparse.Namespace, needs_key: bool) -> str:

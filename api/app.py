@@ -40,6 +40,7 @@ def create_app(
     keep_alive: float | None = None,
     observers: Sequence[Observer] = (log_request,),
     extensions: Sequence[Extension] = (),
+    probes_only: bool = False,
 ) -> Starlette:
     """Create the app that serves these models to clients with one of the keys.
 
@@ -48,7 +49,8 @@ def create_app(
     unknown fields are a 422. local: whether requests to another host, or from a web page of another
     machine, are refused. allowed_origins: web pages that may use the server. request_timeout,
     keep_alive: see `Service`. observers: called with the record of every request that has ended.
-    extensions: packages that add routes.
+    extensions: packages that add routes. probes_only: serve the routes of `health` only, since
+    another process has the requests.
     Setting `app.state.service.draining` refuses new requests. Raises ValueError if two models have
     the same name.
     """
@@ -67,7 +69,9 @@ def create_app(
     observability = Middleware(Observability, observers=[service.metrics.observe, *observers])
     middleware = [observability, *([origins] if local or allowed_origins else [])]
     app = Starlette(
-        routes=routes(service, extensions), middleware=middleware, exception_handlers=HANDLERS
+        routes=health.routes(service) if probes_only else routes(service, extensions),
+        middleware=middleware,
+        exception_handlers=HANDLERS,
     )
     app.router.redirect_slashes = False
     app.state.service = service

@@ -38,7 +38,7 @@ class ServedModel:
 
     vocab_size: token ids of a prompt are below it. context: maximum number of tokens of prompt and
     output together. image_processor: None for a text-only model. build: identifies the backend
-    and the weights.
+    and the weights. is_follower: the process of another host submits the requests to the engine.
     """
 
     name: str
@@ -50,6 +50,7 @@ class ServedModel:
     image_processor: ImageProcessor | None = None
     build: str = ""
     aliases: tuple[str, ...] = ()
+    is_follower: bool = False
     created: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property

@@ -19,7 +19,7 @@ def routes(service: Service) -> list[Route]:
     async def get_live(request: Request) -> Response:
         """Handle GET /live: 503 if the engine of a model has failed or hangs."""
         down = not service.draining and health_of(service).status == "down"
-        live = Live(status="hung" if service.hung else "down" if down else "ok")
+        live = Live(status=service.failure or ("down" if down else "ok"))
         return JSONResponse(live.model_dump(), 200 if live.status == "ok" else 503)
 
     async def get_health(request: Request) -> Response:

@@ -5,7 +5,8 @@ After the drain timeout, or on a second signal, the engines are closed: each rem
 with an error, which is sent like any other error.
 
 A watchdog looks at the engines. If a step takes too long, the server is no longer live, every
-request ends with an error, and the server stops.
+request ends with an error, and the server stops. On several hosts it also stops when an engine
+does: no host can go on alone.
 """
 
 import gc
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
 import uvicorn
 from starlette.applications import Starlette
@@ -32,7 +34,7 @@ class Server(uvicorn.Server):
     """A uvicorn server that drains. on_ready: called with the port once the server is listening.
 
     drain_timeout: for the requests in flight after a signal. watchdog_timeout: of a step of an
-    engine. Both are in seconds.
+    engine. Both are in seconds. stop_with_engines: whether to stop when an engine has stopped.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Server(uvicorn.Server):
         *,
         drain_timeout: float = 30.0,
         watchdog_timeout: float = 300.0,
+        stop_with_engines: bool = False,
         ssl_certfile: Path | None = None,
         ssl_keyfile: Path | None = None,
     ) -> None:
@@ -58,7 +61,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._service: Service = app.state.service
-        self._on_ready = on_ready
+        self._on_ready, self._stop_with_engines = on_ready, stop_with_engines
         self._drain_timeout, self._watchdog_timeout = drain_timeout, watchdog_timeout
         self._deadline: float | None = None
 
@@ -88,14 +91,26 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _watch(self) -> None:
-        """Stop if a step of an engine takes too long."""
+        """Stop if a step of an engine takes too long, or an engine on several hosts has failed."""
         for model in self._service.served_models:
-            stalled = model.engine.stats().stalled_seconds
-            if stalled > self._watchdog_timeout and not self._service.hung:
-                logger.error("the engine of %s has hung for %.0f seconds", model.name, stalled)
-                self._service.hung = self._service.draining = True
-                self._deadline = time.monotonic() + HANG_TIMEOUT
-                self._close_engines()
+            stats = model.engine.stats()
+            if self._service.failure:
+                return
+            if stats.stalled_seconds > self._watchdog_timeout:
+                logger.error(
+                    "the engine of %s has hung for %.0f seconds", model.name, stats.stalled_seconds
+                )
+                self._stop("hung")
+            elif self._stop_with_engines and stats.failed:
+                logger.error("the engine of %s has failed", model.name)
+                self._stop("down")
+            elif self._stop_with_engines and not stats.healthy:
+                self.should_exit = True  # the leader has closed the engine
+
+    def _stop(self, failure: Literal["down", "hung"]) -> None:
+        self._service.failure, self._service.draining = failure, True
+        self._deadline = time.monotonic() + HANG_TIMEOUT
+        self._close_engines()
 
     def _close_engines(self) -> None:
         """Close the engines on other threads.

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 from api.admission import Admission
 from api.engine import ServedModel
@@ -45,8 +46,8 @@ class ParsedRequest:
 
 @dataclass(eq=False, kw_only=True)
 class Service:
-    """The state of the app. draining: whether new requests are refused. hung: whether a step of an
-    engine takes longer than the watchdog allows.
+    """The state of the app. draining: whether new requests are refused. failure: why the server
+    stops: an engine is down, or a step takes longer than the watchdog allows.
 
     max_concurrency: sequences in flight per model. max_response_values: see `api.prepare`.
     request_timeout: maximum time of a request in seconds; None for no limit. keep_alive: seconds
@@ -63,7 +64,7 @@ class Service:
     request_timeout: float | None = None
     keep_alive: float | None = 15.0
     draining: bool = field(default=False, init=False)
-    hung: bool = field(default=False, init=False)
+    failure: Literal["down", "hung"] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Raise ValueError if two models share a name or an alias."""

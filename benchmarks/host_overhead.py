@@ -27,8 +27,8 @@ from typing import Any
 import httpx
 import uvicorn
 
-from api.__main__ import BACKENDS
 from api.app import create_app
+from api.backends.loading import BACKENDS
 from api.options.arguments import build_parser
 from benchmarks.checkpoint import write
 

@@ -13,6 +13,7 @@ for a whole batch. The files, in reading order:
     model/          the model, its attention kernels, sharding and checkpoints
     grammar/        token masks of constrained decoding
     serving/        scheduler, executor and engine
+    multihost/      one model on the devices of several hosts
     launch          from a checkpoint directory to a running engine
     platform        the platform that is compiled for
     training/       training of the embedded models

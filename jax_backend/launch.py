@@ -10,6 +10,10 @@ from platformdirs import user_cache_path
 
 from jax_backend.model.checkpoint import load
 from jax_backend.model.sharding import make_mesh
+from jax_backend.multihost.messages import CompileLanguage
+from jax_backend.multihost.settings import Hosts, join
+from jax_backend.multihost.start import start_engine
+from jax_backend.serving.changes import Turns
 from jax_backend.serving.engine import JaxEngine
 from jax_backend.serving.settings import Progress, Settings
 from reference.model import checkpoint
@@ -28,11 +32,15 @@ PROBE_BYTES = 2**20  # of the file that tests whether the compilation cache can 
 
 @dataclass(frozen=True)
 class LaunchedEngine:
-    """A running engine. build: identifies what computes its results: versions, device, settings."""
+    """A running engine. build: identifies what computes its results: versions, device, settings.
+
+    is_follower: another process submits the requests.
+    """
 
     engine: JaxEngine
     config: LlamaConfig
     build: str
+    is_follower: bool = False
 
 
 def launch(
@@ -47,6 +55,9 @@ def launch(
     batch_invariant: bool = True,
     max_logprobs: int = 20,
     speculate: str = "lookup",
+    hosts: Hosts | None = None,
+    checkpoint_digest: str = "",
+    compile_language: CompileLanguage = lambda response_format: None,
     progress: Progress = lambda name, done, total: None,
 ) -> LaunchedEngine:
     """Load a checkpoint, compile, and start the engine.
@@ -54,11 +65,17 @@ def launch(
     vocabulary: the tokens of the model. context: maximum sequence length, by default the
     checkpoint's. tp: number of devices for tensor parallelism. cache_tokens: KV cache
     capacity; by default 2048 tokens per slot, or the context if that is less, and at least one
-    context in all.
+    context in all. hosts: for a model on the devices of several processes, which have the same
+    checkpoint_digest; followers get the language of a request from `compile_language`.
 
     Raises what `jax_backend.model.checkpoint.load` does, and ValueError for impossible settings.
     """
     enable_compilation_cache()
+    group = None if hosts is None else join(hosts)
+    if group is not None and tp != jax.device_count():
+        raise ValueError(
+            f"mesh: tp must be the {jax.device_count()} devices of all hosts, got {tp}"
+        )
     model = load(directory, dtype, context=context, mesh=make_mesh(tp))
     config, context = model.config, model.config.max_position_embeddings
     if cache_tokens is not None and cache_tokens < context:
@@ -79,9 +96,16 @@ def launch(
         speculate=speculate,
     )
     eos = checkpoint.read_eos_token_ids(directory, config)
-    engine = JaxEngine(model, eos, vocabulary, settings, progress)
     build = f"jax {jax.__version__} {jax.devices()[0].device_kind} {dtype} tp={tp} {settings}"
-    return LaunchedEngine(engine, config, build)
+
+    def start(engine_type: type[JaxEngine], turns: Turns | None = None) -> JaxEngine:
+        return engine_type(model, eos, vocabulary, settings, progress, turns)
+
+    if hosts is None or group is None:
+        return LaunchedEngine(start(JaxEngine), config, build)
+    identity = f"{build} {checkpoint_digest}"
+    engine = start_engine(start, hosts, group, identity, compile_language)
+    return LaunchedEngine(engine, config, build, is_follower=not group.is_leader)
 
 
 def batch_size_buckets(slots: int) -> tuple[int, ...]:

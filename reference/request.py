@@ -159,9 +159,10 @@ Event = PromptProcessed | TokenGenerated | RequestFinished
 class EngineStats:
     """Health and load of an engine, and what it has counted since its start.
 
-    healthy: the engine serves requests. running, waiting: numbers of requests. stalled_seconds: how
-    long the step in progress has taken so far, 0 between steps. kv_cache_usage: the fraction of the
-    KV cache that requests hold, from 0 to 1; a cached prefix that no request uses does not count.
+    healthy: the engine serves requests. failed: it does not, because of an error. running, waiting:
+    numbers of requests. stalled_seconds: how long the step in progress has taken so far, 0 between
+    steps. kv_cache_usage: the fraction of the KV cache that requests hold, from 0 to 1; a cached
+    prefix that no request uses does not count.
     preemptions: of sequences, for lack of KV cache. prefix_cache_queries: prompt tokens of the
     requests that have started. prefix_cache_hits: how many of them were in the prefix cache.
     draft_tokens: guessed tokens that were verified (speculative decoding). accepted_draft_tokens:
@@ -171,6 +172,7 @@ class EngineStats:
     healthy: bool
     running: int
     waiting: int
+    failed: bool = False
     stalled_seconds: float = 0.0
     kv_cache_usage: float = 0.0
     preemptions: int = 0

@@ -1,5 +1,6 @@
 """The options of the server.
 
-arguments    the command line
-config       the environment and a TOML file
+argument_types    from a text to a value
+arguments         the command line
+config            the environment and a TOML file
 """

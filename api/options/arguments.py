@@ -5,7 +5,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from api.observability.logs import FORMATS, LEVELS
-from api.security.hosts import is_loopback, parse_origin
+from api.options.argument_types import (
+    host_count,
+    image_pixels,
+    model_argument,
+    natural_int,
+    origin,
+    port,
+    positive_int,
+    seconds,
+    tensor_parallel_size,
+)
+from api.security.hosts import is_loopback
 from reference.images.limits import ImageLimits
 
 PROG = "python -m api"
@@ -92,6 +103,7 @@ def build_parser(backends: Iterable[str], prog: str = PROG) -> argparse.Argument
     add_limits(result)
     add_operations(result)
     add_jax_options(result)
+    add_hosts(result)
     return result
 
 
@@ -199,60 +211,34 @@ def add_jax_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def model_argument(text: str) -> tuple[str, Path]:
-    """Parse "NAME=DIR", or "DIR" with the directory's name."""
-    name, separator, directory = text.partition("=")
-    path = Path(directory if separator else text)
-    name = name if separator else path.resolve().name
-    if not name:
-        raise argparse.ArgumentTypeError(f"must be DIR or NAME=DIR, got {text!r}")
-    return name, path
-
-
-def seconds(text: str) -> float:
-    if not (number := float(text)) > 0:
-        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
-    return number
-
-
-def natural_int(text: str) -> int:
-    if (number := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"must be at least 0, got {text}")
-    return number
-
-
-def positive_int(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return number
-
-
-def port(text: str) -> int:
-    if (number := int(text)) not in range(2**16):
-        raise argparse.ArgumentTypeError(f"must be in 0 … {2**16 - 1}, got {text}")
-    return number
-
-
-def tensor_parallel_size(text: str) -> int:
-    """Parse "tp=8" as 8."""
-    name, _, count = text.partition("=")
-    if name != "tp":
-        raise argparse.ArgumentTypeError(f"must be tp=N, got {text!r}")
-    return positive_int(count)
-
-
-def image_pixels(text: str) -> int:
-    try:
-        return ImageLimits(pixels=positive_int(text)).pixels
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def origin(text: str) -> str:
-    try:
-        return parse_origin(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def add_hosts(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument_group("one model on several hosts (--backend jax)").add_argument
+    option(
+        "--hosts",
+        type=host_count,
+        metavar="N",
+        help="number of processes, one per host; auto: detect the cluster and the rank. The mesh "
+        "has all devices of all hosts",
+    )
+    option(
+        "--rank",
+        type=natural_int,
+        metavar="R",
+        help="of this process, from 0. Rank 0, the leader, serves requests, the others only probes",
+    )
+    option(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="address of the leader for JAX's distributed runtime; it is not authenticated, so it "
+        "must be in a network of the hosts only",
+    )
+    option(
+        "--hosts-port",
+        type=port,
+        metavar="PORT",
+        help="port of the leader for the changes of requests (default: the coordinator's + 1)",
+    )
+    option("--hosts-secret", metavar="SECRET", help="authenticates the changes of requests")
 
 
 def is_local(options: argparse.Namespace, keys: Sequence[str]) -> bool:

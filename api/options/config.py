@@ -22,7 +22,7 @@ def parse_options(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> 
 
     The parser has `allow_abbrev=False`, and no option is required.
     """
-    defaults = {name.replace("_", "-"): v for name, v in vars(parse(parser, [])).items()}
+    defaults = default_values(parser)
     environment = environment_values(parser, defaults)
     tokens = source_tokens(parser, "environment", environment, defaults)
     config = parse(parser, [*flatten(tokens), *arguments]).config
@@ -33,6 +33,26 @@ def parse_options(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> 
     given |= {f"--{name.removeprefix('--no-')}" for name in given if name.startswith("--no-")}
     kept = {name: value for name, value in tokens.items() if f"--{name}" not in given}
     return parse(parser, [*flatten(kept), *arguments])
+
+
+def parse_values(parser: argparse.ArgumentParser, values: Mapping[str, Any]) -> argparse.Namespace:
+    """Parse options by name, as those of a file. Raises ValueError for an unknown name or a wrong
+    value.
+    """
+    defaults = default_values(parser)
+    for name in values:
+        if name not in defaults:
+            raise ValueError(f"unknown option {name!r}{nearest_hint(name, defaults)}")
+    try:
+        tokens = {name: to_arguments(name, value, defaults[name]) for name, value in values.items()}
+        return parser.parse_args(flatten(tokens))
+    except argparse.ArgumentError as error:
+        raise ValueError(str(error)) from None
+
+
+def default_values(parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """Return the default of each option, by its name on the command line without dashes."""
+    return {name.replace("_", "-"): value for name, value in vars(parse(parser, [])).items()}
 
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
@@ -81,9 +101,12 @@ def file_values(
 def refuse_name(
     parser: argparse.ArgumentParser, source: str, name: str, known: Iterable[str]
 ) -> NoReturn:
+    parser.error(f"{source}: unknown option {name!r}{nearest_hint(name, known)}")
+
+
+def nearest_hint(name: str, known: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(name, known, 1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    parser.error(f"{source}: unknown option {name!r}{hint}")
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def source_tokens(

@@ -33,7 +33,9 @@ class Origins(CORSMiddleware):
         self.local = local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if error := self.refusal(Headers(scope=scope)):
+        if scope["type"] != "http":  # the lifespan of the app
+            await self.app(scope, receive, send)
+        elif error := self.refusal(Headers(scope=scope)):
             await on_api_error(Request(scope), error)(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)

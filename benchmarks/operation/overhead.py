@@ -20,8 +20,8 @@ from multiprocessing import get_context
 import uvicorn
 from starlette.applications import Starlette
 
-from api.__main__ import BACKENDS
 from api.app import create_app
+from api.backends.loading import BACKENDS
 from api.observability import middleware
 from api.observability.logs import configure_logs
 from api.observability.record import RequestRecord

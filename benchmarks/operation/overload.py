@@ -31,9 +31,7 @@ def p99(outcomes: list[Outcome]) -> float:
     return percentile([outcome.seconds for outcome in outcomes if outcome.status == 200], 0.99)
 
 
-async def compare(
-    address: str, limit: int, seconds: float, factor: float, rounds: int
-) -> None:
+async def compare(address: str, limit: int, seconds: float, factor: float, rounds: int) -> None:
     capacity = goodput(await closed_loop(address, request, limit, seconds), seconds)
     print(f"capacity: {capacity:.1f} answers per second")
     goodput_ratios, latency_ratios = [], []
@@ -68,9 +66,7 @@ def main() -> None:
     arguments = ["--backend", options.backend, "--max-concurrency", str(options.limit)]
     with serving(*arguments) as server:
         asyncio.run(
-            compare(
-                server.address, options.limit, options.seconds, options.factor, options.rounds
-            )
+            compare(server.address, options.limit, options.seconds, options.factor, options.rounds)
         )
 
 

@@ -5,7 +5,6 @@ tensors of a fused projection at once.
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -15,6 +14,7 @@ from jax.typing import DTypeLike
 from jax_backend.model import sharding
 from jax_backend.model.attention.base import Attention
 from jax_backend.model.llama import Llama, rotation
+from jax_backend.model.transfer import to_devices
 from reference.model import checkpoint
 from reference.model.tensor_names import PROJECTOR, TOWER
 
@@ -75,7 +75,7 @@ def put(
     if padding:
         fused = np.pad(fused, [(0, padding), *[(0, 0)] * (fused.ndim - 1)])
     target = None if mesh is None else sharding.weight_sharding(mesh, path)
-    return leaf.replace(jax.device_put(fused, target))
+    return leaf.replace(to_devices(fused, target))
 
 
 def repeat_kv_heads(tensor: np.ndarray, head_dim: int, times: int) -> np.ndarray:

@@ -9,6 +9,8 @@ The files, in reading order:
     prefill             the computation of prefill segments
     decode              the computation of a decode step: forward pass, sampling
     program             the computations, compiled for one model
+    pending_grammars    grammars that are being compiled
+    changes             changes of the set of requests, turn by turn
     uploads             packing of plans into arrays
     grammar_states      grammar states of the sequences in flight
     images              image embeddings of the requests in flight

@@ -16,6 +16,7 @@ from jax import Array
 
 from jax_backend.model.linear import ROWS, product
 from jax_backend.model.llama import Llama
+from jax_backend.model.transfer import to_host
 from jax_backend.numerics.branches import all_static_flags
 from jax_backend.platform import on_gpu
 from jax_backend.serving.executor import Executor
@@ -67,7 +68,7 @@ def product_bits(model: Llama, rows: int, column_block: int) -> bytes:
         results = [product(equal_rows(rows, w), w, column_block) for w in weights]
         return [(y[0], y[-1]) for y in results]
 
-    return b"".join(np.asarray(row).tobytes() for pair in products(weights) for row in pair)
+    return b"".join(to_host(row).tobytes() for pair in products(weights) for row in pair)
 
 
 def equal_rows(count: int, weight: Array) -> Array:
@@ -139,7 +140,7 @@ def fingerprint(executor: Executor, batch_size: int, num_segments: int = 0) -> l
         sampled = executor.sample_batch(batch, logits, mask, flags)
         values += [sampled.logprob[row], sampled.top[row]]
         values += [pages[1] for pages in jax.tree.leaves(executor.layers)]
-    return [np.asarray(value).tobytes() for value in values]
+    return [to_host(value).tobytes() for value in values]
 
 
 def prefill_fingerprint(
@@ -166,7 +167,7 @@ def prefill_fingerprint(
         rows = slice(place * size, place * size + count)
         values += [logprobs.logprob[rows], logprobs.top[rows]]
         values += [pages[1] for pages in jax.tree.leaves(executor.layers)]
-    return [np.asarray(value).tobytes() for value in values]
+    return [to_host(value).tobytes() for value in values]
 
 
 def decoding_matches_prefill(executor: Executor) -> bool:
@@ -182,13 +183,13 @@ def decoding_matches_prefill(executor: Executor) -> bool:
         inputs.token[0], inputs.start[0], inputs.num_tokens[0] = tokens, start, size
         inputs.page_table[0] = 1
         executor.forward(None, inputs, no_images(executor, None, inputs))
-        prefilled = [np.asarray(pages[1]) for pages in jax.tree.leaves(executor.layers)]
+        prefilled = [to_host(pages[1]) for pages in jax.tree.leaves(executor.layers)]
         for batch_size in executor.batch_sizes:
             batch = pack_batch((), batch_size, executor.pages_per_sequence, executor.pad_slot)
             batch.slot[0], batch.position[0], batch.page_table[0] = 0, start + size - 1, 1
             batch.token[0] = tokens[-1]
             executor.forward(batch, None, no_images(executor, batch, None))
-            decoded = [np.asarray(pages[1]) for pages in jax.tree.leaves(executor.layers)]
+            decoded = [to_host(pages[1]) for pages in jax.tree.leaves(executor.layers)]
             if not all(map(np.array_equal, prefilled, decoded)):
                 return False
     return True
@@ -222,7 +223,7 @@ def select_image_batch_sizes(executor: Executor) -> None:
     def encoded(size: int, row: int) -> bytes:
         pixels = np.zeros((size, *image.shape), np.float32)
         pixels[row] = image
-        return np.asarray(executor.encode_images(pixels)[row]).tobytes()
+        return to_host(executor.encode_images(pixels)[row]).tobytes()
 
     expected = encoded(1, 0)
     executor.images.batch_sizes = tuple(

@@ -1,9 +1,10 @@
 """Continuous batching: one thread schedules a step, launches it on the device and, while it runs,
 processes the output of the step before.
 
-    submit, abort → inbox → schedule → launch → process → events, to each request's `on_event`
+    submit, abort → turns → schedule → launch → process → events, to each request's `on_event`
 
-1. The thread drains the inbox, and schedules and launches step i + 1 while step i is in flight.
+1. The thread takes the changes of a turn (`changes`), and schedules and launches step i + 1 while
+   step i is in flight.
 2. It waits for the tokens of step i and emits them.
 3. Only then it launches the sampling of step i + 1, if that needs token masks: they depend on the
    tokens of step i.
@@ -15,15 +16,12 @@ before a draft must be known, and so must be those that a step with drafts has s
 
 import itertools
 import logging
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from jax_backend.grammar.token_mask import MatcherState
 from jax_backend.model.linear import ROWS
 from jax_backend.model.llama import Llama
 from jax_backend.platform import platform
@@ -32,10 +30,13 @@ from jax_backend.serving.batch_invariance import (
     select_column_block,
     single_row_differs,
 )
+from jax_backend.serving.changes import Abort, Admit, Change, End, Inbox, Prepare, Turns
 from jax_backend.serving.drafting.drafter import LookupDrafter
 from jax_backend.serving.drafting.policy import ACCELERATOR_COSTS, CPU_COSTS
 from jax_backend.serving.executor import Executor, InFlightStep
 from jax_backend.serving.outputs import OutputProcessor
+from jax_backend.serving.pending_grammars import PendingGrammars
+from jax_backend.serving.scheduling.plan import StepPlan
 from jax_backend.serving.scheduling.scheduler import Scheduler, engine_stats
 from jax_backend.serving.settings import Progress, Settings
 from jax_backend.serving.warmup import warm_up
@@ -45,7 +46,6 @@ from reference.tokenizer.vocabulary import Vocabulary
 logger = logging.getLogger(__name__)
 
 DEFAULTS = Settings()
-Inbox = queue.SimpleQueue[Callable[[], None] | None]  # changes for the thread; None ends it
 
 
 class JaxEngine:
@@ -58,7 +58,9 @@ class JaxEngine:
         vocabulary: Vocabulary,
         settings: Settings = DEFAULTS,
         progress: Progress = lambda name, done, total: None,
+        turns: Turns | None = None,
     ) -> None:
+        """Compile and start. turns: by default those of this engine's `submit` and `abort`."""
         eos = frozenset(eos_token_ids)
         if settings.batch_invariant:
             model.column_block = select_column_block(model, settings.batch_sizes)
@@ -69,11 +71,10 @@ class JaxEngine:
         warm_up(self.executor, progress)
         self.scheduler = scheduler_of(self.executor)
         self._outputs = OutputProcessor(self.scheduler, self.executor, eos)
-        self._request_ids = itertools.count()
-        self._inbox: Inbox = queue.SimpleQueue()
-        self._closing = False
+        self._request_ids, self._turns = itertools.count(), turns or Inbox()
+        self._closing = self._failed = False
         self._step_started: float | None = None  # time.monotonic() of the step in progress
-        self._grammar_compiler = ThreadPoolExecutor(1, "jax-grammars")
+        self._grammars = PendingGrammars(self.executor.grammars.start)
         if settings.speculate == "lookup":
             self.scheduler.row_planner.drafter = lookup_drafter(self.executor)
         self._thread = threading.Thread(target=self._run_thread, name="jax-engine", daemon=True)
@@ -84,16 +85,25 @@ class JaxEngine:
         request_id = next(self._request_ids)
         self._outputs.callbacks[request_id] = on_event
         if request.language is None:
-            self._inbox.put(partial(self._admit_request, request_id, request, on_event, None))
+            self._turns.put(Admit(request_id, request, on_event))
         else:
-            self._grammar_compiler.submit(self._compile_grammar, request_id, request, on_event)
+            self._turns.put(Prepare(request_id, request))
+            self._grammars.start(
+                request_id,
+                request,
+                lambda grammar: self._turns.put(Admit(request_id, request, on_event, grammar)),
+                partial(self._refuse, request_id),
+            )
         if self._closing:
             self._outputs.finish_request(request_id, RuntimeError("the engine is down"))
         return request_id
 
     def abort(self, request_id: int, choice: int | None = None) -> None:
         """Stop one choice, or all, within one decode step. Ignores finished requests."""
-        self._inbox.put(partial(self._abort, request_id, choice))
+        is_pending = choice is None and self._grammars.cancel(request_id)
+        self._turns.put(Abort(request_id, choice))
+        if is_pending:
+            self._outputs.finish_request(request_id, None)
 
     def stats(self) -> EngineStats:
         """Return the health and load of the engine."""
@@ -101,6 +111,7 @@ class JaxEngine:
         return replace(
             engine_stats(self.scheduler, unfinished),
             healthy=self._thread.is_alive() and not self._closing,
+            failed=self._failed,
             stalled_seconds=0.0 if started is None else time.monotonic() - started,
         )
 
@@ -109,22 +120,22 @@ class JaxEngine:
         seconds even if the step has not ended.
         """
         self._closing = True
-        self._grammar_compiler.shutdown(wait=False, cancel_futures=True)
-        self._inbox.put(None)
+        self._grammars.close()
+        self._turns.put(End())
         self._thread.join(timeout)
         if self._thread.is_alive():
             self._outputs.finish_all(RuntimeError("the engine hung, and was closed"))
 
-    def _compile_grammar(
-        self, request_id: int, request: Request, on_event: Callable[[Event], None]
-    ) -> None:
-        """Compile a grammar on a thread of its own, so that running requests do not wait."""
-        try:
-            grammar = self.executor.grammars.start(request)
-        except Exception as error:
-            self._inbox.put(partial(self._outputs.finish_request, request_id, error))
-        else:
-            self._inbox.put(partial(self._admit_request, request_id, request, on_event, grammar))
+    def fail(self, error: Exception) -> None:
+        """End every request with an error, also if the step in flight never ends."""
+        self._closing = self._failed = True
+        self._outputs.finish_all(error)
+        self._turns.put(End())
+
+    def _refuse(self, request_id: int, error: Exception) -> None:
+        """End a request that has not been admitted with an error."""
+        self._turns.put(Abort(request_id))
+        self._outputs.finish_request(request_id, error)
 
     # The methods below run on the engine's thread.
 
@@ -134,19 +145,20 @@ class JaxEngine:
             error: Exception = RuntimeError("the engine was closed")
         except Exception as failure:
             logger.exception("the engine failed")
-            error = failure
+            self._failed, error = True, failure
         self._closing, self._step_started = True, None
         self._outputs.finish_all(error)
 
     def _loop(self) -> None:
         in_flight: InFlightStep | None = None
+        plan: StepPlan | None = None
         while True:
             idle = in_flight is None and not self.scheduler.busy
             self._step_started = None if idle else time.monotonic()
-            for change in drain(self._inbox, wait=idle):
-                if change is None:
+            for change in self._turns.take(idle, plan):
+                if isinstance(change, End):
                     return
-                change()
+                self._apply(change)
             if in_flight is not None and self.scheduler.must_wait(in_flight.plan):
                 self._outputs.process(in_flight)
                 in_flight = None
@@ -159,40 +171,44 @@ class JaxEngine:
             # The grammars have advanced by the tokens just processed, so masks can be built.
             in_flight = self.executor.sample(next_step) if next_step else None
 
-    def _admit_request(
-        self,
-        request_id: int,
-        request: Request,
-        on_event: Callable[[Event], None],
-        grammar: MatcherState | None,
-    ) -> None:
+    def _apply(self, change: Change) -> None:
+        if isinstance(change, Admit):
+            self._admit(change)
+        elif isinstance(change, Abort):
+            self._abort(change.request_id, change.choice)
+
+    def _admit(self, change: Admit) -> None:
+        request_id, request = change.request_id, change.request
         if request_id not in self._outputs.callbacks:
-            return  # the engine was closed, or the request was aborted
+            return  # the engine is being closed
         try:
-            vocab_size = self.executor.vocab_size
-            if not 0 <= min(request.prompt) <= max(request.prompt) < vocab_size:
-                raise ValueError(
-                    f"prompt: token ids must be within 0 … {vocab_size - 1}, "
-                    f"got {min(request.prompt)} … {max(request.prompt)}"
-                )
-            if request.images and self.executor.vision is None:
-                raise ValueError("images: this model is text only")
-            state = self.scheduler.add(request_id, request, on_event)
+            check_request(request, self.executor)
+            state = self.scheduler.add(request_id, request, change.on_event)
         except ValueError as error:
             self._outputs.finish_request(request_id, error)
             return
         self._outputs.states[request_id] = state
-        if grammar is not None:
-            self.executor.grammar_states.add(request_id, grammar, len(state.sequences))
+        if change.grammar is not None:
+            self.executor.grammar_states.add(request_id, change.grammar, len(state.sequences))
 
     def _abort(self, request_id: int, choice: int | None) -> None:
         state = self._outputs.states.get(request_id)
         for sequence in state.sequences if state else ():
             if choice in (None, sequence.index) and not sequence.finished:
                 self.scheduler.finish(sequence)
-        # Without a state, its grammar is still being compiled.
-        if state.finished if state else choice is None:
+        if state and state.finished:
             self._outputs.finish_request(request_id, None)
+
+
+def check_request(request: Request, executor: Executor) -> None:
+    """Raise ValueError for token ids outside the vocabulary, and for images without an encoder."""
+    lowest, highest, vocab_size = min(request.prompt), max(request.prompt), executor.vocab_size
+    if not 0 <= lowest <= highest < vocab_size:
+        raise ValueError(
+            f"prompt: token ids must be within 0 … {vocab_size - 1}, got {lowest} … {highest}"
+        )
+    if request.images and executor.vision is None:
+        raise ValueError("images: this model is text only")
 
 
 def scheduler_of(executor: Executor) -> Scheduler:
@@ -207,17 +223,6 @@ def scheduler_of(executor: Executor) -> Scheduler:
         cache_output=not settings.batch_invariant or decoding_matches_prefill(executor),
         context=executor.context,
     )
-
-
-def drain(inbox: Inbox, wait: bool) -> Iterator[Callable[[], None] | None]:
-    """Yield all changes that have arrived. wait: block until there is one."""
-    if wait:
-        yield inbox.get()
-    while True:
-        try:
-            yield inbox.get_nowait()
-        except queue.Empty:
-            return
 
 
 def lookup_drafter(executor: Executor) -> LookupDrafter:

@@ -14,6 +14,7 @@ from jax import Array
 from jax_backend.grammar.token_mask import GrammarCompiler
 from jax_backend.model import sharding
 from jax_backend.model.llama import ImageEmbeddings, Llama
+from jax_backend.model.transfer import to_devices
 from jax_backend.numerics.branches import StaticFlags, static_flags
 from jax_backend.serving import state
 from jax_backend.serving.decode import sample_step
@@ -177,7 +178,7 @@ class Executor:
 
     def to_device(self, tree: Any) -> Any:
         """Upload arrays; with several devices, to every one."""
-        return jax.device_put(tree, self.replicated)
+        return to_devices(tree, self.replicated)
 
 
 def no_image_embeddings(

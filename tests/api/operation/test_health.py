@@ -28,7 +28,7 @@ def test_probes_of_each_state(build: Build) -> None:
     assert statuses(client) == (200, 200, 200)
     app.state.service.draining = True
     assert statuses(client) == (200, 503, 503)
-    app.state.service.hung = True
+    app.state.service.failure = "hung"
     assert statuses(client) == (503, 503, 503)
 
 

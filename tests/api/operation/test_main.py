@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from api import __main__ as command_line
+from api.backends.checkpoint import DIGEST_BYTES, checkpoint_digest
 from api.options.arguments import build_parser, check_bind
 from tests.api.http_client import post
 from tests.api.toy import toy_model
@@ -270,7 +271,7 @@ def test_startup_message_has_a_reachable_address(host: str, display_host: str) -
 
 def test_checkpoint_digest_covers_names_sizes_and_ends(tmp_path: Path) -> None:
     digests = set()
-    size = 3 * command_line.DIGEST_BYTES
+    size = 3 * DIGEST_BYTES
     for name, position in ("a", None), ("b", None), ("b", 0), ("b", size - 1):
         content = bytearray(size)
         if position is not None:
@@ -278,9 +279,9 @@ def test_checkpoint_digest_covers_names_sizes_and_ends(tmp_path: Path) -> None:
         for path in tmp_path.iterdir():
             path.unlink()
         (tmp_path / name).write_bytes(content)
-        digests.add(command_line.checkpoint_digest(tmp_path))
+        digests.add(checkpoint_digest(tmp_path))
     (tmp_path / "b").write_bytes(bytes(size + 1))
-    digests.add(command_line.checkpoint_digest(tmp_path))
+    digests.add(checkpoint_digest(tmp_path))
     (tmp_path / "empty").write_bytes(b"")
-    digests.add(command_line.checkpoint_digest(tmp_path))
+    digests.add(checkpoint_digest(tmp_path))
     assert len(digests) == 6

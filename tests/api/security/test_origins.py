@@ -226,3 +226,11 @@ def address() -> Iterator[str]:
 def test_requests_on_a_socket(address: str, headers: Any, status: int) -> None:
     response = httpx.post(address + PATH, content=body_bytes(), headers=headers)
     assert response.status_code == status
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_app_starts_behind_another_server(local: bool, toy_served: ServedModel) -> None:
+    """A server that runs the app may send lifespan events, which have no headers."""
+    app = create_app([toy_served], local=local, allowed_origins=["https://page.example"])
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        assert client.get("/ready").status_code == 200

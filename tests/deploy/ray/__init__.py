@@ -1,0 +1,1 @@
+"""Tests of the replicas behind Ray Serve."""

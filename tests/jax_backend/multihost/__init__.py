@@ -1,0 +1,1 @@
+"""Tests of one model on several processes."""
