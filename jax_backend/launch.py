@@ -13,7 +13,7 @@ from jax_backend.model.sharding import make_mesh
 from jax_backend.serving.engine import JaxEngine
 from jax_backend.serving.settings import Progress, Settings
 from reference.model import checkpoint
-from reference.model.config import LlamaConfig
+from reference.model.config import AUTO, LlamaConfig
 from reference.tokenizer.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -47,6 +47,8 @@ def launch(
     batch_invariant: bool = True,
     max_logprobs: int = 20,
     speculate: str = "lookup",
+    kv_dtype: str = AUTO,
+    loading: Progress = lambda name, done, total: None,
     progress: Progress = lambda name, done, total: None,
 ) -> LaunchedEngine:
     """Load a checkpoint, compile, and start the engine.
@@ -54,12 +56,20 @@ def launch(
     vocabulary: the tokens of the model. context: maximum sequence length, by default the
     checkpoint's. tp: number of devices for tensor parallelism. cache_tokens: KV cache
     capacity; by default 2048 tokens per slot, or the context if that is less, and at least one
-    context in all.
+    context in all. kv_dtype: of the KV cache (`LlamaConfig.with_kv_dtype`). loading, progress: of the
+    weights, in bytes, and of the compilation, in tasks.
 
     Raises what `jax_backend.model.checkpoint.load` does, and ValueError for impossible settings.
     """
     enable_compilation_cache()
-    model = load(directory, dtype, context=context, mesh=make_mesh(tp))
+    model = load(
+        directory,
+        dtype,
+        context=context,
+        mesh=make_mesh(tp),
+        kv_dtype=kv_dtype,
+        progress=loading,
+    )
     config, context = model.config, model.config.max_position_embeddings
     if cache_tokens is not None and cache_tokens < context:
         raise ValueError(
@@ -81,6 +91,8 @@ def launch(
     eos = checkpoint.read_eos_token_ids(directory, config)
     engine = JaxEngine(model, eos, vocabulary, settings, progress)
     build = f"jax {jax.__version__} {jax.devices()[0].device_kind} {dtype} tp={tp} {settings}"
+    if config.kv_dtype is not None:
+        build += f" kv={config.kv_dtype}"
     return LaunchedEngine(engine, config, build)
 
 

@@ -21,7 +21,7 @@ from conformance.parity.model import attention
 from conformance.parity.properties import FUNCTION_PROPERTIES
 from conformance.parity.runner import Trial
 from jax_backend import logits, logprobs, sampler, threefry
-from jax_backend.model import linear, llama
+from jax_backend.model import llama, products
 from reference.bundle import Bundle
 from reference.engine import ReferenceEngine
 from reference.request import Event, Request, TokenGenerated
@@ -165,7 +165,7 @@ MUTANTS: list[tuple[str, ModuleType, str, Callable[..., Any]]] = [
     ),
     ("layer/rms_norm", llama, "rms_norm", lambda x, w, eps: rms_norm(x, w, eps * 1.01)),
     ("layer/rotate", llama, "rotate", rotate_neighboring_pairs),
-    ("layer/product", linear, "product", bfloat16_product),
+    ("layer/product", products, "product", bfloat16_product),
 ]
 
 
