@@ -1,8 +1,8 @@
 """Time and host memory of loading one device's shards of a large checkpoint.
 
-    python -m benchmarks.loading DIR [--shape 70B] [--tp 8] [--out FILE]
+    python -m benchmarks.loading DIR [--shape 70B] [--layers 80] [--tp 8]
 
-Writes the checkpoint as sparse files, which have a size but no blocks on the disk: every tensor is 0.
+Writes the checkpoint as sparse files, which have a size but no blocks: every tensor is 0.
 Then reads the shards of the first of `tp` devices, parameter by parameter, and releases each: the
 device's memory is not measured. Reading comes from the page cache, so the time is that of the host,
 a lower bound for any disk. "whole tensors" reads and converts all of every tensor, as a host does
@@ -172,12 +172,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--shape", choices=["70B", *SHAPES], default="70B")
+    parser.add_argument("--layers", type=int, help="fewer layers, for a smaller machine")
     parser.add_argument("--tp", type=int, default=8)
     parser.add_argument("--methods", nargs="+", default=["shards", "whole tensors"])
     options = parser.parse_args()
-    sizes = LLAMA_70B if options.shape == "70B" else SHAPES[options.shape]
+    sizes = dict(LLAMA_70B if options.shape == "70B" else SHAPES[options.shape])
+    if options.layers:
+        sizes["num_hidden_layers"] = options.layers
     methods = {"shards": read_shards, "whole tensors": read_whole_tensors}
-    print("| weights | checkpoint | method | read per device | seconds | s/GB of the device | peak |")
+    print(
+        "| weights | checkpoint | method | read per device | seconds | s/GB of the device | peak |"
+    )
     print("|---|---|---|---|---|---|---|")
     for label, quantization in (("bfloat16", None), ("int8", INT8)):
         directory = options.directory / f"{options.shape}-{label}"

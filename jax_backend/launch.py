@@ -56,8 +56,8 @@ def launch(
     vocabulary: the tokens of the model. context: maximum sequence length, by default the
     checkpoint's. tp: number of devices for tensor parallelism. cache_tokens: KV cache
     capacity; by default 2048 tokens per slot, or the context if that is less, and at least one
-    context in all. kv_dtype: of the KV cache (`LlamaConfig.with_kv_dtype`). loading, progress: of the
-    weights, in bytes, and of the compilation, in tasks.
+    context in all. kv_dtype: of the KV cache (`LlamaConfig.with_kv_dtype`). loading,
+    progress: of the weights, in bytes, and of the compilation, in tasks.
 
     Raises what `jax_backend.model.checkpoint.load` does, and ValueError for impossible settings.
     """

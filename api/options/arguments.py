@@ -56,7 +56,7 @@ def build_parser(backends: Iterable[str], prog: str = PROG) -> argparse.Argument
         "--kv-dtype",
         choices=["auto", "fp8_e4m3"],
         default="auto",
-        help="of the KV cache: auto is fp8_e4m3 if the checkpoint has a kv_cache_scheme, and otherwise "
+        help="of the KV cache: auto is fp8_e4m3 if the checkpoint has a kv_cache_scheme, else "
         "the dtype of the model",
     )
     option("--host", default="127.0.0.1")

@@ -86,8 +86,8 @@ def parameters_of(
     config: LlamaConfig,
     tp: int,
 ) -> dict[ParamPath, Parameter]:
-    """Return how each parameter of the module tree is read. config: of the checkpoint. tp: the degree
-    of tensor parallelism.
+    """Return how each parameter of the module tree is read. config: of the checkpoint. tp: the
+    degree of tensor parallelism.
     """
     parts: dict[ParamPath, dict[str, StoredTensor]] = defaultdict(dict)
     for name, tensor in tensors.items():

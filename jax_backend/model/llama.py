@@ -53,7 +53,6 @@ class Layer(nnx.Module):
         self.k_scale = None if config.kv_dtype is None else nnx.Param(scalar)
         self.v_scale = None if config.kv_dtype is None else nnx.Param(scalar)
 
-
     def quantize(
         self, q: Float[Array, "B T N H"], k: Float[Array, "B T K H"], v: Float[Array, "B T K H"]
     ) -> tuple[Float[Array, "B T N H"], Array, Array]:

@@ -67,8 +67,8 @@ def quantized_product(
 ) -> Float[Array, "T O"]:
     """Compute x̂ Ŵᵀ in the dtype of x. column_block: see `product`.
 
-    Weights with one scale a row are multiplied as they are stored, and the sums scaled. Weights with
-    several are scaled first.
+    Weights with one scale a row are multiplied as they are stored, and the sums scaled. Weights
+    with several are scaled first.
     """
     dtype, in_blocks = x_TI.dtype, scale_OB.shape[1] > 1
     row_scale = scale_OB.T

@@ -73,8 +73,8 @@ def all_gather_logits(logits: Array, mesh: Mesh) -> Array:
 
 
 def mesh_axes(path: Sequence[str | int]) -> list[str | None]:
-    """Return the axis of the mesh along which each axis of a parameter is divided; the last ones may
-    be absent. path: its names in the module tree.
+    """Return the axis of the mesh along which each axis of a parameter is divided; the last may be
+    absent. path: its names in the module tree.
     """
     axes = next((PARAM_AXES[str(name)] for name in path if name in PARAM_AXES), ())
     if path[-1] in OUTPUTS_ONLY:

@@ -60,7 +60,9 @@ class Part:
         assert self.scheme is not None
         out_features = self.rows // self.repeats
         shape = self.scheme.scale_shape(out_features, self.in_features)
-        first, last = (row // (self.scheme.rows or out_features) for row in (rows.start, rows.stop - 1))
+        first, last = (
+            row // (self.scheme.rows or out_features) for row in (rows.start, rows.stop - 1)
+        )
         blocks = self.tensor.read().reshape(shape)[first : last + 1]
         repeated = np.repeat(blocks, self.scheme.rows or out_features, axis=0)
         start = rows.start - first * (self.scheme.rows or out_features)
@@ -132,7 +134,9 @@ class Parameter:
             shard, padding = self.shape[0] // self.tp, 0
             devices = range(start // shard, stop // shard)
             read = [
-                part.read(device * part.rows // self.tp, (device + 1) * part.rows // self.tp, index[1:])
+                part.read(
+                    device * part.rows // self.tp, (device + 1) * part.rows // self.tp, index[1:]
+                )
                 for device in devices
                 for part in self.parts
             ]

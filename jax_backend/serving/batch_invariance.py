@@ -15,8 +15,8 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from jax_backend.model.products import ROWS, product
 from jax_backend.model.llama import Llama
+from jax_backend.model.products import ROWS, product
 from jax_backend.numerics.branches import all_static_flags
 from jax_backend.platform import on_gpu
 from jax_backend.serving.executor import Executor

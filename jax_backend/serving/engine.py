@@ -24,8 +24,8 @@ from dataclasses import replace
 from functools import partial
 
 from jax_backend.grammar.token_mask import MatcherState
-from jax_backend.model.products import ROWS
 from jax_backend.model.llama import Llama
+from jax_backend.model.products import ROWS
 from jax_backend.platform import platform
 from jax_backend.serving.batch_invariance import (
     decoding_matches_prefill,

@@ -4,10 +4,10 @@
     x̂ = s · round(x / s)   an input of a linear layer, or a key or a value in an fp8 cache
     y = x̂ Ŵᵀ + b           a linear layer, in the dtype of the model
 
-A number is quantized to int8, −128 … 127, or to fp8: 1 sign, 4 exponent and 3 mantissa bits ("E4M3":
-no infinities, at most 448; Micikevicius et al., "FP8 Formats for Deep Learning", 2022). There is no
-zero point. This is the arithmetic of compressed-tensors (its `lifecycle/forward.py`), except for the
-dynamic scales of int8, which are vLLM's; decision 38 has the reason.
+A number is quantized to int8, −128 … 127, or to fp8: 1 sign, 4 exponent and 3 mantissa bits
+("E4M3": no infinities, at most 448; Micikevicius et al., "FP8 Formats for Deep Learning", 2022).
+There is no zero point. This is the arithmetic of compressed-tensors (its `lifecycle/forward.py`),
+except for the dynamic scales of int8, which are vLLM's; decision 38 has the reason.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,6 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from reference.model.quantization_scheme import FP8, INT8
-
-
 
 # The largest absolute value of a row is scaled to this.
 LIMIT = {INT8: 127.0, FP8: 448.0}
@@ -64,11 +62,9 @@ def rounded(
     return scale * round_to(x / scale, number)
 
 
-def dynamic_scale(
-    x: Float[np.ndarray, "*rows I"], number: str
-) -> Float[np.ndarray, "*rows 1"]:
-    """Return the scale of each row: its largest absolute value times the rounded 1 / LIMIT, which is
-    what compilers make of a quotient.
+def dynamic_scale(x: Float[np.ndarray, "*rows I"], number: str) -> Float[np.ndarray, "*rows 1"]:
+    """Return the scale of each row: its largest absolute value times the rounded 1 / LIMIT, which
+    is what compilers make of a quotient.
 
     >>> dynamic_scale(np.array([[1.0, -44.8], [0.0, 0.0]]), FP8).round(9).tolist()
     [[0.1], [0.0]]
@@ -81,8 +77,8 @@ def dynamic_scale(
 def rounded_input(
     x_TI: Float[np.ndarray, "T I"], rounding: InputRounding
 ) -> Float[np.ndarray, "T I"]:
-    """Round the inputs of a linear layer. Each row is rounded by itself, so a result does not depend
-    on other rows.
+    """Round the inputs of a linear layer. Each row is rounded by itself, so a result does not
+    depend on other rows.
     """
     if rounding.scale is not None:
         return rounded(x_TI, rounding.scale, rounding.number)
@@ -104,8 +100,8 @@ def dequantize(
     rows, columns: the block of weights that shares a scale; None: all of them. Blocks begin at the
     first weight; the last ones may be smaller.
     """
-    (O, size), dtype = q_OI.shape, scale_AB.dtype
-    scale_OB = np.repeat(scale_AB, rows or O, axis=0)[:O]
+    (count, size), dtype = q_OI.shape, scale_AB.dtype
+    scale_OB = np.repeat(scale_AB, rows or count, axis=0)[:count]
     scale_OI = np.repeat(scale_OB, columns or size, axis=1)[:, :size]
     return scale_OI * q_OI.astype(dtype)
 

@@ -53,13 +53,10 @@ def _check_same_input(
     applies = [quantization.applies(module) for module in modules]
     if any(applies) != all(applies):
         raise ConfigError(
-            f"quantization_config: ignore: {', '.join(modules)} must be quantized or ignored together"
+            f"quantization_config: ignore: must have all of {', '.join(modules)}, or none"
         )
     if quantization.scheme.inputs == STATIC and all(applies):
         tensors = [stored[f"{module}.input_scale"] for module in modules]
-        scales = {float(tensor.read().astype(np.float32).reshape(())) for tensor in tensors}
-        if len(scales) > 1:
-            raise CheckpointError(
-                f"{tensors[0].file}: {', '.join(tensor.name for tensor in tensors)}: must be equal, "
-                "since these have the same input"
-            )
+        if len({float(tensor.read().astype(np.float32).item()) for tensor in tensors}) > 1:
+            names = ", ".join(tensor.name for tensor in tensors)
+            raise CheckpointError(f"{tensors[0].file}: {names}: must be equal: they share an input")

@@ -21,11 +21,14 @@ FORMATS = {
     "naive-quantized": (INT8, FP8),
     "pack-quantized": (INT8,),
 }
-# Fields of compressed-tensors without an effect on stored weights.
-ARGUMENTS = ("observer", "observer_kwargs", "zp_dtype", "num_bits", "type", "symmetric", "strategy")
+# Fields of a group of compressed-tensors, fields without an effect, and those of fp8.
+ARGUMENTS: tuple[str, ...] = ("observer", "observer_kwargs", "zp_dtype", "num_bits", "type")
+ARGUMENTS += ("symmetric", "strategy")
 ARGUMENTS += ("group_size", "block_structure", "dynamic", "actorder", "scale_dtype")
-INFORMATION = ("quant_method", "quantization_status", "global_compression_ratio", "version")
-INFORMATION += ("run_compressed",)
+INFORMATION: tuple[str, ...] = ("quant_method", "quantization_status", "version", "run_compressed")
+INFORMATION += ("global_compression_ratio",)
+FP8_FIELDS: tuple[str, ...] = ("activation_scheme", "weight_block_size", "fmt", "scale_fmt")
+FP8_FIELDS += ("ignored_layers", "modules_to_not_convert", "kv_cache_scheme", "dequantize")
 
 
 def read_quantization(json: Mapping[str, Any]) -> Quantization | None:
@@ -43,9 +46,7 @@ def read_quantization(json: Mapping[str, Any]) -> Quantization | None:
 
 def read_fp8(fields: Mapping[str, Any]) -> Quantization:
     """Read the format of AutoFP8, DeepSeek and transformers' FineGrainedFP8Config."""
-    known = ("activation_scheme", "weight_block_size", "ignored_layers", "modules_to_not_convert")
-    known += ("fmt", "scale_fmt", "kv_cache_scheme", "dequantize")
-    refuse_unknown("", fields, (*known, *INFORMATION))
+    refuse_unknown("", fields, (*FP8_FIELDS, *INFORMATION))
     require("fmt", fields.get("fmt"), None, "e4m3")
     require("scale_fmt", fields.get("scale_fmt"), None, "float")
     require("dequantize", fields.get("dequantize"), None, False)
@@ -117,7 +118,8 @@ def read_scheme(name: str, group: Mapping[str, Any], storage: str) -> Scheme:
     actorder = weights.get("actorder")
     require(f"{name}.weights.actorder", actorder, None, False, "weight", STATIC)
     strategy = read_strategy(f"{name}.weights", weights, "tensor", "channel", "block")
-    rows, columns = (1, None) if strategy == "channel" else (None, None)
+    rows: int | None = 1 if strategy == "channel" else None
+    columns: int | None = None
     if strategy == "block":
         rows, columns = as_block(f"{name}.weights.block_structure", weights.get("block_structure"))
     inputs = None

@@ -20,8 +20,8 @@ class Scheme:
     """The storage and the arithmetic of a quantized linear layer.
 
     number: INT8 or FP8, of the weights and of the inputs. rows, columns: the block of weights that
-    shares a scale; None: all. inputs: STATIC or DYNAMIC; None: they are not rounded. With `columns`,
-    as many inputs share a dynamic scale. packed: four weights in an int32.
+    shares a scale; None: all. inputs: STATIC or DYNAMIC; None: they are not rounded. With
+    `columns`, as many inputs share a dynamic scale. packed: four weights in an int32.
     """
 
     number: str

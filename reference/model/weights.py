@@ -21,7 +21,7 @@ EMBEDDING, LM_HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Linear:
-    """Parameters of y = W x + b, or of y = W x. input_rounding: that of x; None: x is not rounded."""
+    """Parameters of y = W x + b, or of y = W x. input_rounding: of x, if it is rounded."""
 
     weight: Float[np.ndarray, "out in"]
     bias: Float[np.ndarray, "out"] | None = None

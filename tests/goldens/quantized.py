@@ -107,7 +107,7 @@ def write(directory: Path, model: Model) -> tuple[float, int]:
     write_checkpoint(directory, made, stored, model)
     for name, module in layers.items():
         round_inputs(module, model.inputs, scales.get(name))
-    for draw in range(1, DRAWS + 1):
+    for draws in range(1, DRAWS + 1):
         tokens = rng.integers(0, made.config.vocab_size, TOKENS)
         logits = run(made, tokens, kv_scales)
         if is_stable(made, tokens, kv_scales, logits):
@@ -121,7 +121,7 @@ def write(directory: Path, model: Model) -> tuple[float, int]:
         logits=logits,
         frequencies=made.model.rotary_emb.inv_freq.numpy(),
     )
-    return float(np.ptp(logits)), draw
+    return float(np.ptp(logits)), draws
 
 
 def quantize_weights(module: nn.Linear, name: str, model: Model) -> dict[str, Tensor]:

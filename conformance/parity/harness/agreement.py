@@ -42,8 +42,8 @@ def check_output(
     [prompt] = [event for event in events if isinstance(event, PromptProcessed)]
     prompt_logprobs = output.prompt.prompt_logprobs if output.prompt else None
     check_logprobs(request, prompt_logprobs or (), prompt.prompt_logprobs or (), within)
-    generated = [[t.logprobs for t in tokens] for tokens in (actual, expected)]
-    check_logprobs(request, *generated, within)
+    ours, theirs = ([t.logprobs for t in tokens] for tokens in (actual, expected))
+    check_logprobs(request, ours, theirs, within)
     coverage.counts["tokens"] += len(expected)
 
 

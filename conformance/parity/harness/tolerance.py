@@ -22,9 +22,9 @@ ULPS = ROUNDINGS * 2.0**-23
 # For attention alone the bound holds in the worst case: see `model/attention.py`.
 LOGIT_TOLERANCE = 1e-4
 
-# A logit of a model that rounds activations to int8 or fp8, if one of them is nearly halfway between
-# two numbers. They differ by at most an eighth of the activation, 4 or less, times a weight of about
-# 0.3 or less; a few such differences reach a logit.
+# A logit of a model that rounds activations to int8 or fp8, if one of them is nearly halfway
+# between two numbers. They differ by at most an eighth of the activation, 4 or less, times a weight
+# of about 0.3 or less; a few such differences reach a logit.
 ROUNDED_TOLERANCE = 0.5
 
 # Attention in bfloat16 with values below 1: weights and means are rounded to 2⁻⁹ of their value.

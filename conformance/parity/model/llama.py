@@ -48,7 +48,6 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-
 def compressed(number: str, format: str, inputs: dict[str, Any] | None, **weights: Any) -> Any:
     """Return a `quantization_config` of compressed-tensors."""
     group = {
@@ -97,9 +96,7 @@ def prompts(kind: str, example: dict[str, Any], coverage: Coverage) -> None:
     coverage.counts["logits"] += len(tokens)
 
 
-def check_logits(
-    pair: Twins, tokens: np.ndarray, actual: np.ndarray, coverage: Coverage
-) -> None:
+def check_logits(pair: Twins, tokens: np.ndarray, actual: np.ndarray, coverage: Coverage) -> None:
     """Check the logits of a prompt. An activation that is nearly halfway between two numbers may be
     rounded to either one: then the reference, too, gives other logits for embeddings that differ by
     a rounding error, and those of such a token need only be close.

@@ -40,7 +40,7 @@ def rounding(x: np.ndarray, coverage: Coverage) -> None:
 
 
 def dynamic_scale(example: Example, coverage: Coverage) -> None:
-    """The dynamic scale of a row and its rounded inputs are bitwise identical to the reference's."""
+    """Dynamic scales and rounded inputs are bitwise identical to the reference's."""
     x = example["x"] * np.float32(example["size"])
     for number in INT8, FP8:
         scale = np.asarray(compiled(quantization.dynamic_scale, 1)(x, number))
@@ -111,9 +111,7 @@ PROPERTIES = (
     Property("quantization/dynamic_scale", st.fixed_dictionaries(ROWS), dynamic_scale),
     Property(
         "quantization/linear",
-        st.fixed_dictionaries(
-            {"scheme": st.sampled_from(list(SCHEMES)), "seed": SEEDS, **ROWS}
-        ),
+        st.fixed_dictionaries({"scheme": st.sampled_from(list(SCHEMES)), "seed": SEEDS, **ROWS}),
         linear,
     ),
     Property(

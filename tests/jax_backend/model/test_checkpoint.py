@@ -56,7 +56,9 @@ def test_heads_are_read_again_for_each_device_that_repeats_them(
 ) -> None:
     with saved_checkpoint(0, SMALL | EIGHT | {"num_key_value_heads": 2}) as directory:
         load(directory, mesh=make_mesh(8))
-    keys = [size / total for name, size, total in reads if name.endswith("0.self_attn.k_proj.weight")]
+    keys = [
+        size / total for name, size, total in reads if name.endswith("0.self_attn.k_proj.weight")
+    ]
     assert keys == [1 / 2] * 8
 
 

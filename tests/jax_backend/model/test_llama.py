@@ -87,4 +87,3 @@ def test_context_can_be_shortened() -> None:
     assert load(GOLDENS / "gqa", context=100).rotation[...].shape[0] == 100
     with pytest.raises(ConfigError, match="context"):
         load(GOLDENS / "gqa", context=10**6)
-

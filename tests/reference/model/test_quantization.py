@@ -31,7 +31,7 @@ NUMBERS = {
 }
 FLOATS = st.one_of(
     st.floats(-600, 600, width=32),
-    st.floats(-2.0**-6, 2.0**-6, width=32),
+    st.floats(-(2.0**-6), 2.0**-6, width=32),
     st.sampled_from([1e9, -1e9, 127.5, -127.5, -128.5, 0.5, 1.5, 464.0, 2.0**-10, 3 * 2.0**-10]),
 )
 ROWS = hnp.arrays(np.float32, (3, 7), elements=st.floats(-100, 100, width=32))
@@ -112,13 +112,13 @@ def test_static_scale(x: np.ndarray, scale: float, number: str) -> None:
 def test_weights_of_a_block_share_a_scale(
     shape: tuple[int, int], rows: int | None, columns: int | None
 ) -> None:
-    rng, (O, size) = np.random.default_rng(0), shape
+    rng, (count, size) = np.random.default_rng(0), shape
     q = rng.integers(-128, 128, shape).astype(np.int8)
-    height, width = rows or O, columns or size
-    scales = rng.uniform(1, 2, (-(-O // height), -(-size // width))).astype(np.float32)
+    height, width = rows or count, columns or size
+    scales = rng.uniform(1, 2, (-(-count // height), -(-size // width))).astype(np.float32)
     expected = [
         [scales[o // height, i // width] * np.float32(q[o, i]) for i in range(size)]
-        for o in range(O)
+        for o in range(count)
     ]
     assert np.array_equal(dequantize(q, scales, rows, columns), np.array(expected, np.float32))
 
