@@ -106,9 +106,9 @@ class LlamaConfig:
 
     max_position_embeddings: maximum context length as stored; RoPE scaling does not change it.
     sliding_window: number of positions that a token attends to, its own included; None: all.
-    eos_token_ids: zero or more. quantization: the quantized linear layers, if any. kv_dtype: FP8 for
-    a KV cache of fp8 numbers; None: it has the dtype of the model. vision: the vision encoder; None
-    for a text-only model.
+    eos_token_ids: zero or more. quantization: the quantized linear layers, if any. kv_dtype: FP8
+    for a KV cache of fp8 numbers; None: it has the dtype of the model. vision: the vision encoder;
+    None for a text-only model.
 
     Raises ConfigError, naming the field, for a value out of range.
     """

@@ -29,7 +29,9 @@ def test_unknown_dtype_is_refused() -> None:
         options("--kv-dtype", "fp8_e5m2")
 
 
-@pytest.mark.parametrize(("arguments", "kv_dtype"), [((), None), (("--kv-dtype", "fp8_e4m3"), "fp8_e4m3")])
+@pytest.mark.parametrize(
+    ("arguments", "kv_dtype"), [((), None), (("--kv-dtype", "fp8_e4m3"), "fp8_e4m3")]
+)
 def test_reference(arguments: tuple[str, ...], kv_dtype: str | None) -> None:
     parsed = options("--backend", "reference", "--explain", *arguments)
     served = BACKENDS["reference"](parsed, "tiny", TEXT)
@@ -43,10 +45,10 @@ def test_reference(arguments: tuple[str, ...], kv_dtype: str | None) -> None:
         assert model.load().checkpoint.config.kv_dtype == kv_dtype
 
 
-@pytest.mark.parametrize(("arguments", "kv_dtype"), [((), "auto"), (("--kv-dtype", "fp8_e4m3"), "fp8_e4m3")])
-def test_jax(
-    arguments: tuple[str, ...], kv_dtype: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "kv_dtype"), [((), "auto"), (("--kv-dtype", "fp8_e4m3"), "fp8_e4m3")]
+)
+def test_jax(arguments: tuple[str, ...], kv_dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}
 
     def load(directory: Path, *rest: Any, **fields: Any) -> Any:

@@ -3,7 +3,7 @@ reference.
 """
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,9 @@ from tests.goldens import GOLDENS
 from tests.jax_backend.conftest import TIGHT, TIGHT_CONTEXT
 from tests.jax_backend.properties import check_property
 
+TINY = Settings(
+    batch_sizes=(2, 4), num_pages=8, page_size=32, prefill_sizes=(16,), segment_size=16
+)
 LARGE = Settings(
     batch_sizes=(2, 4), num_pages=160, page_size=32, prefill_sizes=(16, 64), segment_size=16
 )
@@ -30,7 +33,9 @@ MODELS = ["int8_packed", "int8", "int8_static", "fp8", "fp8_static", "fp8_block"
 
 
 @contextmanager
-def backend_of(name: str, kv_dtype: str) -> Iterator[Backend]:
+def backend_of(name: str, kv_dtype: str, is_tiny: bool = False) -> Iterator[Backend]:
+    """Start engines. is_tiny: one, whose cache has a single context; otherwise one more that is large.
+    """
     directory = GOLDENS / f"quantized_{name}"
     loaded = checkpoint.load(directory, kv_dtype=kv_dtype)
     spec = Bundle.from_parts(loaded, IdsOnlyTokenizer(48, frozenset({0, 1, 2})))
@@ -39,7 +44,11 @@ def backend_of(name: str, kv_dtype: str) -> Iterator[Backend]:
         model = load(directory, context=context, kv_dtype=kv_dtype)
         return JaxEngine(model, loaded.eos_token_ids, spec.vocabulary, settings)
 
-    with closing(engine(LARGE)) as large, closing(engine(TIGHT, TIGHT_CONTEXT)) as tight:
+    with ExitStack() as stack:
+        tight = engine(TINY if is_tiny else TIGHT, TIGHT_CONTEXT)
+        stack.callback(tight.close)
+        large = tight if is_tiny else engine(LARGE)
+        stack.callback(large.close)
         yield Backend(spec, large, tight, lambda: tight.scheduler.num_preemptions, lambda: None)
 
 
@@ -50,11 +59,11 @@ def check(tested: EngineProperty, name: str, kv_dtype: str, share: float) -> Non
 
 def test_results_are_bitwise_identical() -> None:
     """Alone, in a batch, with a cached prompt and after preemption; int8 inputs, an fp8 cache."""
-    with backend_of("int8", "fp8_e4m3") as backend:
+    with backend_of("int8", "fp8_e4m3", is_tiny=True) as backend:
         assert isinstance(backend.large_cache, JaxEngine)
         pages = jax.tree.leaves(backend.large_cache.executor.layers)
         assert {leaf.dtype for leaf in pages} == {jnp.dtype(jnp.float8_e4m3fn)}
-        check_property(BY_NAME["engine/batch_invariance"].bind(backend), 0.3)
+        check_property(BY_NAME["engine/batch_invariance"].bind(backend), 0.2)
         request = RequestSpec(list(range(40)) * 2, {"seed": 7, "max_tokens": 8, "logprobs": 3})
         miss, hit = (collect(backend.large_cache, [request.request])[0] for _ in range(2))
         assert miss.prompt and hit.prompt and hit.prompt.cached_tokens == 64
