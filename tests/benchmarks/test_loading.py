@@ -10,7 +10,7 @@ from benchmarks.shapes import SHAPES
 
 
 @pytest.mark.parametrize("quantization", [None, loading.INT8])
-def test_one_device_reads_its_share(tmp_path: Path, quantization: Any) -> None:
+def test_share_of_a_single_device(tmp_path: Path, quantization: Any) -> None:
     total = loading.write(tmp_path, SHAPES["tiny"], quantization)
     files = list(tmp_path.glob("*.safetensors"))
     assert sum(path.stat().st_size for path in files) > total

@@ -40,7 +40,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
 
 
 @pytest.mark.parametrize("kind", ["grouped", "int8_weights", "int8", "fp8_blocks"])
-def test_each_device_reads_its_shards_only(kind: str, reads: list[tuple[str, int, int]]) -> None:
+def test_device_reads_its_shards_only(kind: str, reads: list[tuple[str, int, int]]) -> None:
     fields = KINDS[kind] | EIGHT | {"num_key_value_heads": 4}
     with saved_checkpoint(0, SMALL | fields) as directory:
         model = load(directory, mesh=make_mesh(4))

@@ -22,9 +22,7 @@ from tests.goldens import GOLDENS
 from tests.jax_backend.conftest import TIGHT, TIGHT_CONTEXT
 from tests.jax_backend.properties import check_property
 
-TINY = Settings(
-    batch_sizes=(2, 4), num_pages=8, page_size=32, prefill_sizes=(16,), segment_size=16
-)
+TINY = Settings(batch_sizes=(2, 4), num_pages=8, page_size=32, prefill_sizes=(16,), segment_size=16)
 LARGE = Settings(
     batch_sizes=(2, 4), num_pages=160, page_size=32, prefill_sizes=(16, 64), segment_size=16
 )
@@ -34,8 +32,7 @@ MODELS = ["int8_packed", "int8", "int8_static", "fp8", "fp8_static", "fp8_block"
 
 @contextmanager
 def backend_of(name: str, kv_dtype: str, is_tiny: bool = False) -> Iterator[Backend]:
-    """Start engines. is_tiny: one, whose cache has a single context; otherwise one more that is large.
-    """
+    """Start two engines. is_tiny: only the one whose cache has a single context."""
     directory = GOLDENS / f"quantized_{name}"
     loaded = checkpoint.load(directory, kv_dtype=kv_dtype)
     spec = Bundle.from_parts(loaded, IdsOnlyTokenizer(48, frozenset({0, 1, 2})))
@@ -63,7 +60,7 @@ def test_results_are_bitwise_identical() -> None:
         assert isinstance(backend.large_cache, JaxEngine)
         pages = jax.tree.leaves(backend.large_cache.executor.layers)
         assert {leaf.dtype for leaf in pages} == {jnp.dtype(jnp.float8_e4m3fn)}
-        check_property(BY_NAME["engine/batch_invariance"].bind(backend), 0.2)
+        check_property(BY_NAME["engine/batch_invariance"].bind(backend), 0.1)
         request = RequestSpec(list(range(40)) * 2, {"seed": 7, "max_tokens": 8, "logprobs": 3})
         miss, hit = (collect(backend.large_cache, [request.request])[0] for _ in range(2))
         assert miss.prompt and hit.prompt and hit.prompt.cached_tokens == 64
