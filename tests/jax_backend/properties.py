@@ -10,7 +10,6 @@ SHARES = {
     "attention/tpu": 0.04,
     "layer": 0.3,
     "llama": 0.1,
-    "llama/int8": 0.05,
     "llama/fp8_blocks": 0.05,
     "quantization/linear": 0.1,
     "quantization/int8_product": 0.1,

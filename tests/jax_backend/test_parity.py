@@ -31,7 +31,7 @@ minus_infinity = st.just(np.float32(-np.inf))
 ID_PROPERTIES = [p for p in ENGINE_PROPERTIES if not p.needs_tokenizer]
 TEXT_PROPERTIES = [p for p in ENGINE_PROPERTIES if p.needs_tokenizer]
 # Compiled for long; the goldens have models of the same kinds.
-LANE = {"llama/int8_weights", "llama/fp8"}
+LANE = {"llama/int8_weights", "llama/int8", "llama/fp8"}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Rounding to int8 and fp8, and quantized linear layers."""
 
-from itertools import product
 from typing import Any
 
 import jax
@@ -73,7 +72,7 @@ def linear(example: Example, coverage: Coverage) -> None:
     )
     by_row = np.repeat(scales, scheme.rows or OUT, axis=0)[:OUT]
     size = np.abs(x).max() * np.abs(layer.weight).sum(axis=1)
-    for count, block in product((1, T), (products.ROWS, 2)):
+    for count, block in ((1, products.ROWS), (T, 2)):
         run = compiled(quantization.quantized_product, 4, 5)
         actual = run(x[:count], q, by_row, static, scheme, block)
         assert_close(actual, spec_llama.linear(x[:count], layer), size=size)
