@@ -161,7 +161,7 @@ def load_extensions(
 
     directories = [directory for _, directory in models_of(options)]
     extension = ExplainExtension.of(
-        served_models, directories, options.context, image_limits(options)
+        served_models, directories, options.context, image_limits(options), options.kv_dtype
     )
     stack.callback(extension.close)
     return [extension]

@@ -6,6 +6,7 @@ The files, in reading order:
     workers/           one process per engine
     shapes             models of real shapes with random weights
     checkpoint         the same as a checkpoint directory
+    loading            time and memory of loading one device's shards
     roofline           memory bandwidth and arithmetic throughput of this machine
     decoding           this engine compared with `decode_baseline`
     decode_baseline    a hand-written JAX decode loop

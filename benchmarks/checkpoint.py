@@ -15,7 +15,7 @@ from sentencepiece import sentencepiece_model_pb2 as sentencepiece_model
 from benchmarks.roofline import THREADS
 from benchmarks.shapes import config, config_json
 from reference.bundle import EMBEDDED
-from reference.model.checkpoint import INDEX
+from reference.model.stored_tensors import INDEX
 from reference.model.weights import expected_tensors
 
 CONTEXT = 4096

@@ -21,6 +21,7 @@ from explain.schema import explain_model
 from reference.bundle import load_bundle
 from reference.engine import ReferenceEngine
 from reference.images.limits import ImageLimits
+from reference.model.config import AUTO
 
 PATH = "/v1/explain"
 
@@ -40,6 +41,7 @@ class ExplainExtension:
         directories: Sequence[Path],
         context: int | None = None,
         limits: ImageLimits | None = None,
+        kv_dtype: str = AUTO,
     ) -> Self:
         """Build the extension of some models, from the directories of their checkpoints.
 
@@ -48,7 +50,7 @@ class ExplainExtension:
         models = {}
         for served_model, directory in zip(served_models, directories, strict=True):
             check_size(served_model.name, directory)
-            load = partial(load_bundle, directory, context, limits)
+            load = partial(load_bundle, directory, context, limits, kv_dtype)
             if isinstance(engine := served_model.engine, ReferenceEngine):
                 load = partial(getattr, engine, "model")  # the weights are in memory already
             models[served_model.name] = ExplainedModel(served_model, load)

@@ -17,7 +17,7 @@ from jax_backend.serving.changes import Turns
 from jax_backend.serving.engine import JaxEngine
 from jax_backend.serving.settings import Progress, Settings
 from reference.model import checkpoint
-from reference.model.config import LlamaConfig
+from reference.model.config import AUTO, LlamaConfig
 from reference.tokenizer.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,8 @@ def launch(
     hosts: Hosts | None = None,
     checkpoint_digest: str = "",
     compile_language: CompileLanguage = lambda response_format: None,
+    kv_dtype: str = AUTO,
+    loading: Progress = lambda name, done, total: None,
     progress: Progress = lambda name, done, total: None,
 ) -> LaunchedEngine:
     """Load a checkpoint, compile, and start the engine.
@@ -65,8 +67,10 @@ def launch(
     vocabulary: the tokens of the model. context: maximum sequence length, by default the
     checkpoint's. tp: number of devices for tensor parallelism. cache_tokens: KV cache
     capacity; by default 2048 tokens per slot, or the context if that is less, and at least one
-    context in all. hosts: for a model on the devices of several processes, which have the same
-    checkpoint_digest; followers get the language of a request from `compile_language`.
+    context in all. kv_dtype: of the KV cache (`LlamaConfig.with_kv_dtype`). hosts: for a model on
+    the devices of several processes, which have the same checkpoint_digest; followers get the
+    language of a request from `compile_language`. loading, progress: of the weights, in bytes, and
+    of the compilation, in tasks.
 
     Raises what `jax_backend.model.checkpoint.load` does, and ValueError for impossible settings.
     """
@@ -76,7 +80,14 @@ def launch(
         raise ValueError(
             f"mesh: tp must be the {jax.device_count()} devices of all hosts, got {tp}"
         )
-    model = load(directory, dtype, context=context, mesh=make_mesh(tp))
+    model = load(
+        directory,
+        dtype,
+        context=context,
+        mesh=make_mesh(tp),
+        kv_dtype=kv_dtype,
+        progress=loading,
+    )
     config, context = model.config, model.config.max_position_embeddings
     if cache_tokens is not None and cache_tokens < context:
         raise ValueError(
@@ -97,6 +108,8 @@ def launch(
     )
     eos = checkpoint.read_eos_token_ids(directory, config)
     build = f"jax {jax.__version__} {jax.devices()[0].device_kind} {dtype} tp={tp} {settings}"
+    if config.kv_dtype is not None:
+        build += f" kv={config.kv_dtype}"
 
     def start(engine_type: type[JaxEngine], turns: Turns | None = None) -> JaxEngine:
         return engine_type(model, eos, vocabulary, settings, progress, turns)

@@ -7,7 +7,7 @@ from reference.images.limits import ImageLimits
 from reference.images.placement import ImageProcessor, load_image_processor
 from reference.model import checkpoint
 from reference.model.checkpoint import Checkpoint
-from reference.model.config import LlamaConfig
+from reference.model.config import AUTO, LlamaConfig
 from reference.model.config_fields import ConfigError
 from reference.tokenizer.loader import load_tokenizer
 from reference.tokenizer.protocol import Tokenizer
@@ -112,15 +112,19 @@ def load_processor(directory: str | Path, limits: ImageLimits | None = None) -> 
 
 
 def load_bundle(
-    directory: str | Path, context: int | None = None, limits: ImageLimits | None = None
+    directory: str | Path,
+    context: int | None = None,
+    limits: ImageLimits | None = None,
+    kv_dtype: str = AUTO,
 ) -> Bundle:
     """Read a checkpoint directory in Hugging Face format.
 
     context: maximum context length, if not the stored one. limits: bounds on the images of a
-    request. Raises CheckpointError, ConfigError or TokenizerError.
+    request. kv_dtype: of the KV cache (`LlamaConfig.with_kv_dtype`). Raises CheckpointError,
+    ConfigError or TokenizerError.
 
     The tokenizer may have ids outside the model's vocabulary (often a `<pad>` that was added
     later): only a prompt with such an id is rejected. End-of-sequence ids must be inside it.
     """
     processor = load_processor(directory, limits)
-    return Bundle(checkpoint.load(directory, context=context), processor)
+    return Bundle(checkpoint.load(directory, context=context, kv_dtype=kv_dtype), processor)

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,8 @@ def load_reference(options: argparse.Namespace, name: str, directory: Path) -> S
     """Load a model on the executable specification. Raises ValueError or OSError."""
     from reference.engine import ReferenceEngine
 
-    bundle = load_bundle(directory, options.context, image_limits(options))
+    bundle = load_bundle(directory, options.context, image_limits(options), options.kv_dtype)
+    parts = ("reference", bundle.checkpoint.config.kv_dtype, checkpoint_digest(directory))
     return ServedModel(
         name=name,
         engine=ReferenceEngine(bundle),
@@ -37,7 +39,7 @@ def load_reference(options: argparse.Namespace, name: str, directory: Path) -> S
         vocab_size=bundle.vocab_size,
         context=bundle.context,
         image_processor=bundle.image_processor,
-        build=f"reference {checkpoint_digest(directory)}",
+        build=" ".join(part for part in parts if part is not None),
     )
 
 
@@ -55,7 +57,7 @@ def load_jax(options: argparse.Namespace, name: str, directory: Path) -> ServedM
         load_processor(directory, image_limits(options)),
         checkpoint_digest(directory),
     )
-    with progress_bar("compiling") as progress:
+    with progress_bars("loading", "compiling") as (loading, compiling):
         launched = launch(
             directory,
             processor.vocabulary,
@@ -67,10 +69,12 @@ def load_jax(options: argparse.Namespace, name: str, directory: Path) -> ServedM
             batch_invariant=options.batch_invariant,
             max_logprobs=options.max_logprobs,
             speculate=options.speculate,
+            kv_dtype=options.kv_dtype,
             hosts=hosts_of(options),
             checkpoint_digest=digest,
             compile_language=compile_format,
-            progress=progress,
+            loading=loading,
+            progress=compiling,
         )
     return ServedModel(
         name=name,
@@ -116,11 +120,17 @@ BACKENDS: dict[str, Callable[[argparse.Namespace, str, Path], ServedModel]] = {
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Show a progress bar on a terminal. Yields the function (what, done, total) to update it."""
+def progress_bars(*titles: str) -> Iterator[list[Callable[[str, int, int], None]]]:
+    """Show progress bars on a terminal, each from its first update on. Yields the function (what,
+    done, total) to update each one.
+    """
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda what, done, total: bar.update(
-            task, description=f"{title}: {what}", completed=done, total=total
-        )
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+
+        def updater(title: str) -> Callable[[str, int, int], None]:
+            update = partial(bars.update, bars.add_task(title, visible=False), visible=True)
+            return lambda what, done, total: update(
+                description=f"{title}: {what}", completed=done, total=total
+            )
+
+        yield [updater(title) for title in titles]

@@ -63,6 +63,13 @@ def build_parser(backends: Iterable[str], prog: str = PROG) -> argparse.Argument
         type=positive_int,
         help="maximum sequence length: tokens of prompt and output (default: the model's)",
     )
+    option(
+        "--kv-dtype",
+        choices=["auto", "fp8_e4m3"],
+        default="auto",
+        help="of the KV cache: auto is fp8_e4m3 if the checkpoint has a kv_cache_scheme, else "
+        "the dtype of the model",
+    )
     option("--host", default="127.0.0.1")
     option("--port", type=port, default=8000, help="0: any free port")
     option(
@@ -184,7 +191,7 @@ def add_jax_options(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         choices=["float32", "bfloat16"],
         default="float32",
-        help="of the weights and the KV cache",
+        help="of the weights, except quantized ones, and of the KV cache",
     )
     option("--slots", type=positive_int, default=8, help="maximum concurrent sequences")
     option("--cache-tokens", type=positive_int, help="KV-cache size in tokens")

@@ -12,7 +12,7 @@ from conformance.parity import (
     threefry,
 )
 from conformance.parity.harness.property import EngineProperty, Property
-from conformance.parity.model import attention, layer, llama, vision
+from conformance.parity.model import attention, layer, llama, quantization, vision
 
 # Properties of a backend's functions, with small random models: they need no checkpoint.
 FUNCTION_PROPERTIES: tuple[Property, ...] = (
@@ -24,6 +24,7 @@ FUNCTION_PROPERTIES: tuple[Property, ...] = (
     *prefix_cache.PROPERTIES,
     *grammar.PROPERTIES,
     *attention.PROPERTIES,
+    *quantization.PROPERTIES,
     *layer.PROPERTIES,
     *llama.PROPERTIES,
     *vision.PROPERTIES,

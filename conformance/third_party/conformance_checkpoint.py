@@ -17,8 +17,8 @@ from safetensors.numpy import save_file
 
 from conformance.third_party.tokenizer_json import write_tokenizer_json
 from reference.bundle import EMBEDDED
-from reference.model.checkpoint import SINGLE
 from reference.model.config import LlamaConfig
+from reference.model.stored_tensors import SINGLE
 from reference.model.weights import LM_HEAD, expected_tensors
 from reference.threefry import fold_in, random_bits, seed_key
 

@@ -20,8 +20,8 @@ from safetensors.numpy import save_file
 from sentencepiece import SentencePieceProcessor
 
 from reference.bundle import EMBEDDED
-from reference.model.checkpoint import SINGLE
 from reference.model.config import LlamaConfig
+from reference.model.stored_tensors import SINGLE
 from reference.model.weights import EMBEDDING, LM_HEAD, expected_tensors
 
 TOKENIZER = ("tokenizer.model", "tokenizer_config.json", "special_tokens_map.json")

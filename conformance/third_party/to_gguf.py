@@ -63,7 +63,7 @@ def check(config: LlamaConfig) -> None:
         raise NotConvertible(
             f"rope_type: must be 'default' for conversion, got {config.rope.kind!r}"
         )
-    for name in ("sliding_window", "attention_bias", "mlp_bias"):
+    for name in ("sliding_window", "attention_bias", "mlp_bias", "quantization"):
         if getattr(config, name):
             raise NotConvertible(f"{name}: conversion is not supported")
 

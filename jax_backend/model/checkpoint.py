@@ -1,7 +1,10 @@
-"""Loading of a checkpoint onto the devices, tensor by tensor. The host holds at most the three
-tensors of a fused projection at once.
+"""Loading of a checkpoint onto the devices. Each device gets its own shards, and only their bytes
+are read from the files, several parameters at a time.
 """
 
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +17,27 @@ from jax.typing import DTypeLike
 from jax_backend.model import sharding
 from jax_backend.model.attention.base import Attention
 from jax_backend.model.llama import Llama, rotation
+from jax_backend.model.shards import FUSED, Parameter
 from jax_backend.model.transfer import to_devices
 from reference.model import checkpoint
+from reference.model.config import AUTO, LlamaConfig
+from reference.model.stored_tensors import StoredTensor
 from reference.model.tensor_names import PROJECTOR, TOWER
 
 ParamPath = tuple[str | int, ...]
+Progress = Callable[[str, int, int], None]  # (what is loaded, bytes that are loaded, all bytes)
 
 # Segments of tensor names that the module tree does without or spells differently.
 SKIPPED_SEGMENTS = ("model", "self_attn", "mlp", "vision_tower", "embeddings", "encoder")
 SKIPPED_SEGMENTS += ("multi_modal_projector",)
-RENAMED = {"pre_layrnorm": "pre_layernorm"}
+RENAMED = {"pre_layrnorm": "pre_layernorm", "weight_packed": "weight"}
+NOT_LOADED = ".weight_shape"  # the config determines it
 
 # Modules whose weight is a bare array, in a language model and in a vision tower.
 BARE_ARRAYS = {False: ("norm", "embed_tokens", "lm_head"), True: ("embedding",)}
 
-# Projections that `jax_backend.model.llama` fuses, in this order.
-FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
 FUSED_INTO = {part: fused for fused, parts in FUSED.items() for part in parts}
+PARALLEL = 8  # parameters that are read at a time
 
 
 def load(
@@ -39,49 +46,80 @@ def load(
     attention: Attention | None = None,
     context: int | None = None,
     mesh: Mesh | None = None,
+    kv_dtype: str = AUTO,
+    progress: Progress = lambda name, done, total: None,
 ) -> Llama:
-    """Read a Hugging Face directory as float32 or bfloat16. attention, mesh: see `Llama`.
-    context: the maximum length of a sequence, by default the model's. Raises the errors of
+    """Read a Hugging Face directory as float32 or bfloat16; quantized weights stay quantized.
+    attention, mesh: see `Llama`. context: the maximum length of a sequence, by default the model's.
+    kv_dtype: of the KV cache (`LlamaConfig.with_kv_dtype`). Raises the errors of
     `reference.model.checkpoint`, and ConfigError for a model that the mesh cannot divide.
     """
     if jnp.dtype(dtype) not in (jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)):
         raise ValueError(f"dtype: must be float32 or bfloat16, got {jnp.dtype(dtype)}")
-    stored, tp = checkpoint.read_config(directory, context), sharding.mesh_size(mesh)
-    config = sharding.sharded_config(stored, tp)
+    stored = checkpoint.read_config(directory, context, kv_dtype)
+    config = sharding.sharded_config(stored, sharding.mesh_size(mesh))
     graph, state = nnx.split(Llama(config, jnp.dtype(dtype), attention, mesh))
     leaves = dict(nnx.to_flat_state(state))
-    repeats = config.num_key_value_heads // stored.num_key_value_heads
-    incomplete: dict[ParamPath, dict[str, np.ndarray]] = {}
-    for name, tensor in checkpoint.tensors(directory):
-        path, part = module_path(name)
-        parts = incomplete.setdefault(path, {})
-        if part in ("k_proj", "v_proj") and path[0] == "layers":
-            tensor = repeat_kv_heads(tensor, stored.head_dim, repeats)
-        parts[part] = tensor.astype(dtype)
-        expected = FUSED.get(FUSED_INTO.get(part, ""), (part,))
-        if len(parts) == len(expected):
-            leaves[path] = put(leaves[path], path, [parts[p] for p in expected], mesh)
-            del incomplete[path], parts
-    leaves["rotation",] = put(leaves["rotation",], ("rotation",), [rotation(config)], mesh)
+    tensors, tp = checkpoint.open_tensors(directory), sharding.mesh_size(mesh)
+    parameters = parameters_of(tensors, leaves, stored, tp)
+    total, done = sum(parameter.nbytes for parameter in parameters.values()), 0
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        loading = {pool.submit(put, p, path, mesh): path for path, p in parameters.items()}
+        try:
+            for future in as_completed(loading):
+                path = loading[future]
+                leaves[path] = leaves[path].replace(future.result())
+                done += parameters[path].nbytes
+                progress("weights", done, total)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    for path, value in computed_leaves(config).items():
+        if path in leaves and path not in parameters:
+            leaves[path] = leaves[path].replace(to_devices(value, replicated(mesh)))
     return nnx.merge(graph, nnx.from_flat_state(leaves))
 
 
-def put(
-    leaf: nnx.Variable[Any], path: ParamPath, parts: list[np.ndarray], mesh: Mesh | None
-) -> nnx.Variable[Any]:
-    """Fuse the parts of a parameter and move it to the devices."""
-    fused = sharding.interleave_shards(parts, sharding.mesh_size(mesh)) if parts[1:] else parts[0]
-    padding = leaf.get_value().shape[0] - len(fused)  # of the vocabulary
-    if padding:
-        fused = np.pad(fused, [(0, padding), *[(0, 0)] * (fused.ndim - 1)])
-    target = None if mesh is None else sharding.weight_sharding(mesh, path)
-    return leaf.replace(to_devices(fused, target))
+def parameters_of(
+    tensors: Mapping[str, StoredTensor],
+    leaves: Mapping[ParamPath, nnx.Variable[Any]],
+    config: LlamaConfig,
+    tp: int,
+) -> dict[ParamPath, Parameter]:
+    """Return how each parameter of the module tree is read. config: of the checkpoint. tp: the
+    degree of tensor parallelism.
+    """
+    parts: dict[ParamPath, dict[str, StoredTensor]] = defaultdict(dict)
+    for name, tensor in tensors.items():
+        if not name.endswith(NOT_LOADED):
+            path, part = module_path(name)
+            parts[path][part] = tensor
+    return {
+        path: Parameter.of(path, by_part, leaves[path].get_value(), config, tp)
+        for path, by_part in parts.items()
+    }
 
 
-def repeat_kv_heads(tensor: np.ndarray, head_dim: int, times: int) -> np.ndarray:
-    """Repeat each head of keys or values for the devices that need it."""
-    heads = tensor.reshape(-1, head_dim, *tensor.shape[1:])
-    return np.repeat(heads, times, axis=0).reshape(-1, *tensor.shape[1:])
+def put(parameter: Parameter, path: ParamPath, mesh: Mesh | None) -> jax.Array:
+    """Read a parameter onto the devices, and wait until the host's copy can be released."""
+    if mesh is None:
+        array = jax.device_put(parameter.read((slice(None),) * len(parameter.shape)))
+    else:
+        target = sharding.weight_sharding(mesh, path)
+        array = jax.make_array_from_callback(parameter.shape, target, parameter.read)
+    return array.block_until_ready()
+
+
+def computed_leaves(config: LlamaConfig) -> dict[ParamPath, np.ndarray]:
+    """Return the leaves that a checkpoint need not have."""
+    one = np.ones((), np.float32)
+    names = "k_scale", "v_scale"
+    scales = {("layers", i, name): one for i in range(config.num_hidden_layers) for name in names}
+    return {("rotation",): rotation(config), **scales}
+
+
+def replicated(mesh: Mesh | None) -> Any:
+    return None if mesh is None else sharding.replicated(mesh)
 
 
 def module_path(name: str) -> tuple[ParamPath, str]:

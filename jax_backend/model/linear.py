@@ -3,58 +3,54 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+
+from jax_backend.model import quantization
+from jax_backend.model.products import ROWS, product
+from reference.model.quantization_scheme import STATIC, Scheme
 
 Shapes = jax.ShapeDtypeStruct
 
 
-ROWS = 0  # a column block: see `product`
-
-
 class Linear(nnx.Module):
-    """Linear layer: y = W x + b, or y = W x, for each row."""
+    """Linear layer: y = W x + b, or y = W x, for each row. scheme: of quantized weights; None for
+    weights in `dtype`. dtype: of x, y and b.
+    """
 
-    def __init__(self, out_features: int, in_features: int, bias: bool, dtype: jnp.dtype) -> None:
-        self.weight = nnx.Param(Shapes((out_features, in_features), dtype))
+    def __init__(
+        self,
+        out_features: int,
+        in_features: int,
+        bias: bool,
+        dtype: jnp.dtype,
+        scheme: Scheme | None = None,
+    ) -> None:
+        self.scheme = scheme
         self.bias = nnx.Param(Shapes((out_features,), dtype)) if bias else None
+        stored = dtype if scheme is None else quantization.DTYPES[scheme.number]
+        self.weight = nnx.Param(Shapes((out_features, in_features), stored))
+        float32, blocks = jnp.dtype(jnp.float32), 0
+        if scheme is not None:
+            blocks = scheme.scale_shape(out_features, in_features)[1]
+        is_static = scheme is not None and scheme.inputs == STATIC
+        self.weight_scale = nnx.Param(Shapes((out_features, blocks), float32)) if blocks else None
+        self.input_scale = nnx.Param(Shapes((), float32)) if is_static else None
 
     def __call__(
         self, x_TI: Float[Array, "T in"], column_block: int = ROWS
     ) -> Float[Array, "T out"]:
-        y_TO = product(x_TI, self.weight[...], column_block)
+        y_TO = self.multiply(x_TI, column_block)
         return y_TO if self.bias is None else y_TO + self.bias[...][None]
 
-
-def product(
-    x_TI: Float[Array, "T in"],
-    w_OI: Float[Array, "out in"],
-    column_block: int,
-    out_dtype: DTypeLike | None = None,
-) -> Float[Array, "T out"]:
-    """Compute x Wᵀ, in the dtype of x unless `out_dtype` is given.
-
-    column_block: the number of rows that are multiplied at a time, as (W xᵀ)ᵀ; ROWS to multiply all
-    at once as x Wᵀ. On a CPU it decides how fast the product is, and the order of its sums.
-    """
-    if column_block == ROWS:
-        contraction = (((1,), (1,)), ((), ()))
-        return jax.lax.dot_general(
-            x_TI, w_OI, contraction, precision="highest", preferred_element_type=out_dtype
+    def multiply(self, x_TI: Float[Array, "T in"], column_block: int) -> Float[Array, "T out"]:
+        """Compute W x for each row."""
+        if self.scheme is None or self.weight_scale is None:
+            return product(x_TI, self.weight[...], column_block)
+        return quantization.quantized_product(
+            x_TI,
+            self.weight[...],
+            self.weight_scale[...],
+            None if self.input_scale is None else self.input_scale[...],
+            self.scheme,
+            column_block,
         )
-    blocks = [x_TI[i : i + column_block] for i in range(0, len(x_TI), column_block)]
-    parts = [column_product(x_BI, w_OI, out_dtype) for x_BI in blocks]
-    return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
-
-
-def column_product(
-    x_BI: Float[Array, "B in"], w_OI: Float[Array, "out in"], out_dtype: DTypeLike | None
-) -> Float[Array, "B out"]:
-    """Compute (W xᵀ)ᵀ: on a CPU a skinny product, which reads the weights once, in order. The
-    barriers keep the compiler from folding the transposes back.
-    """
-    columns = jax.lax.optimization_barrier(x_BI.T)
-    y_OB = jax.lax.optimization_barrier(
-        jnp.matmul(w_OI, columns, precision="highest", preferred_element_type=out_dtype)
-    )
-    return y_OB.T

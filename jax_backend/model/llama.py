@@ -16,14 +16,16 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
-from jax_backend.model import sharding
+from jax_backend.model import quantization, sharding
 from jax_backend.model.attention.base import Attention, Pages
 from jax_backend.model.attention.select import for_platform
-from jax_backend.model.linear import ROWS, Linear, product
+from jax_backend.model.linear import Linear
+from jax_backend.model.products import ROWS, product
 from jax_backend.model.vision import Vision
 from jax_backend.numerics.reductions import sum_rows
 from jax_backend.platform import platform
 from reference.model.config import LlamaConfig
+from reference.model.quantization_scheme import Scheme
 
 Shapes = jax.ShapeDtypeStruct
 CPU_COLUMN_BLOCK = 32
@@ -34,15 +36,44 @@ class Layer(nnx.Module):
     axis: fewer and larger products, which are a tenth faster on a CPU at small batch sizes.
     """
 
-    def __init__(self, config: LlamaConfig, dtype: jnp.dtype) -> None:
+    def __init__(self, config: LlamaConfig, dtype: jnp.dtype, index: int) -> None:
         D, F, H = config.hidden_size, config.intermediate_size, config.head_dim
         Q, KV = config.num_attention_heads * H, config.num_key_value_heads * H
         self.input_layernorm = nnx.Param(Shapes((D,), dtype))
-        self.qkv_proj = Linear(Q + 2 * KV, D, config.attention_bias, dtype)
-        self.o_proj = Linear(D, Q, config.attention_bias, dtype)
+        q, o, gate, down = (
+            scheme_of(config, f"model.layers.{index}.{name}")
+            for name in ("self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj")
+        )
+        self.qkv_proj = Linear(Q + 2 * KV, D, config.attention_bias, dtype, q)
+        self.o_proj = Linear(D, Q, config.attention_bias, dtype, o)
         self.post_attention_layernorm = nnx.Param(Shapes((D,), dtype))
-        self.gate_up_proj = Linear(2 * F, D, config.mlp_bias, dtype)
-        self.down_proj = Linear(D, F, config.mlp_bias, dtype)
+        self.gate_up_proj = Linear(2 * F, D, config.mlp_bias, dtype, gate)
+        self.down_proj = Linear(D, F, config.mlp_bias, dtype, down)
+        scalar = Shapes((), jnp.dtype(jnp.float32))
+        self.k_scale = None if config.kv_dtype is None else nnx.Param(scalar)
+        self.v_scale = None if config.kv_dtype is None else nnx.Param(scalar)
+
+    def quantize(
+        self, q: Float[Array, "B T N H"], k: Float[Array, "B T K H"], v: Float[Array, "B T K H"]
+    ) -> tuple[Float[Array, "B T N H"], Array, Array]:
+        """Return keys and values as in the pages, and queries with the scale of the keys."""
+        if self.k_scale is None or self.v_scale is None:
+            return q, k, v
+        k_scale, v_scale = self.k_scale[...], self.v_scale[...]
+        q = (q.astype(jnp.float32) * k_scale).astype(q.dtype)
+        return q, quantization.quantize_kv(k, k_scale), quantization.quantize_kv(v, v_scale)
+
+    def dequantize(self, out: Float[Array, "B T N H"]) -> Float[Array, "B T N H"]:
+        """Return the output of attention with the scale of the values."""
+        if self.v_scale is None:
+            return out
+        return (out.astype(jnp.float32) * self.v_scale[...]).astype(out.dtype)
+
+
+def scheme_of(config: LlamaConfig, module: str) -> Scheme | None:
+    """Return the scheme of a linear layer, None if it is not quantized."""
+    quantized = config.quantization
+    return quantized.scheme if quantized is not None and quantized.applies(module) else None
 
 
 class ImageEmbeddings(NamedTuple):
@@ -95,7 +126,7 @@ class Llama(nnx.Module):
         device_attention = attention or for_platform(platform())
         self.attention = sharding.shard_attention(device_attention, mesh)
         self.embed_tokens = nnx.Param(Shapes((V, D), dtype))
-        self.layers = nnx.List([Layer(config, dtype) for _ in range(config.num_hidden_layers)])
+        self.layers = nnx.List([Layer(config, dtype, i) for i in range(config.num_hidden_layers)])
         self.norm = nnx.Param(Shapes((D,), dtype))
         self.lm_head = None if config.tie_word_embeddings else nnx.Param(Shapes((V, D), dtype))
         self.vision = (
@@ -125,15 +156,17 @@ class Llama(nnx.Module):
             queries = []
             for part, (cos, sin), group in zip(parts, rotations, groups, strict=True):
                 q, k, v = self.split_heads(part, (N, K, K))
-                q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+                q, k, v = layer.quantize(rotate(q, cos, sin), rotate(k, cos, sin), v)
                 pages = self.attention.write(
                     pages, k, v, group.page_table, group.position, group.written
                 )
                 queries.append(q)
             written.append(pages)
             attended = [
-                self.attention.attend(
-                    q, pages, group.page_table, group.position, config.sliding_window
+                layer.dequantize(
+                    self.attention.attend(
+                        q, pages, group.page_table, group.position, config.sliding_window
+                    )
                 ).reshape(-1, N * H)
                 for q, group in zip(queries, groups, strict=True)
             ]

@@ -27,7 +27,8 @@ TP = "tp"
 # Logical axis → axis of the mesh.
 LOGICAL_TO_MESH = {"heads": TP, "ffn": TP, "vocab": TP, "hidden": None}
 
-# The logical axes of a weight, (out, in); a bias has the first of them.
+# The logical axes of a weight, (out, in); biases and weight scales have the first of them.
+OUTPUTS_ONLY = ("bias", "weight_scale")
 PARAM_AXES = {
     "embed_tokens": ("vocab", "hidden"),
     "lm_head": ("vocab", "hidden"),
@@ -71,11 +72,21 @@ def all_gather_logits(logits: Array, mesh: Mesh) -> Array:
     return jax.lax.with_sharding_constraint(parts, replicated(mesh))
 
 
-def weight_sharding(mesh: Mesh, path: Sequence[str | int]) -> NamedSharding:
-    """Return the sharding of a weight. path: its names in the module tree."""
+def mesh_axes(path: Sequence[str | int]) -> list[str | None]:
+    """Return the axis of the mesh along which each axis of a parameter is divided; the last may be
+    absent. path: its names in the module tree.
+    """
     axes = next((PARAM_AXES[str(name)] for name in path if name in PARAM_AXES), ())
-    axes = axes[:1] if path[-1] == "bias" else axes
-    return NamedSharding(mesh, P(*(LOGICAL_TO_MESH[axis] for axis in axes)))
+    if path[-1] in OUTPUTS_ONLY:
+        axes = axes[:1]
+    elif path[-1] == "input_scale":
+        axes = ()
+    return [LOGICAL_TO_MESH[axis] for axis in axes]
+
+
+def weight_sharding(mesh: Mesh, path: Sequence[str | int]) -> NamedSharding:
+    """Return the sharding of a parameter."""
+    return NamedSharding(mesh, P(*mesh_axes(path)))
 
 
 def sharded_config(config: LlamaConfig, tp: int) -> LlamaConfig:
@@ -103,16 +114,6 @@ def sharded_config(config: LlamaConfig, tp: int) -> LlamaConfig:
 def padded_vocab_size(config: LlamaConfig, tp: int) -> int:
     """Return V rounded up to a multiple of `tp`. The additional rows are padding."""
     return -(-config.vocab_size // tp) * tp
-
-
-def interleave_shards(parts: Sequence[np.ndarray], tp: int) -> np.ndarray:
-    """Fuse matrices along the output axis such that the shard of each device has its share of every
-    part, in order.
-    """
-    if tp == 1:
-        return np.concatenate(parts) if len(parts) > 1 else parts[0]
-    shards = [np.split(part, tp) for part in parts]
-    return np.concatenate([piece for pieces in zip(*shards, strict=True) for piece in pieces])
 
 
 def shard_attention(attention: Attention, mesh: Mesh | None) -> Attention:

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Float32
 
-from jax_backend.model.linear import ROWS, Linear, product
+from jax_backend.model.linear import Linear
+from jax_backend.model.products import ROWS, product
 from jax_backend.numerics.reductions import sum_rows
 from reference.model.vision_config import VisionConfig
 

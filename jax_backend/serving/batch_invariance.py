@@ -12,10 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jax import Array
 
-from jax_backend.model.linear import ROWS, product
 from jax_backend.model.llama import Llama
+from jax_backend.model.products import ROWS, product
 from jax_backend.model.transfer import to_host
 from jax_backend.numerics.branches import all_static_flags
 from jax_backend.platform import on_gpu
@@ -58,23 +59,28 @@ def product_bits(model: Llama, rows: int, column_block: int) -> bytes:
     """Return the bits of the products of one layer and of the logits, in the first and the last of
     equal rows.
     """
-    layer = model.layers[0]
-    linears = layer.qkv_proj, layer.o_proj, layer.gate_up_proj, layer.down_proj
-    head = model.embed_tokens if model.lm_head is None else model.lm_head
-    weights = [*(linear.weight.get_value() for linear in linears), head.get_value()]
+    layer, head = model.layers[0], model.embed_tokens if model.lm_head is None else model.lm_head
+    linears = nnx.List([layer.qkv_proj, layer.o_proj, layer.gate_up_proj, layer.down_proj])
+    graph, state = nnx.split(linears)
+    weights, dtype = head.get_value(), model.norm.get_value().dtype
 
     @jax.jit
-    def products(weights: list[Array]) -> list[tuple[Array, Array]]:
-        results = [product(equal_rows(rows, w), w, column_block) for w in weights]
+    def products(state: nnx.State, weights: Array) -> list[tuple[Array, Array]]:
+        results = [
+            linear.multiply(equal_rows(rows, linear.weight[...], dtype), column_block)
+            for linear in nnx.merge(graph, state)
+        ]
+        results.append(product(equal_rows(rows, weights, dtype), weights, column_block))
         return [(y[0], y[-1]) for y in results]
 
-    return b"".join(to_host(row).tobytes() for pair in products(weights) for row in pair)
+    pairs = products(state, weights)
+    return b"".join(to_host(row).tobytes() for pair in pairs for row in pair)
 
 
-def equal_rows(count: int, weight: Array) -> Array:
+def equal_rows(count: int, weight: Array, dtype: jnp.dtype) -> Array:
     """Return `count` equal rows of arbitrary, fixed numbers, one for each input of a weight."""
     row = np.sin(37 * np.linspace(-2, 2, weight.shape[1], dtype=np.float32))
-    return jnp.tile(jnp.asarray(row, weight.dtype), (count, 1))
+    return jnp.tile(jnp.asarray(row, dtype), (count, 1))
 
 
 def select_batch_sizes(executor: Executor) -> None:

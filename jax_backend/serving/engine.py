@@ -22,8 +22,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from jax_backend.model.linear import ROWS
 from jax_backend.model.llama import Llama
+from jax_backend.model.products import ROWS
 from jax_backend.platform import platform
 from jax_backend.serving.batch_invariance import (
     decoding_matches_prefill,

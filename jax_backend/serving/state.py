@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32
 
+from jax_backend.model import quantization
 from jax_backend.model.attention.base import Pages
 from jax_backend.model.llama import Llama
 from jax_backend.sampler import Params, SamplingHistory
@@ -112,6 +113,8 @@ def empty_slots(count: int, vocab_size: int) -> SlotState:
 def empty_pages(model: Llama, num_pages: int, page_size: int) -> list[Pages]:
     """Return the KV cache of every layer: `num_pages` pages and the null page."""
     dtype = model.embed_tokens.get_value().dtype
+    if model.config.kv_dtype is not None:
+        dtype = quantization.DTYPES[model.config.kv_dtype]
     empty, count = model.attention.empty, num_pages + 1
     return [empty(model.config, count, page_size, dtype) for _ in model.layers]
 

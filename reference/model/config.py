@@ -18,11 +18,13 @@ from reference.model.config_fields import (
     as_token_id,
     as_token_ids,
 )
+from reference.model.quantization_config import read_quantization
+from reference.model.quantization_scheme import FP8, Quantization
 from reference.model.rope_config import RopeConfig
-from reference.model.vision_config import VisionConfig
+from reference.model.vision_config import LLAVA, VisionConfig, is_llava
 
 FAMILIES = {"LlamaForCausalLM": "llama", "MistralForCausalLM": "mistral"}
-LLAVA, LLAVA_TYPE = "LlavaForConditionalGeneration", "llava"
+AUTO = "auto"
 
 SIZES = (
     "vocab_size",
@@ -69,7 +71,6 @@ FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
 # Fields of related architectures that would change the logits. The value given, or null, has no
 # effect; any other is rejected.
 NEUTRAL_VALUES: dict[str, Any] = {
-    "quantization_config": None,
     "compression_config": None,
     "quantization": None,
     "per_layer_config": None,
@@ -105,7 +106,9 @@ class LlamaConfig:
 
     max_position_embeddings: maximum context length as stored; RoPE scaling does not change it.
     sliding_window: number of positions that a token attends to, its own included; None: all.
-    eos_token_ids: zero or more. vision: the vision encoder; None for a text-only model.
+    eos_token_ids: zero or more. quantization: the quantized linear layers, if any. kv_dtype: FP8
+    for a KV cache of fp8 numbers; None: it has the dtype of the model. vision: the vision encoder;
+    None for a text-only model.
 
     Raises ConfigError, naming the field, for a value out of range.
     """
@@ -126,6 +129,8 @@ class LlamaConfig:
     tie_word_embeddings: bool = False
     bos_token_id: int | None = None
     eos_token_ids: tuple[int, ...] = ()
+    quantization: Quantization | None = None
+    kv_dtype: str | None = None
     vision: VisionConfig | None = None
 
     def __post_init__(self) -> None:
@@ -162,6 +167,14 @@ class LlamaConfig:
             raise ConfigError(f"context: must be 1 … {max_context} for this model, got {context}")
         return replace(self, max_position_embeddings=context)
 
+    def with_kv_dtype(self, kv_dtype: str) -> "LlamaConfig":
+        """Return a config with another dtype of the KV cache: FP8; or AUTO, that of the checkpoint,
+        which is FP8 with a `kv_cache_scheme`. Raises ConfigError for any other.
+        """
+        if kv_dtype not in (AUTO, FP8):
+            raise ConfigError(f"kv_dtype: must be {AUTO!r} or {FP8!r}, got {kv_dtype!r}")
+        return self if kv_dtype == AUTO else replace(self, kv_dtype=kv_dtype)
+
     @classmethod
     def from_json(cls, json: Mapping[str, Any]) -> "LlamaConfig":
         """Read config.json: `LlamaForCausalLM`, `MistralForCausalLM`, or LLaVA with one of them.
@@ -181,6 +194,7 @@ class LlamaConfig:
         if fields["head_dim"] is None:
             fields["head_dim"] = _head_dim(fields["hidden_size"], fields["num_attention_heads"])
         window, bos = fields["sliding_window"], fields["bos_token_id"]
+        quantization = read_quantization(json)
         plain: dict[str, Any] = {name: as_size(name, fields[name]) for name in SIZES}
         plain |= {name: as_flag(name, fields[name]) for name in FLAGS}
         config = cls(
@@ -190,17 +204,11 @@ class LlamaConfig:
             sliding_window=None if window is None else as_size("sliding_window", window),
             bos_token_id=None if bos is None else as_token_id("bos_token_id", bos),
             eos_token_ids=as_token_ids("eos_token_id", fields["eos_token_id"]),
+            quantization=quantization,
+            kv_dtype=FP8 if quantization and quantization.kv_scales else None,
         )
         _check_uniform_layers(json, config)
         return config
-
-
-def is_llava(json: Mapping[str, Any]) -> bool:
-    """Return whether config.json is a LLaVA's. Raises ConfigError if its fields disagree."""
-    architectures, model_type = json.get("architectures"), json.get("model_type")
-    if architectures == [LLAVA] and model_type not in (None, LLAVA_TYPE):
-        raise ConfigError(f"model_type: must be {LLAVA_TYPE!r} for {LLAVA}, got {model_type!r}")
-    return architectures == [LLAVA] or (architectures is None and model_type == LLAVA_TYPE)
 
 
 def _read_text_config(cls: type[LlamaConfig], json: Mapping[str, Any]) -> LlamaConfig:
@@ -221,6 +229,9 @@ def _text_config(json: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(text, Mapping | None):
         raise ConfigError(f"text_config: must be an object, got {text!r}")
     fields = {"model_type": "llama"} | dict(text or {})
+    for level in json, fields:
+        if level.get("quantization_config") is not None:
+            raise ConfigError(f"quantization_config: not supported for {LLAVA}")
     _reject_unsupported(json, str(fields["model_type"]))
     top_level = {name: json.get(name) for name in ("bos_token_id", "eos_token_id")}
     fields |= {name: value for name, value in top_level.items() if value is not None}

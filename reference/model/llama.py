@@ -16,6 +16,7 @@ from jaxtyping import Float, Float32, Integer
 from numpy.typing import DTypeLike
 
 from reference.model.config import LlamaConfig
+from reference.model.quantization import rounded, rounded_input
 from reference.model.weights import Layer, Linear, Weights
 
 
@@ -43,6 +44,9 @@ def hidden_states(
         q_TNH = rotate(_split(linear(y_TD, layer.q_proj), config.head_dim), cos_TR, sin_TR)
         k_TKH = rotate(_split(linear(y_TD, layer.k_proj), config.head_dim), cos_TR, sin_TR)
         v_TKH = _split(linear(y_TD, layer.v_proj), config.head_dim)
+        if config.kv_dtype is not None:
+            k_TKH = rounded(k_TKH, layer.k_scale, config.kv_dtype)
+            v_TKH = rounded(v_TKH, layer.v_scale, config.kv_dtype)
         k_SKH, v_SKH = cache.write(index, k_TKH, v_TKH)
         out_TNH = attention(q_TNH, k_SKH, v_SKH, config.sliding_window)
         x_TD = x_TD + linear(out_TNH.reshape(len(tokens_T), -1), layer.o_proj)
@@ -67,7 +71,11 @@ def logits(weights: Weights, x_TD: Float[np.ndarray, "T D"]) -> Float[np.ndarray
 
 
 def linear(x_TI: Float[np.ndarray, "T in"], layer: Linear) -> Float[np.ndarray, "T out"]:
-    """Compute y = W x + b for each of T rows."""
+    """Compute y = W x + b for each of T rows, with x rounded first if the layer's inputs are
+    quantized.
+    """
+    if layer.input_rounding is not None:
+        x_TI = rounded_input(x_TI, layer.input_rounding)
     y_TO = x_TI @ layer.weight.T
     return y_TO if layer.bias is None else y_TO + layer.bias
 
@@ -186,7 +194,8 @@ def rotate(
 
 
 class KVCache:
-    """Rotated keys and values of the first `length` tokens, for every layer.
+    """Rotated keys and values of the first `length` tokens, for every layer; of an fp8 cache, their
+    rounded values.
 
     The arrays have room for more tokens, and double when they are full.
     """

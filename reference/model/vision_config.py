@@ -25,6 +25,7 @@ SIZES = (
     "num_hidden_layers",
     "num_attention_heads",
 )
+LLAVA, LLAVA_TYPE = "LlavaForConditionalGeneration", "llava"
 ACTIVATIONS = ("gelu", "quick_gelu")
 
 # Values of absent fields: the defaults of CLIPVisionConfig and LlavaConfig in transformers.
@@ -181,3 +182,11 @@ def _image_token_id(json: Mapping[str, Any]) -> int:
     if len(ids) > 1:
         raise ConfigError("image_token_index: differs from image_token_id")
     return ids.pop()
+
+
+def is_llava(json: Mapping[str, Any]) -> bool:
+    """Return whether config.json is a LLaVA's. Raises ConfigError if its fields disagree."""
+    architectures, model_type = json.get("architectures"), json.get("model_type")
+    if architectures == [LLAVA] and model_type not in (None, LLAVA_TYPE):
+        raise ConfigError(f"model_type: must be {LLAVA_TYPE!r} for {LLAVA}, got {model_type!r}")
+    return architectures == [LLAVA] or (architectures is None and model_type == LLAVA_TYPE)

@@ -4,6 +4,7 @@ Read it in this order:
 
     make         runs every maker
     models       random Llama and Mistral checkpoints, and their logits
+    quantized    quantized checkpoints, and the logits of compressed-tensors' arithmetic
     llava        random LLaVA checkpoints, their image features and logits
     pictures     image files, and the pixels of CLIP's image processor
     captions     captions of the embedded vision model

@@ -5,9 +5,17 @@ Each module of this package makes one kind of golden and has a function `make(di
 
 from pathlib import Path
 
-from tests.goldens import captions, llava, models, pictures, processors, texts
+from tests.goldens import captions, llava, models, pictures, processors, quantized, texts
 
-MAKERS = (models.make, llava.make, pictures.make, captions.make, processors.make, texts.make)
+MAKERS = (
+    models.make,
+    quantized.make,
+    llava.make,
+    pictures.make,
+    captions.make,
+    processors.make,
+    texts.make,
+)
 
 if __name__ == "__main__":
     for make in MAKERS:

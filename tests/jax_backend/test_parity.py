@@ -30,9 +30,17 @@ minus_infinity = st.just(np.float32(-np.inf))
 
 ID_PROPERTIES = [p for p in ENGINE_PROPERTIES if not p.needs_tokenizer]
 TEXT_PROPERTIES = [p for p in ENGINE_PROPERTIES if p.needs_tokenizer]
+# Compiled for long; the goldens have models of the same kinds.
+LANE = {"llama/int8_weights", "llama/int8", "llama/fp8"}
 
 
-@pytest.mark.parametrize("tested", FUNCTION_PROPERTIES, ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "tested",
+    [
+        pytest.param(p, id=p.name, marks=[pytest.mark.lane] if p.name in LANE else [])
+        for p in FUNCTION_PROPERTIES
+    ],
+)
 def test_function_property(tested: Property) -> None:
     check_property(tested)
 

@@ -21,7 +21,7 @@ from conformance.parity.model import attention
 from conformance.parity.properties import FUNCTION_PROPERTIES
 from conformance.parity.runner import Trial
 from jax_backend import logits, logprobs, sampler, threefry
-from jax_backend.model import linear, llama
+from jax_backend.model import llama, products, quantization
 from reference.bundle import Bundle
 from reference.engine import ReferenceEngine
 from reference.request import Event, Request, TokenGenerated
@@ -33,6 +33,8 @@ top_k, top_p, min_p, temperature = logits.top_k, logits.top_p, logits.min_p, log
 repetition_penalty, token_logprobs = logits.repetition_penalty, logprobs.token_logprobs
 random_bits = threefry.random_bits
 noise, trace, rms_norm = sampler.noise, sampler.trace, llama.rms_norm
+round_to, dynamic_scale = quantization.round_to, quantization.dynamic_scale
+quantized_product = quantization.quantized_product
 
 
 def search(tested: Property, max_examples: int = 200) -> Coverage:
@@ -107,6 +109,25 @@ def bfloat16_product(x: Any, w: Any, column_block: int) -> Any:
     return (x.astype(jnp.bfloat16) @ w.T.astype(jnp.bfloat16)).astype(jnp.float32)
 
 
+def round_half_up(x: Any, number: str) -> Any:
+    if number == "int8":
+        return jnp.clip(jnp.floor(x + 0.5), -128, 127).astype(jnp.int8)
+    return round_to(x, number)
+
+
+def without_saturation(x: Any, number: str) -> Any:
+    return round_to(x, number) if number == "int8" else x.astype(jnp.float8_e4m3fn)
+
+
+def float32_sums(x: Any, q: Any, column_block: int) -> Any:
+    floats = x.astype(jnp.float32), q.astype(jnp.float32)
+    return products.product(*floats, column_block).astype(jnp.int32)
+
+
+def scales_of_the_next_row(x: Any, q: Any, scales: Any, *rest: Any) -> Any:
+    return quantized_product(x, q, jnp.roll(scales, 1, axis=0), *rest)
+
+
 def temperature_too_early(
     x: Any, params: Any, history: Any, steps: Any = None, threshold_search: bool | None = None
 ) -> Any:
@@ -163,9 +184,19 @@ MUTANTS: list[tuple[str, ModuleType, str, Callable[..., Any]]] = [
         "token_logprobs",
         lambda x, t, top: token_logprobs(x / 1.001, t, top),
     ),
+    ("quantization/rounding", quantization, "round_to", round_half_up),
+    ("quantization/rounding", quantization, "round_to", without_saturation),
+    (
+        "quantization/dynamic_scale",
+        quantization,
+        "dynamic_scale",
+        lambda x, number: dynamic_scale(x, number) * 1.004,
+    ),
+    ("quantization/int8_product", quantization, "int8_product", float32_sums),
+    ("quantization/linear", quantization, "quantized_product", scales_of_the_next_row),
     ("layer/rms_norm", llama, "rms_norm", lambda x, w, eps: rms_norm(x, w, eps * 1.01)),
     ("layer/rotate", llama, "rotate", rotate_neighboring_pairs),
-    ("layer/product", linear, "product", bfloat16_product),
+    ("layer/product", products, "product", bfloat16_product),
 ]
 
 

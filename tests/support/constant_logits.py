@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from reference.model.checkpoint import SINGLE
 from reference.model.config import LlamaConfig
+from reference.model.stored_tensors import SINGLE
 from reference.model.weights import EMBEDDING, LM_HEAD, expected_tensors
 
 D = 8

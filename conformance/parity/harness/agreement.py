@@ -11,7 +11,7 @@ import numpy as np
 
 from conformance.parity.harness.property import Coverage
 from conformance.parity.harness.requests import RequestOutput
-from conformance.parity.harness.tolerance import LOGIT_TOLERANCE
+from conformance.parity.harness.tolerance import LOGIT_TOLERANCE, logit_tolerance
 from reference import sampler
 from reference.bundle import Bundle
 from reference.generate import Sampler, generate
@@ -32,7 +32,8 @@ def check_output(
     if output.error is not None:
         raise Disagreement(f"{request}: {output.error!r}")
     actual = [token for choice in output.choices for token in choice]
-    sample = replay_sampler(request, output, coverage)
+    within = logit_tolerance(bundle.checkpoint.config)
+    sample = replay_sampler(request, output, coverage, within)
     events = list(generate(bundle, request, sample=sample))
     expected = [event for event in events if isinstance(event, TokenGenerated)]
     ends = [[(t.token, t.finish_reason, t.stop_reason) for t in ts] for ts in (actual, expected)]
@@ -40,12 +41,15 @@ def check_output(
         raise Disagreement(f"{request}: {ends[0]} instead of {ends[1]}")
     [prompt] = [event for event in events if isinstance(event, PromptProcessed)]
     prompt_logprobs = output.prompt.prompt_logprobs if output.prompt else None
-    check_logprobs(request, prompt_logprobs or (), prompt.prompt_logprobs or ())
-    check_logprobs(request, [t.logprobs for t in actual], [t.logprobs for t in expected])
+    check_logprobs(request, prompt_logprobs or (), prompt.prompt_logprobs or (), within)
+    ours, theirs = ([t.logprobs for t in tokens] for tokens in (actual, expected))
+    check_logprobs(request, ours, theirs, within)
     coverage.counts["tokens"] += len(expected)
 
 
-def replay_sampler(request: Request, output: RequestOutput, coverage: Coverage) -> Sampler:
+def replay_sampler(
+    request: Request, output: RequestOutput, coverage: Coverage, within: float = LOGIT_TOLERANCE
+) -> Sampler:
     """Return a sampler that repeats the engine's tokens, choice by choice. It raises Disagreement
     at a token that the reference could not have sampled.
     """
@@ -61,7 +65,7 @@ def replay_sampler(request: Request, output: RequestOutput, coverage: Coverage) 
         if actual is None:
             raise Disagreement(f"{request}: no token instead of {expected}")
         flipped = actual.token != expected
-        if flipped and not is_borderline(logits, history, noise, actual.token):
+        if flipped and not is_borderline(logits, history, noise, actual.token, within):
             raise Disagreement(f"{request}: {actual} instead of {expected}")
         coverage.add_decisions(int(flipped), int(flipped))
         return actual.token
@@ -70,7 +74,11 @@ def replay_sampler(request: Request, output: RequestOutput, coverage: Coverage) 
 
 
 def is_borderline(
-    logits: Logits, history: sampler.SamplingHistory, noise: Logits, token: int
+    logits: Logits,
+    history: sampler.SamplingHistory,
+    noise: Logits,
+    token: int,
+    within: float = LOGIT_TOLERANCE,
 ) -> bool:
     """Return whether a token would be sampled if the logits were off by the tolerance.
 
@@ -79,7 +87,7 @@ def is_borderline(
     """
     rng = np.random.default_rng(0)
     for _ in range(PERTURBATIONS):
-        perturbation = rng.uniform(-LOGIT_TOLERANCE, LOGIT_TOLERANCE, len(logits))
+        perturbation = rng.uniform(-within, within, len(logits))
         perturbed = logits + perturbation.astype(np.float32)
         if sampler.sample(perturbed, history, noise) == token:
             return True
@@ -90,6 +98,7 @@ def check_logprobs(
     request: Request,
     actual: Sequence[TokenLogprobs | None],
     expected: Sequence[TokenLogprobs | None],
+    within: float = LOGIT_TOLERANCE,
 ) -> None:
     """Raise Disagreement unless the log-probabilities are within the tolerance."""
     if len(actual) != len(expected):
@@ -102,23 +111,25 @@ def check_logprobs(
             continue
         if (
             a.token != b.token
-            or abs(a.logprob - b.logprob) > LOGIT_TOLERANCE
-            or not same_top_logprobs(dict(a.top), dict(b.top), top)
+            or abs(a.logprob - b.logprob) > within
+            or not same_top_logprobs(dict(a.top), dict(b.top), top, within)
             or not is_ranked(a, min(top, len(b.top)))
         ):
             raise Disagreement(f"{request}: {a} instead of {b}")
 
 
-def same_top_logprobs(a: Mapping[Any, float], b: Mapping[Any, float], top: int) -> bool:
+def same_top_logprobs(
+    a: Mapping[Any, float], b: Mapping[Any, float], top: int, within: float = LOGIT_TOLERANCE
+) -> bool:
     """Return whether two lists of the `top` most likely tokens agree within the tolerance. A token
     that only one of them has must tie, within it, with the last of the other.
     """
     shared = a.keys() & b.keys()
-    if any(abs(a[i] - b[i]) > LOGIT_TOLERANCE for i in shared):
+    if any(abs(a[i] - b[i]) > within for i in shared):
         return False
     for x, y in (a, b), (b, a):
         last = sorted(y.values(), reverse=True)[:top][-1:]
-        if any(abs(x[i] - value) > LOGIT_TOLERANCE for i in x.keys() - shared for value in last):
+        if any(abs(x[i] - value) > within for i in x.keys() - shared for value in last):
             return False
     return len(shared) >= min(1, len(a))
 

@@ -7,6 +7,8 @@ backend are compared exactly.
 import numpy as np
 from numpy.typing import ArrayLike
 
+from reference.model.config import LlamaConfig
+
 # One function of the sampler or of a layer, in float32. Exponentials, logarithms and quotients of
 # two libraries differ by a few units in the last place, 2⁻²³ of the value each. Sums of up to 40
 # terms in different orders differ by one unit of the largest term for each term.
@@ -20,12 +22,30 @@ ULPS = ROUNDINGS * 2.0**-23
 # For attention alone the bound holds in the worst case: see `model/attention.py`.
 LOGIT_TOLERANCE = 1e-4
 
+# A logit of a model that rounds activations to int8 or fp8, if one of them is nearly halfway
+# between two numbers. They differ by at most an eighth of the activation, 4 or less, times a weight
+# of about 0.3 or less; a few such differences reach a logit.
+ROUNDED_TOLERANCE = 0.5
+
 # Attention in bfloat16 with values below 1: weights and means are rounded to 2⁻⁹ of their value.
 # Two roundings on each side are less than this.
 BFLOAT16_TOLERANCE = 2.0**-7
 
 # The smallest normal float32. Accelerators flush smaller values to 0, terms of a sum included.
 MIN_NORMAL = 2.0**-126
+
+
+def logit_tolerance(config: LlamaConfig) -> float:
+    """Return how much two correct logits of a model may differ."""
+    return ROUNDED_TOLERANCE if rounds_activations(config) else LOGIT_TOLERANCE
+
+
+def rounds_activations(config: LlamaConfig) -> bool:
+    """Return whether inputs of linear layers, or keys and values, are quantized."""
+    quantization = config.quantization
+    return config.kv_dtype is not None or (
+        quantization is not None and quantization.scheme.inputs is not None
+    )
 
 
 def assert_close(

@@ -16,11 +16,13 @@ import numpy as np
 from flax import nnx
 from safetensors.numpy import save_file
 
+from conformance.parity.harness.random_tensors import random_tensor
 from jax_backend.model import checkpoint as jax_checkpoint
 from jax_backend.model.llama import Llama, TokenBlocks
 from jax_backend.serving import state
 from reference.model import checkpoint
 from reference.model.config import LlamaConfig
+from reference.model.stored_tensors import SINGLE
 from reference.model.weights import Weights, expected_tensors
 
 PAGE = 16  # positions
@@ -74,21 +76,13 @@ def saved_checkpoint(seed: int, config: Mapping[str, Any]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         (directory / "config.json").write_text(json.dumps(config))
-        shapes = expected_tensors(checkpoint.read_config(directory))
+        read = checkpoint.read_config(directory)
         rng = np.random.default_rng(seed)
-        tensors = {name: random_tensor(rng, name, shape) for name, shape in shapes}
-        save_file(tensors, directory / checkpoint.SINGLE)
+        tensors = {
+            name: random_tensor(rng, read, name, shape) for name, shape in expected_tensors(read)
+        }
+        save_file(tensors, directory / SINGLE)
         yield directory
-
-
-def random_tensor(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Draw a tensor scaled to keep activations near 1, as in a trained model. Large activations
-    would amplify rounding errors.
-    """
-    if name.endswith("norm.weight"):
-        return rng.uniform(0.5, 1.5, shape).astype(np.float32)
-    size = 1.0 if len(shape) == 1 or "embed" in name else shape[1] ** -0.5
-    return rng.normal(0, size, shape).astype(np.float32)
 
 
 @cache

@@ -14,7 +14,7 @@ from conformance.parity.harness.compiled import compiled
 from conformance.parity.harness.property import Coverage, Property
 from conformance.parity.harness.tolerance import assert_close, assert_equal, assert_near
 from conformance.parity.harness.twins import Twins, apply, empty_pages, twins
-from jax_backend.model import linear, llama
+from jax_backend.model import llama, products
 from reference.model import llama as spec
 from reference.model.config import LlamaConfig
 from reference.model.rope_config import RopeConfig
@@ -78,8 +78,8 @@ def linear_product(example: Example, coverage: Coverage) -> None:
     """The product x Wᵀ is right for one row and for several, and with every column block."""
     x, w = example["x"], example["w"]
     exact = x.astype(np.float64) @ w.T
-    for count, block in product((1, 2, T), (linear.ROWS, 2, T)):
-        actual = compiled(linear.product, 2)(x[:count], w, block)
+    for count, block in product((1, 2, T), (products.ROWS, 2, T)):
+        actual = compiled(products.product, 2)(x[:count], w, block)
         assert_close(actual, exact[:count], size=(np.abs(x[:count]) @ np.abs(w).T))
 
 

@@ -14,7 +14,8 @@ from conformance.vectors.families import IDS, LOGITS, MODEL_RULE, TEXT, Family, 
 from conformance.vectors.folder import folder
 from conformance.vectors.lines import Case, rounded
 from conformance.vectors.reference import ROWS, model_logits
-from reference.model.checkpoint import SINGLE, read_config
+from reference.model.checkpoint import read_config
+from reference.model.stored_tensors import SINGLE
 from reference.model.weights import expected_tensors
 
 ROOT = "forward"

@@ -85,7 +85,7 @@ def attend_group(
     def attend_page(m: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         highest, total, out = carry
         ids_B = jax.lax.dynamic_index_in_dim(page_tables_BM, m, axis=1, keepdims=False)
-        k_BKSH, v_BKSH = pages.k[ids_B], pages.v[ids_B]
+        k_BKSH, v_BKSH = (part[ids_B].astype(q_BTNH.dtype) for part in pages)
         j_xS = (m * S + jnp.arange(S))[None]
         j = j_xS[None]
         visible_BRS = j <= i_BRx if window is None else (j <= i_BRx) & (i_BRx - window < j)

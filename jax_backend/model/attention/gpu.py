@@ -189,8 +189,8 @@ def kernel(  # the arguments up to the star are references to memory
         # The page table translates block n of the context into a page and an offset.
         page = page_table_M[jax.lax.div(n, blocks_per_page)]
         offset = jax.lax.rem(n, blocks_per_page) * block_k
-        k = k_PKSH[page, head, pl.ds(offset, block_k), :]
-        v = v_PKSH[page, head, pl.ds(offset, block_k), :]
+        k = k_PKSH[page, head, pl.ds(offset, block_k), :].astype(q.dtype)
+        v = v_PKSH[page, head, pl.ds(offset, block_k), :].astype(q.dtype)
         j = n * block_k + jnp.arange(block_k)
         visible = j[None] <= i_Rx
         if window is not None:

@@ -39,6 +39,8 @@ def empty(config: LlamaConfig, count: int, size: int, dtype: jnp.dtype) -> Inter
     """Allocate pages of zeros."""
     if config.head_dim > LANES:
         raise ValueError(f"head_dim: must be at most {LANES} on a TPU, got {config.head_dim}")
+    if jnp.dtype(dtype).itemsize == 1:
+        raise ValueError("kv_dtype: an fp8 KV cache is not supported on a TPU")
     K = config.num_key_value_heads
     return InterleavedKV(jnp.zeros((count, size, 2 * padded_kv_heads(K, dtype), LANES), dtype), K)
 

@@ -5,7 +5,6 @@ test_parity.py compares it with the reference, part by part and as a whole.
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -88,23 +87,3 @@ def test_context_can_be_shortened() -> None:
     assert load(GOLDENS / "gqa", context=100).rotation[...].shape[0] == 100
     with pytest.raises(ConfigError, match="context"):
         load(GOLDENS / "gqa", context=10**6)
-
-
-def test_host_holds_few_tensors_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tensors are released as soon as the fused parameter is on the device."""
-    import weakref
-
-    alive: list[Any] = []
-    held: list[int] = []
-    tensors = checkpoint.tensors
-
-    def watched(directory: Any, dtype: Any = None) -> Any:
-        for name, tensor in tensors(directory, dtype):
-            alive.append(weakref.ref(tensor))
-            yield name, tensor
-            del tensor
-            held.append(sum(ref() is not None for ref in alive))
-
-    monkeypatch.setattr(checkpoint, "tensors", watched)
-    load(GOLDENS / "gqa", jnp.bfloat16)
-    assert max(held) <= 3 < len(alive)

@@ -15,14 +15,21 @@ from jax.sharding import PartitionSpec as P
 
 from conformance.parity.engine import PROPERTIES
 from conformance.parity.harness.backends import Backend, IdsOnlyTokenizer
-from conformance.parity.harness.property import EngineProperty
+from conformance.parity.harness.property import Coverage, EngineProperty
 from conformance.parity.harness.requests import RequestSpec, collect
 from conformance.parity.harness.tolerance import assert_near
-from conformance.parity.harness.twins import SMALL, VISION, PagedSequence, apply, saved_checkpoint
+from conformance.parity.harness.twins import (
+    SMALL,
+    VISION,
+    PagedSequence,
+    Twins,
+    apply,
+    saved_checkpoint,
+)
 from conformance.parity.model import llama as llama_parity
 from conformance.parity.model.vision import TOWER, features
 from jax_backend.model.checkpoint import load
-from jax_backend.model.sharding import TP, interleave_shards, make_mesh
+from jax_backend.model.sharding import TP, make_mesh
 from jax_backend.numerics.branches import StaticFlags
 from jax_backend.serving import decode, state
 from jax_backend.serving.engine import JaxEngine
@@ -32,7 +39,7 @@ from jax_backend.serving.executor import (
 from jax_backend.serving.program import LaunchImages
 from jax_backend.serving.settings import Settings
 from reference.bundle import Bundle
-from reference.model import checkpoint, llama, vision
+from reference.model import checkpoint, vision
 from reference.model.config import ConfigError
 from tests.goldens import GOLDENS
 from tests.jax_backend.properties import assert_rarely_flipped, check_property
@@ -52,18 +59,26 @@ def collectives(compiled: Any) -> Counter[str]:
     return Counter(COLLECTIVE.findall(compiled.as_text()))
 
 
-@pytest.mark.parametrize("tp", [2, 4, 8])
-@pytest.mark.parametrize("kind", ["grouped", "each", "tied", "window"])
+LOGITS = [(kind, tp) for kind in ("grouped", "each", "tied", "window") for tp in (2, 4, 8)]
+LOGITS += [("int8", 4), ("fp8_blocks", 4)]
+MORE_LOGITS = [(kind, tp) for kind in llama_parity.QUANTIZED for tp in (2, 4, 8)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "tp"),
+    LOGITS + [pytest.param(*case, marks=pytest.mark.lane) for case in MORE_LOGITS],
+)
 def test_logits_match_the_reference(kind: str, tp: int) -> None:
     fields = llama_parity.KINDS[kind] | EIGHT
     if fields.get("num_key_value_heads", 2) == 4 and tp == 8:
         fields = fields | {"num_key_value_heads": 8}
     with saved_checkpoint(0, SMALL | fields) as directory:
-        weights, config = checkpoint.load(directory).weights, checkpoint.read_config(directory)
-        model = load(directory, mesh=make_mesh(tp))
-    tokens = np.random.default_rng(tp).integers(0, config.vocab_size, 30)
-    logits = PagedSequence(model).prefill(tokens)
-    assert_near(logits, llama.logits(weights, llama.hidden_states(weights, config, tokens)))
+        loaded = checkpoint.load(directory)
+        pair = Twins(loaded.config, loaded.weights, load(directory, mesh=make_mesh(tp)))
+    tokens, coverage = np.random.default_rng(tp).integers(0, 37, 30), Coverage()
+    logits = PagedSequence(pair.model).prefill(tokens)
+    llama_parity.check_logits(pair, tokens, logits, coverage)
+    assert coverage.borderline < len(tokens) / 2
 
 
 @pytest.mark.parametrize("tp", [2, 4])
@@ -199,12 +214,6 @@ def test_too_many_devices_are_refused() -> None:
     for tp in 0, 9:
         with pytest.raises(ValueError, match=f"mesh: .*the 8 devices, got tp={tp}"):
             make_mesh(tp)
-
-
-def test_fused_parts_are_interleaved_by_shard() -> None:
-    a, b = np.arange(4), np.arange(10, 18)
-    assert interleave_shards([a, b], 1).tolist() == [*a, *b]
-    assert interleave_shards([a, b], 2).tolist() == [0, 1, 10, 11, 12, 13, 2, 3, 14, 15, 16, 17]
 
 
 def test_pages_are_sharded_by_head() -> None:

@@ -12,16 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from reference.model.checkpoint import (
-    INDEX,
-    SINGLE,
-    CheckpointError,
-    load,
-    read_eos_token_ids,
-    tensors,
-)
+from reference.model.checkpoint import load, read_eos_token_ids, tensors
 from reference.model.config import LlamaConfig
 from reference.model.config_fields import ConfigError
+from reference.model.stored_tensors import INDEX, SINGLE, CheckpointError
 from reference.model.weights import EMBEDDING, LM_HEAD, expected_tensors
 
 CONFIG = {

@@ -9,9 +9,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from reference.model import checkpoint
-from reference.model.checkpoint import CheckpointError
 from reference.model.config import LlamaConfig
 from reference.model.config_fields import ConfigError
+from reference.model.stored_tensors import CheckpointError
 from reference.model.tensor_names import canonical
 from reference.model.vision_config import VisionConfig
 from tests.goldens import GOLDENS, VISION_MODELS
