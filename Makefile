@@ -62,8 +62,16 @@ docs: setup ## the documentation site, in build/docs/html; a warning or a broken
 
 tpu: .venv-tpu/ready ## compile large models for TPUs, which need not be there: docs/tpu.md
 	PYTHONPATH=.venv-tpu JAX_PLATFORMS=cpu $(BIN)/python -m benchmarks.tpu --out docs/tpu.md
-.venv-tpu/ready: .venv/ready
-	$(BIN)/python $(PIP) --no-deps --target .venv-tpu libtpu==0.0.42.1
+
+gpu: .venv-gpu/ready ## compile large models for GPUs, which need not be there: docs/gpu.md
+	PYTHONPATH=.venv-gpu JAX_PLATFORMS=cpu $(BIN)/python -m benchmarks.gpu --out docs/gpu.md
+
+# The compilers of both, at the versions for the JAX of .venv.
+COMPILERS_tpu := libtpu
+COMPILERS_gpu := jax-cuda13-plugin jax-cuda13-pjrt nvidia-cuda-nvcc nvidia-nvvm nvidia-cuda-crt
+.venv-%/ready: .venv/ready requirements-accelerators.lock
+	rm -rf .venv-$*
+	$(BIN)/python $(PIP) --no-deps --constraint requirements-accelerators.lock --target .venv-$* $(COMPILERS_$*)
 	@touch $@
 
-.PHONY: help setup run test lanes test-newer check docs tiny-model vision-model goldens tpu
+.PHONY: help setup run test lanes test-newer check docs tiny-model vision-model goldens tpu gpu

@@ -220,6 +220,8 @@ def load_jax(options: argparse.Namespace, name: str, directory: Path) -> ServedM
             batch_invariant=options.batch_invariant,
             max_logprobs=options.max_logprobs,
             speculate=options.speculate,
+            platform=options.platform,
+            attention=options.attention,
             progress=progress,
         )
     return ServedModel(

@@ -8,6 +8,8 @@ from pathlib import Path
 import jax
 from platformdirs import user_cache_path
 
+from jax_backend.accelerators import use_platform
+from jax_backend.model.attention.select import AUTO, for_platform
 from jax_backend.model.checkpoint import load
 from jax_backend.model.sharding import make_mesh
 from jax_backend.serving.engine import JaxEngine
@@ -18,7 +20,6 @@ from reference.tokenizer.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
-PAGE_SIZE = 64
 PREFILL_SIZES, CPU_PREFILL_SIZES = (128, 512, 1024, 2048), (32, 128, 256)
 SEGMENT_SIZE, CPU_SEGMENT_SIZE = 64, 32
 IMAGE_BATCH_SIZES, CPU_IMAGE_BATCH_SIZES = (1, 2, 4), (1,)
@@ -47,6 +48,8 @@ def launch(
     batch_invariant: bool = True,
     max_logprobs: int = 20,
     speculate: str = "lookup",
+    platform: str | None = None,
+    attention: str = AUTO,
     progress: Progress = lambda name, done, total: None,
 ) -> LaunchedEngine:
     """Load a checkpoint, compile, and start the engine.
@@ -54,26 +57,31 @@ def launch(
     vocabulary: the tokens of the model. context: maximum sequence length, by default the
     checkpoint's. tp: number of devices for tensor parallelism. cache_tokens: KV cache
     capacity; by default 2048 tokens per slot, or the context if that is less, and at least one
-    context in all.
+    context in all. platform: cpu, gpu or tpu (`jax_backend.accelerators`). attention: of a GPU
+    (`jax_backend.model.attention.select`).
 
     Raises what `jax_backend.model.checkpoint.load` does, and ValueError for impossible settings.
     """
+    used = use_platform(platform)
+    on_cpu, kernel = used == "cpu", for_platform(used, attention)
     enable_compilation_cache()
-    model = load(directory, dtype, context=context, mesh=make_mesh(tp))
+    model = load(directory, dtype, context=context, attention=kernel, mesh=make_mesh(tp))
     config, context = model.config, model.config.max_position_embeddings
     if cache_tokens is not None and cache_tokens < context:
         raise ValueError(
             f"cache_tokens: must be at least the context {context}, got {cache_tokens}"
         )
     capacity = slots * min(context, DEFAULT_SLOT_TOKENS) if cache_tokens is None else cache_tokens
-    on_cpu = jax.default_backend() == "cpu"
+    prefill_sizes = CPU_PREFILL_SIZES if on_cpu else PREFILL_SIZES
+    segment_size = CPU_SEGMENT_SIZE if on_cpu else SEGMENT_SIZE
+    page_size = model.attention.page_size(max(slots, prefill_sizes[-1] // segment_size), context)
     settings = Settings(
         batch_sizes=batch_size_buckets(slots),
         batch_invariant=batch_invariant,
-        num_pages=-(-max(capacity, context) // PAGE_SIZE),
-        page_size=PAGE_SIZE,
-        prefill_sizes=CPU_PREFILL_SIZES if on_cpu else PREFILL_SIZES,
-        segment_size=CPU_SEGMENT_SIZE if on_cpu else SEGMENT_SIZE,
+        num_pages=-(-max(capacity, context) // page_size),
+        page_size=page_size,
+        prefill_sizes=prefill_sizes,
+        segment_size=segment_size,
         image_batch_sizes=CPU_IMAGE_BATCH_SIZES if on_cpu else IMAGE_BATCH_SIZES,
         max_logprobs=max_logprobs,
         speculate=speculate,
