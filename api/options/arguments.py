@@ -175,10 +175,10 @@ def add_jax_options(parser: argparse.ArgumentParser) -> None:
     )
     option(
         "--attention",
-        choices=["auto", "triton", "xla"],
+        choices=["auto", "triton", "mosaic", "xla"],
         default="auto",
-        help="attention on a GPU: triton is a kernel, xla runs on every GPU; auto: the fastest one "
-        "that the GPU supports, as far as measured",
+        help="attention on a GPU: kernels of triton and mosaic (Hopper, bfloat16), or xla, which "
+        "runs on every GPU; auto: the fastest one that the GPU supports, as far as measured",
     )
     option(
         "--dtype",

@@ -80,7 +80,7 @@ def attend(
     vectors = jax.ShapeDtypeStruct((*scalars.shape, padded_H), jnp.float32)
     sizes = {"heads": K, "group": G, "blocks_per_split": blocks_per_split, "rows": rows}
     parts: SplitSums = plgpu.kernel(
-        partial(kernel, **sizes, scale=H**-0.5, window=window),
+        partial(kernel, **sizes, scale=H**-0.5, window=window, layouts=interpret is None),
         out_type=(scalars, scalars, vectors),
         grid=(B * K, query_blocks, Z),
         grid_names=("row_head", "query_block", "split"),
@@ -145,11 +145,13 @@ def kernel(  # the arguments up to the star are references to memory
     rows: int,
     scale: float,
     window: int | None,
+    layouts: bool,
 ) -> None:
     """Process one block of queries over one split of the context, BLOCK keys at a time.
 
     Query i of the row is at position `first` + i // group. Queries of padding are at positions
-    after the newest; their results are ignored.
+    after the newest; their results are ignored. layouts: whether arrays have a layout in registers;
+    they have none when the kernel is interpreted.
     """
     c, r, z = (jax.lax.axis_index(name) for name in ("row_head", "query_block", "split"))
     row, head = jax.lax.div(c, heads), jax.lax.rem(c, heads)
@@ -179,11 +181,8 @@ def kernel(  # the arguments up to the star are references to memory
         highest, total, out = carry
         slot, j0 = jax.lax.rem(n, STAGES), n * BLOCK
         plgpu.barrier_wait(k_ready.at[slot])
-        scores = multiply(q_RH, plgpu.transpose_ref(k_JH.at[slot], (1, 0)), BLOCK) * scale
-        i_RJ, j_RJ = (
-            plgpu.broadcasted_iota(jnp.int32, (BLOCK, BLOCK), axis, layout=plgpu.Layout.WGMMA)
-            for axis in (0, 1)
-        )
+        scores = multiply(q_RH, k_JH.at[slot], layouts, transposed=True) * scale
+        i_RJ, j_RJ = (iota((BLOCK, BLOCK), axis, layouts) for axis in (0, 1))
         # j ≤ first + i // group, and j > first + i // group − window, without a division
         visible = (j_RJ + (j0 - first)) * group <= i_RJ + i0
         if window is not None:
@@ -196,20 +195,21 @@ def kernel(  # the arguments up to the star are references to memory
         weights_RJ[...] = weights.astype(weights_RJ.dtype)
         plgpu.barrier_wait(v_ready.at[slot])
         # Beyond the newest position are stale values, perhaps NaN, and 0 · NaN is NaN.
-        pl.when(j0 + BLOCK - 1 > newest)(partial(clear_after, v_JH.at[slot], newest - j0))
+        clear = partial(clear_after, v_JH.at[slot], newest - j0, layouts)
+        pl.when(j0 + BLOCK - 1 > newest)(clear)
         plgpu.commit_smem()
-        values = multiply(weights_RJ, v_JH.at[slot], H)
+        values = multiply(weights_RJ, v_JH.at[slot], layouts)
         pl.when(n + STAGES < stop)(partial(copy_block, n + STAGES))
         return new, total * rescale + weights.sum(axis=1), out * over_columns(rescale, H) + values
 
     zeros = tuple(
-        plgpu.layout_cast(jnp.full(shape, value, jnp.float32), layout)
-        for shape, value, layout in (
-            ((BLOCK,), MASK_VALUE, plgpu.Layout.WGMMA.reduce(1)),
-            ((BLOCK,), 0.0, plgpu.Layout.WGMMA.reduce(1)),
-            ((BLOCK, H), 0.0, plgpu.Layout.WGMMA),
-        )
+        jnp.full(shape, value, jnp.float32)
+        for shape, value in (((BLOCK,), MASK_VALUE), ((BLOCK,), 0.0), ((BLOCK, H), 0.0))
     )
+    if layouts:
+        rows_of = plgpu.Layout.WGMMA.reduce(1)
+        placed = zip(zeros, (rows_of, rows_of, plgpu.Layout.WGMMA), strict=True)
+        zeros = tuple(plgpu.layout_cast(x, layout) for x, layout in placed)
     highest, total, out = jax.lax.fori_loop(start, jnp.maximum(start, stop), attend_block, zeros)
     sums_R.at[0][...], sums_R.at[1][...], result_RH[...] = highest, total, out
     plgpu.commit_smem()
@@ -220,14 +220,19 @@ def kernel(  # the arguments up to the star are references to memory
     plgpu.wait_smem_to_gmem(0)
 
 
-def multiply(a: Any, b: Any, columns: int) -> Array:
-    """Multiply two matrices in shared memory, in float32."""
+def multiply(a: Any, b: Any, layouts: bool, transposed: bool = False) -> Array:
+    """Multiply two matrices in shared memory, in float32. transposed: the second one."""
+    if not layouts:
+        right = b[...].T if transposed else b[...]
+        return jnp.dot(a[...], right, preferred_element_type=jnp.float32)
+    right = plgpu.transpose_ref(b, (1, 0)) if transposed else b
 
     def accumulate(sums: Any) -> Array:
-        plgpu.wgmma(sums, a, b)
+        plgpu.wgmma(sums, a, right)
         return sums[...]
 
-    result: Array = pl.run_scoped(accumulate, plgpu.ACC((BLOCK, columns), jnp.float32))
+    shape = a.shape[0], b.shape[0] if transposed else b.shape[1]
+    result: Array = pl.run_scoped(accumulate, plgpu.ACC(shape, jnp.float32))
     return result
 
 
@@ -236,11 +241,17 @@ def over_columns(x: Array, columns: int) -> Array:
     return jax.lax.broadcast_in_dim(x, (BLOCK, columns), (0,))
 
 
-def clear_after(v_JH: Any, last: Array) -> None:
+def iota(shape: tuple[int, int], axis: int, layouts: bool) -> Array:
+    """Return the indices along an axis."""
+    if not layouts:
+        return jax.lax.broadcasted_iota(jnp.int32, shape, axis)
+    return plgpu.broadcasted_iota(jnp.int32, shape, axis, layout=plgpu.Layout.WGMMA)
+
+
+def clear_after(v_JH: Any, last: Array, layouts: bool) -> None:
     """Set the rows after `last` to zero."""
-    shape = v_JH.shape
-    j = plgpu.broadcasted_iota(jnp.int32, shape, 0, layout=plgpu.Layout.WGMMA)
-    v_JH[...] = jnp.where(j <= last, v_JH[...], jnp.zeros(shape, v_JH.dtype))
+    is_valid = iota(v_JH.shape, 0, layouts) <= last
+    v_JH[...] = jnp.where(is_valid, v_JH[...], jnp.zeros(v_JH.shape, v_JH.dtype))
 
 
 MOSAIC = Attention(empty, write, attend)

@@ -7,8 +7,8 @@ import jax
 from jax_backend.model.attention.base import Attention
 
 AUTO = "auto"
-GPU_KERNELS = ("triton", "xla")
-TRITON_CAPABILITY = (8, 0)
+GPU_KERNELS = ("triton", "mosaic", "xla")
+TRITON_CAPABILITY, MOSAIC_CAPABILITY = (8, 0), (9, 0)
 
 
 def for_platform(platform: str, kernel: str = AUTO) -> Attention:
@@ -59,6 +59,12 @@ def gpu_attention(kernel: str, capability: tuple[int, int] | None) -> Attention:
         except ImportError as error:
             if kernel == "triton":
                 raise ValueError(f"attention: this JAX has no Pallas Triton: {error}") from error
+    if kernel == "mosaic":  # never by default: it has not been measured
+        if capability not in (None, MOSAIC_CAPABILITY):
+            raise ValueError(f"attention: 'mosaic' needs compute capability 9.0, got {capability}")
+        from jax_backend.model.attention.mosaic import MOSAIC
+
+        return MOSAIC
     from jax_backend.model.attention.xla import XLA
 
     return XLA
