@@ -25,7 +25,7 @@ run: setup ## serve the embedded model (PORT, HOST, BACKEND, MODEL)
 test: setup check ## lint, types, import rules, then every test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
-lanes: setup test-newer ## the tests that take minutes: deployment, a wheel, processes that fail, a newer Python
+lanes: setup test-newer .venv-tpu/ready .venv-gpu/ready ## the tests that take minutes: deployment, a wheel, processes that fail, a newer Python
 	$(BIN)/python -m pytest -m lane
 
 # Python 3.12 and newer have another version of JAX than 3.11.

@@ -76,16 +76,15 @@ CASES = (
     GpuCase(shape="Llama-2-7B", devices="1x H200", attention="xla"),
     GpuCase(shape="Llama-3.1-8B", devices="1x H200", slots=128, cache=6),
     GpuCase(shape="Llama-2-70B", devices="4x H100"),
-    GpuCase(shape="Llama-2-70B", devices="8x H100"),
     GpuCase(shape="Llama-3.1-70B", devices="8x H200", slots=128, cache=8),
 )
-# The most launches of a layer: a regression exceeds them. By attention and step.
+# Launches that a further layer of Llama-3.1-8B adds on two GPUs, by attention and step.
 KERNELS_PER_LAYER = {
-    ("triton", "decode"): 0.0,
-    ("triton", "prefill"): 0.0,
-    ("xla", "decode"): 0.0,
-    ("xla", "prefill"): 0.0,
+    "triton": {"decode": 15.5, "prefill": 14.5},
+    "mosaic": {"decode": 15.5, "prefill": 14.5},
+    "xla": {"decode": 26.5, "prefill": 26.5},
 }
+KERNELS_TOLERANCE = 2.0  # between versions of JAX
 
 
 def gpu_mesh(case: GpuCase) -> Mesh:

@@ -5,9 +5,12 @@ slices by libtpu on a machine without a TPU.
 """
 
 import argparse
+import math
 import os
+import re
 from pathlib import Path
 
+import jax
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
@@ -16,6 +19,7 @@ from benchmarks.cross_compilation import (
     Case,
     Chip,
     Compiled,
+    Program,
     check,
     compile_steps,
     compiling_on,
@@ -62,16 +66,67 @@ def chip_of(case: Case) -> Chip:
     return CHIPS[case.devices.partition(":")[0]]
 
 
-def compile_case(case: Case) -> list[Compiled]:
+def compile_case(case: Case) -> tuple[Program, list[Compiled]]:
     """Compile the decode step and a prefill launch, for one model on one slice."""
     mesh = slice_mesh(case.devices)
     with compiling_on("tpu", mesh):
-        return compile_steps(program_of(case, mesh), chip_of(case))
+        program = program_of(case, mesh)
+        return program, compile_steps(program, chip_of(case))
 
 
 def estimate(compiled: Compiled) -> float:
-    """Return XLA's estimate in seconds. Each kernel that it does not know counts −1."""
+    """Return XLA's estimate in seconds. Each instruction that it does not know counts −1."""
     return compiled.cost["optimal_seconds"] % 1
+
+
+ARRAY = re.compile(r"(pred|s8|u8|bf16|f16|s32|u32|f32)\[([\d,]*)\](\{[^}]*\})?")
+ITEM_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4}
+INSTRUCTION = re.compile(r"^ +(?:ROOT )?%(\S+) = (\(.*?\)|\S+) ([a-z][a-z-]*)\((.*?)\)(?:,|$)")
+FREE = {"parameter", "get-tuple-element", "tuple", "bitcast", "constant"}
+IN_VECTOR_MEMORY = "S(1)"
+
+
+def traffic(text: str, cache: set[str]) -> float:
+    """Return the bytes that a compiled step reads from and writes to the memory of a device, from
+    the shapes of its instructions. cache: shapes of arrays that are updated in place, and not
+    counted.
+
+    An asynchronous copy to the vector memory reads its source once. XLA's estimate counts source and
+    destination, at the start and at the end of the copy, and then the operand of the product.
+    """
+    total, types = 0.0, {}
+    for line in text[text.index("\nENTRY ") :].splitlines():
+        match = INSTRUCTION.match(line)
+        if match is None:
+            continue
+        name, types[match[1]], opcode, operands = match[1], *match.groups()[1:]
+        if opcode in FREE or opcode.endswith("-done"):
+            continue
+        arrays = [types[name]]
+        if '/gather"' not in line:  # which reads a few rows of a table
+            arrays += [types.get(operand, "") for operand in re.findall(r"%([\w.-]+)", operands)]
+        sizes = [
+            (array_bytes(*array[:2]), IN_VECTOR_MEMORY in array[2])
+            for array in ARRAY.findall(" ".join(arrays))
+            if array[1] not in cache
+        ]
+        if opcode in ("copy-start", "slice-start"):
+            moved = [size for size in sizes if size[0] > 8]  # without the semaphore
+            if any(is_vector for _, is_vector in moved):
+                total += min(size for size, _ in moved)
+            continue
+        total += sum(size for size, is_vector in sizes if not is_vector)
+    return total
+
+
+def array_bytes(kind: str, shape: str) -> int:
+    return ITEM_BYTES[kind] * math.prod(int(n) for n in shape.split(",") if n)
+
+
+def cache_shapes(program: Program) -> set[str]:
+    """Return the shapes of the KV cache on a device, as the compiler writes them."""
+    leaves = jax.tree.leaves(program.layers)
+    return {",".join(map(str, leaf.sharding.shard_shape(leaf.shape))) for leaf in leaves}
 
 
 def main() -> None:
@@ -82,9 +137,11 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     for case in CASES:
-        for compiled in compile_case(case):
-            cell = f"{1e3 * estimate(compiled):.2f} ms"
-            rows.append(table_row(case, chip_of(case), compiled, cell))
+        program, steps = compile_case(case)
+        for compiled in steps:
+            moving = traffic(compiled.text, cache_shapes(program)) / chip_of(case).bandwidth
+            more = (f"{1e3 * seconds:.2f} ms" for seconds in (estimate(compiled), moving))
+            rows.append(table_row(case, chip_of(case), compiled, *more))
             print(rows[-1], f"compiled in {compiled.compile_time:.0f} s", flush=True)
             check(case, chip_of(case), compiled)
     write_page(Path(__file__).with_name("tpu.md.in"), rows, options.out)

@@ -9,7 +9,7 @@ prefill: the valid queries of a row are at consecutive positions.
     a reduction over the splits  →  (B, T, N, H)
 
 Blocks and splits depend on shapes only, as those of `jax_backend.model.attention.triton`. The kernel
-has been interpreted and compiled, but not run: `for_platform` selects it on request only.
+has been interpreted and assembled, but not run: `for_platform` selects it on request only.
 """
 
 from functools import partial
