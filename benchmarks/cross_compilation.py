@@ -178,9 +178,7 @@ class Program:
 
     def forward(self, slots: Any, batch: Any, segments: Any) -> Any:
         images = LaunchImages()
-        return self.program.forward.lower(
-            self.weights, self.layers, slots, batch, segments, images
-        )
+        return self.program.forward.lower(self.weights, self.layers, slots, batch, segments, images)
 
     def roofline(self, tokens: int, chip: Chip) -> float:
         """Return the seconds to read the weights or to multiply, whichever is longer. Per token
@@ -195,9 +193,7 @@ def program_of(case: Case, mesh: Mesh, attention: Attention | None = None) -> Pr
     of the platform.
     """
     config = sharding.sharded_config(case.config, mesh.size)
-    model = Llama(
-        config, jnp.dtype(jnp.bfloat16), attention, mesh=mesh if mesh.size > 1 else None
-    )
+    model = Llama(config, jnp.dtype(jnp.bfloat16), attention, mesh=mesh if mesh.size > 1 else None)
     graph, structure, weights = abstract_weights(model, mesh)
     page_size = model.attention.page_size(case.slots, config.max_position_embeddings)
     num_pages = case.cache * -(-config.max_position_embeddings // page_size)

@@ -159,9 +159,7 @@ def walk(computations: dict[str, list[str]], name: str) -> Iterator[str]:
 
 def kernels_per_layer(case: GpuCase, step: str) -> float:
     """Return how many launches a further layer adds, without collectives."""
-    counts = [
-        launches(compile_case(replace(case, layers=layers))[step].text) for layers in (2, 4)
-    ]
+    counts = [launches(compile_case(replace(case, layers=layers))[step].text) for layers in (2, 4)]
     few, many = (sum(n for kind, n in c.items() if not kind.startswith("all-")) for c in counts)
     return (many - few) / 2
 

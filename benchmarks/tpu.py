@@ -91,8 +91,8 @@ def traffic(text: str, cache: set[str]) -> float:
     the shapes of its instructions. cache: shapes of arrays that are updated in place, and not
     counted.
 
-    An asynchronous copy to the vector memory reads its source once. XLA's estimate counts source and
-    destination, at the start and at the end of the copy, and then the operand of the product.
+    An asynchronous copy to the vector memory reads its source once. XLA's estimate counts source
+    and destination, at the start and at the end of the copy, and then the operand of the product.
     """
     total, types = 0.0, {}
     for line in text[text.index("\nENTRY ") :].splitlines():

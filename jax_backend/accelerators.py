@@ -18,7 +18,10 @@ PLATFORMS = ("cpu", "gpu", "tpu")
 NAMES = {"cpu": "the CPU", "gpu": "an NVIDIA GPU", "tpu": "a TPU"}
 EXTRAS = {"cpu": "cpu", "gpu": "cuda13", "tpu": "tpu"}
 # Distributions with the plugin of a platform.
-PLUGINS = {"gpu": ("jax-cuda13-plugin", "jax-cuda12-plugin", "jax-rocm7-plugin"), "tpu": ("libtpu",)}
+PLUGINS = {
+    "gpu": ("jax-cuda13-plugin", "jax-cuda12-plugin", "jax-rocm7-plugin"),
+    "tpu": ("libtpu",),
+}
 JAX_PLATFORMS = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}  # the first is the default
 ALIASES = {"cuda": "gpu", "rocm": "gpu"}
 GOOGLE = "0x1ae0"  # PCI vendor
@@ -107,7 +110,7 @@ def device_files(root: Path, prefix: str) -> list[str]:
 
 
 def has_tpu_on_pci(root: Path) -> bool:
-    """Return whether a PCI device is a TPU. Google's network cards and disks have its vendor, too."""
+    """Return whether a PCI device is a TPU. Google's network cards and disks have its vendor."""
     return any(
         read(vendor) == GOOGLE and read(vendor.with_name("class")).startswith(TPU_CLASSES)
         for vendor in root.glob("sys/bus/pci/devices/*/vendor")
@@ -178,7 +181,7 @@ def wrong_versions(platform: str) -> list[str]:
 
 
 def required(plugin: str, requirements: Iterable[str]) -> str | None:
-    """Return the version of a plugin in JAX's requirements, such as "0.0.42.*"; None without one."""
+    """Return the version of a plugin in JAX's requirements, such as "0.0.42.*", or None."""
     pattern = re.compile(rf"{plugin}(?:\[.*?\])?\s*[=<>]=([\w.*]+)")
     versions = (match[1] for line in requirements if (match := pattern.match(line)))
     return next(versions, None)

@@ -1,7 +1,7 @@
 """Each platform's attention over a paged KV cache, compared with the reference's in float64.
 
-Without a GPU, its Pallas kernel is interpreted. Without a TPU, JAX's own reference implementation replaces
-its kernel, which JAX (0.10) cannot interpret.
+Without a GPU, its Pallas kernel is interpreted. Without a TPU, JAX's own reference implementation
+replaces its kernel, which JAX (0.10) cannot interpret.
 
 Why `LOGIT_TOLERANCE` suffices in float32: queries, keys and values are below 1, H is at most 16. So
 a score is a sum of 16 products below 1, divided by 4; its 16 roundings of 2⁻²⁴ of at most 16 are

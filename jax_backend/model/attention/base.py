@@ -46,7 +46,7 @@ class Attention:
     heads_axis: the axis of the KV heads in a page array.
 
     page_size(rows, context): choose the positions of a page, for launches of up to `rows` sequences
-    of up to `context` tokens. Raises ValueError, naming the field, if the platform has no such size.
+    of up to `context` tokens. Raises ValueError, naming the field, if none is possible.
     """
 
     empty: Callable[[LlamaConfig, int, int, jnp.dtype], Pages]

@@ -1,15 +1,15 @@
 """Attention over a paged KV cache on a Hopper GPU: a Pallas kernel, compiled by Mosaic GPU.
 
-Pages have the CPU's layout, with head_dim padded to a multiple of 64. One kernel serves decoding and
-prefill: the valid queries of a row are at consecutive positions.
+Pages have the CPU's layout, with head_dim padded to a multiple of 64. One kernel serves decoding
+and prefill: the valid queries of a row are at consecutive positions.
 
     queries (B, T, N, H)  →  (B, K, R, H): the R = T · N/K queries of a row that share a KV head
     grid (B·K, blocks of R, splits of the context): a warpgroup loops over its blocks of keys, which
     it copies asynchronously from the pages, some blocks ahead
     a reduction over the splits  →  (B, T, N, H)
 
-Blocks and splits depend on shapes only, as those of `jax_backend.model.attention.triton`. The kernel
-has been interpreted and assembled, but not run: `for_platform` selects it on request only.
+Blocks and splits depend on shapes only, as those of `jax_backend.model.attention.triton`. The
+kernel has been interpreted and assembled, but not run: `for_platform` selects it on request only.
 """
 
 from functools import partial

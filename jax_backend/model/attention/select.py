@@ -1,7 +1,5 @@
 """Selection of the attention implementation by platform, and on a GPU by its compute capability."""
 
-from importlib import import_module
-
 import jax
 
 from jax_backend.model.attention.base import Attention

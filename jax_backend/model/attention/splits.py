@@ -1,6 +1,6 @@
-"""Splits of the context, for kernels on a GPU: if there are too few queries to keep it busy, several
-programs attend to parts of the keys of a query (Dao et al., "Flash-Decoding for long-context
-inference", 2023).
+"""Splits of the context, for kernels on a GPU: if there are too few queries to keep it busy,
+several programs attend to parts of the keys of a query (Dao et al., "Flash-Decoding for
+long-context inference", 2023).
 
 Their number depends on shapes only, so the bits of a row do not depend on the other rows of the
 batch. They may depend on the batch size: the batch sizes that differ are not used together
@@ -21,8 +21,8 @@ SplitSums = tuple[Float[Array, "B K Z R"], Float[Array, "B K Z R"], Float[Array,
 def split_size(programs: int, blocks: int, block_size: int, may_split: bool) -> tuple[int, int]:
     """Return the number of blocks of keys of a split, and the number of splits.
 
-    programs: without splits. blocks: of the longest context. may_split: false for prefill, which has
-    enough queries, and whose results must not depend on the number of rows.
+    programs: without splits. blocks: of the longest context. may_split: false for prefill, which
+    has enough queries, and whose results must not depend on the number of rows.
     """
     splits = max(1, TARGET_PROGRAMS // programs) if may_split else 1
     size = max(MIN_SPLIT // block_size, -(-blocks // splits))

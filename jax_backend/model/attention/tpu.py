@@ -5,8 +5,8 @@ heads of 64 numbers is not padded. Each query is zero in the parts of the other 
 are those of its own, and of its output only its own part is used. The products are no larger than
 with padding. The kernel takes only some numbers of heads; the difference is padded with zeros.
 
-It takes the queries of all sequences concatenated, (X, N, H). The last query of a sequence is at the
-end of its keys. Its page table is in the scalar memory of the TPU, which limits the number of pages.
+It takes the queries of all sequences concatenated, (X, N, H). The last query of a sequence is at
+the end of its keys. Page tables are in the scalar memory of the TPU, which limits their size.
 """
 
 import contextlib
@@ -54,8 +54,8 @@ def empty(config: LlamaConfig, count: int, size: int, dtype: jnp.dtype) -> Inter
 
 
 def page_size(rows: int, context: int) -> int:
-    """Return the smallest page size, at least PAGE_SIZE, with which the page tables of a launch take
-    at most half of the scalar memory. Raises ValueError, naming the field, if there is none.
+    """Return the smallest page size, at least PAGE_SIZE, with which the page tables of a launch
+    take at most half of the scalar memory. Raises ValueError, naming the field, without one.
     """
     if 4 * rows * LANES > SCALAR_MEMORY // 2:
         limit = SCALAR_MEMORY // 2 // 4 // LANES

@@ -1,8 +1,8 @@
 """Attention over a paged KV cache on any GPU, without a kernel: plain JAX, in large blocks of keys.
 
-Pages have the CPU's layout. Each iteration of a loop gathers a block of keys and values of every row
-and multiplies them: few iterations with large products, since a GPU waits for the host between the
-iterations of a loop whose length depends on data.
+Pages have the CPU's layout. Each iteration of a loop gathers a block of keys and values of every
+row and multiplies them: few iterations with large products, since a GPU waits for the host between
+the iterations of a loop whose length depends on data.
 """
 
 import jax
@@ -45,7 +45,9 @@ def attend(
         visible = visible_BRJ[:, None]
         # Beyond the newest position are stale values, perhaps NaN, and 0 · NaN is NaN.
         v_BKJH = jnp.where((j_xJ <= newest_Bx)[:, None, :, None], v_BKJH, 0)
-        scores = jnp.where(visible, product("bkrh,bkjh->bkrj", q_BKRH, k_BKJH) * H**-0.5, MASK_VALUE)
+        scores = jnp.where(
+            visible, product("bkrh,bkjh->bkrj", q_BKRH, k_BKJH) * H**-0.5, MASK_VALUE
+        )
         # Rescale the running sums to the new maximum, then add this block.
         new = jnp.maximum(highest, scores.max(axis=-1, keepdims=True))
         weights = jnp.where(visible, jnp.exp(scores - new), 0)

@@ -1,5 +1,5 @@
-"""The Mosaic GPU kernel, interpreted: it agrees with the reference, and a row's result depends on no
-other row. `make gpu` assembles it.
+"""The Mosaic GPU kernel, interpreted: it agrees with the reference, and the result of a row does
+not depend on other rows. `make gpu` assembles it.
 """
 
 from dataclasses import replace
@@ -27,7 +27,7 @@ from jax_backend.model.attention.select import gpu_attention
 INTERPRETER: Any = InterpretGPUParams(detect_races=True)
 MOSAIC = replace(mosaic.MOSAIC, attend=partial(mosaic.attend, interpret=INTERPRETER))
 
-DECODE = Case(B=2, T=1, N=4, K=2, H=48, S=64, M=6, window=210, dtype="bfloat16")  # 3 splits
+DECODE = Case(B=2, T=1, N=3, K=1, H=48, S=64, M=6, window=210, dtype="bfloat16")  # 3 splits
 PREFILL = Case(B=2, T=24, N=6, K=2, H=64, S=128, M=1, dtype="bfloat16")  # 2 query blocks
 WINDOW = Case(B=1, T=40, N=2, K=1, H=64, S=64, M=3, window=9, dtype="bfloat16")
 
