@@ -70,14 +70,14 @@ def first_platform(names: str | None) -> str | None:
     return ALIASES.get(first, first) or None
 
 
-def check_used(used: str, wanted: str | None, found: dict[str, str]) -> None:
+def check_used(used: str, wanted: str | None, devices: dict[str, str]) -> None:
     """Raise ValueError if JAX does not use the wanted platform, or the CPU of a machine with an
-    accelerator and no platform is wanted. found: of `present`.
+    accelerator and no platform is wanted. devices: of `present`.
     """
     if wanted in PLATFORMS and used != wanted:
-        raise ValueError(missing(wanted, f"this process already uses {NAMES[used]}", found))
-    if wanted is None and used == "cpu" and found:
-        platform, device = next(iter(found.items()))
+        raise ValueError(missing(wanted, f"this process already uses {NAMES[used]}", devices))
+    if wanted is None and used == "cpu" and devices:
+        platform, device = next(iter(devices.items()))
         raise ValueError(
             f"platform: this machine has {NAMES[platform]} ({device}), which JAX does not use: "
             f"{remedy(platform, unused(platform))}; to use the CPU: --platform cpu"
@@ -91,16 +91,16 @@ def present(root: Path = Path("/")) -> dict[str, str]:
     A TPU has a device of its own driver, or one of VFIO, which any PCI device can have: then its
     vendor and class decide. GPUs that CUDA_VISIBLE_DEVICES hides are not present.
     """
-    found = {}
+    devices = {}
     gpus = device_files(root, "dev/nvidia")
     if gpus and os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() not in NO_DEVICES:
-        found["gpu"] = gpus[0]
+        devices["gpu"] = gpus[0]
     tpus = device_files(root, "dev/accel")
     if not tpus and has_tpu_on_pci(root):
         tpus = device_files(root, "dev/vfio/")
     if tpus:
-        found["tpu"] = tpus[0]
-    return found
+        devices["tpu"] = tpus[0]
+    return devices
 
 
 def device_files(root: Path, prefix: str) -> list[str]:
@@ -125,14 +125,14 @@ def read(path: Path) -> str:
         return ""
 
 
-def missing(platform: str, why: str, found: dict[str, str]) -> str:
+def missing(platform: str, why: str, devices: dict[str, str]) -> str:
     """Return the error for a platform that JAX cannot use. why: unless its plugin or its device is
     missing.
     """
     plugins = PLUGINS.get(platform, ())
     if plugins and not installed(plugins):
         why = "its plugin is not installed"
-    elif plugins and platform not in found:
+    elif plugins and platform not in devices:
         why = "this machine has none, or its driver is missing, or a container hides it"
     name = NAMES.get(platform, platform)
     return f"platform: JAX cannot use {name}: {remedy(platform, why)}"

@@ -59,7 +59,7 @@ def make_mesh(tp: int, devices: Sequence[jax.Device] | None = None) -> Mesh | No
     try:
         return jax.make_mesh((tp,), devices=available[:tp], **axes)
     except (AssertionError, NotImplementedError):  # JAX orders a cuboid of a torus only
-        logger.warning("the first %d devices are no cuboid: they are used in JAX's order", tp)
+        logger.warning("the first %d devices do not form a cuboid, so JAX's order is used", tp)
         return Mesh(np.array(available[:tp]), **axes)
 
 

@@ -54,7 +54,7 @@ ENTRY %main (a: f32[4]) -> f32[4] {
 
 
 def test_launches_are_counted_in_called_computations() -> None:
-    """What a fusion contains is one launch; the end of a collective is none."""
+    """The content of a fusion is one launch; the end of a collective is none."""
     counts = {"fusion": 3, "copy": 1, "custom-call": 1, "all-reduce": 1}
     assert gpu.launches(GPU_PROGRAM) == counts
 

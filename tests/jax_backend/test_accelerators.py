@@ -34,7 +34,7 @@ def machine(root: Path, files: list[str], pci: list[tuple[str, str]] = ()) -> Pa
 
 
 @pytest.mark.parametrize(
-    ("files", "pci", "found"),
+    ("files", "pci", "devices"),
     [
         ([], [], {}),
         (["nvidia0", "nvidia1", "nvidiactl"], [], {"gpu": "/dev/nvidia0"}),
@@ -52,12 +52,12 @@ def machine(root: Path, files: list[str], pci: list[tuple[str, str]] = ()) -> Pa
 def test_present_accelerators(
     files: list[str],
     pci: list[tuple[str, str]],
-    found: dict[str, str],
+    devices: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert present(machine(tmp_path, files, pci)) == found
+    assert present(machine(tmp_path, files, pci)) == devices
 
 
 @pytest.mark.parametrize("value", ["", "-1", "none", "NoDevFiles"])
@@ -85,19 +85,19 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("found", "device", "extra"), [(GPU, "/dev/nvidia0", "cuda13"), (TPU, "/dev/vfio/0", "tpu")]
+    ("devices", "device", "extra"), [(GPU, "/dev/nvidia0", "cuda13"), (TPU, "/dev/vfio/0", "tpu")]
 )
 def test_unused_accelerator_is_an_error(
-    found: dict[str, str], device: str, extra: str, plugins: dict[str, str]
+    devices: dict[str, str], device: str, extra: str, plugins: dict[str, str]
 ) -> None:
     with pytest.raises(ValueError, match="^platform: this machine has") as error:
-        check_used("cpu", None, found)
+        check_used("cpu", None, devices)
     text = str(error.value)
     assert device in text and "not installed" in text and "--platform cpu" in text
     assert f"pip install 'completions-spec[{extra}]'" in text
-    check_used("cpu", "cpu", found)  # an explicit choice
+    check_used("cpu", "cpu", devices)  # an explicit choice
     check_used("cpu", None, {})
-    check_used(next(iter(found)), None, found)
+    check_used(next(iter(devices)), None, devices)
     check_used("gpu", None, GPU | TPU)  # one of two
 
 
@@ -116,7 +116,7 @@ def test_plugin_that_fails_is_not_installed_again(plugins: dict[str, str]) -> No
 
 
 @pytest.mark.parametrize(
-    ("wanted", "plugin", "found", "why"),
+    ("wanted", "plugin", "devices", "why"),
     [
         ("gpu", None, GPU, "not installed: pip install 'completions-spec.cuda13.'"),
         ("tpu", None, {}, "not installed: pip install 'completions-spec.tpu.'"),
@@ -125,12 +125,12 @@ def test_plugin_that_fails_is_not_installed_again(plugins: dict[str, str]) -> No
     ],
 )
 def test_missing_accelerator_is_an_error(
-    wanted: str, plugin: str | None, found: dict[str, str], why: str, plugins: dict[str, str]
+    wanted: str, plugin: str | None, devices: dict[str, str], why: str, plugins: dict[str, str]
 ) -> None:
     if plugin:
         plugins[plugin] = (required(plugin, jax_requirements()) or "").replace("*", "1")
     with pytest.raises(ValueError, match=f"^platform: JAX cannot use .*{why}"):
-        check_used("cpu", wanted, found)
+        check_used("cpu", wanted, devices)
 
 
 def jax_requirements() -> list[str]:

@@ -122,7 +122,7 @@ def attend(
     f = heads_per_wide_head(H)
     q_BTWfGH = widened(q_BTNH.reshape(B, T, K, G, H).astype(pages.kv.dtype))
     W, own = q_BTWfGH.shape[2], jnp.eye(f, dtype=jnp.bool_).reshape(1, 1, 1, f, 1, f, 1)
-    # The queries of a wide head, R = f · G, each zero but for the part of its own head.
+    # The queries of a wide head, R = f · G, zero outside of the part of its own head.
     q_BTWRH = jnp.where(own, q_BTWfGH[..., None, :], 0).reshape(B, T, W, f * G, f * H)
     R = f * G
     if q_BTWRH.dtype == jnp.float32:
