@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int32
 
 from jax_backend.model.attention import cpu
 from jax_backend.model.attention.base import KV, MASK_VALUE, Attention
+from jax_backend.numerics.reductions import sum_rows
 
 BLOCK_KEYS = 512  # of a row, whatever the number of rows: the results do not depend on it
 
@@ -53,7 +54,7 @@ def attend(
         weights = jnp.where(visible, jnp.exp(scores - new), 0)
         rescale = jnp.exp(highest - new)
         values = product("bkrj,bkjh->bkrh", weights.astype(v_BKJH.dtype), v_BKJH)
-        total = total * rescale + weights.sum(axis=-1, keepdims=True)
+        total = total * rescale + sum_rows(weights)[..., None]
         return new, total, out * rescale + values
 
     start = (
