@@ -3,6 +3,8 @@ PORT ?= 8000
 HOST ?= 127.0.0.1
 BACKEND ?= jax
 MODEL ?= text
+# .venv has no plugin of an accelerator: the CPU is an explicit choice.
+export JAX_PLATFORMS ?= cpu
 BIN := .venv/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 # Keeps freed memory, which halves the time of a training step: glibc would give it back to the kernel each time.

@@ -152,9 +152,12 @@ def test_unknown_platform_is_refused() -> None:
 
 
 def test_cpu_is_used_without_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerators, "first_platform", lambda names: None)  # as JAX_PLATFORMS
     monkeypatch.setattr(accelerators, "present", dict)
     assert use_platform() == "cpu"
     monkeypatch.setattr(accelerators, "present", lambda: GPU)
+    with pytest.raises(ValueError, match="^platform: this machine has an NVIDIA GPU"):
+        use_platform()
     before = jax.config.jax_platforms
     assert use_platform("cpu") == "cpu"
     jax.config.update("jax_platforms", before)
@@ -166,6 +169,7 @@ def test_other_libtpu_is_a_warning(
     """It may work, but is not the one that JAX was tested with."""
     plugins["libtpu"] = "0.0.1"
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    monkeypatch.setattr(accelerators, "first_platform", lambda names: None)  # as JAX_PLATFORMS
     with caplog.at_level(logging.WARNING):
         assert use_platform() == "tpu"
     assert "libtpu is 0.0.1, and jax" in caplog.text
