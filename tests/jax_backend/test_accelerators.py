@@ -110,7 +110,7 @@ def test_plugin_for_another_jax_is_named(plugins: dict[str, str]) -> None:
 
 def test_plugin_that_fails_is_not_installed_again(plugins: dict[str, str]) -> None:
     plugins["libtpu"] = (required("libtpu", jax_requirements()) or "").replace("*", "1")
-    with pytest.raises(ValueError, match="JAX: Backend 'tpu' failed") as error:
+    with pytest.raises(ValueError, match="JAX: (Backend 'tpu' failed|Unknown backend)") as error:
         check_used("cpu", None, TPU)
     assert "pip install" not in str(error.value)
 
