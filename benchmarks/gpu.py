@@ -38,7 +38,7 @@ CHIPS = {
     "H100": Chip(memory=80e9, bandwidth=3.35e12, operations=989e12),
     "H200": Chip(memory=141e9, bandwidth=4.8e12, operations=989e12),
 }
-# Limits of the architecture, from the CUDA programming guide, as XLA's GpuTargetConfigProto.
+# GpuTargetConfigProto: limits of a multiprocessor as in XLA's own configuration of an H200.
 TARGET = """
 gpu_device_info {{
   cuda_compute_capability {{ major: 9 }}
