@@ -3,6 +3,8 @@ PORT ?= 8000
 HOST ?= 127.0.0.1
 BACKEND ?= jax
 MODEL ?= text
+# .venv has no plugin of an accelerator: the CPU is an explicit choice.
+export JAX_PLATFORMS ?= cpu
 BIN := .venv/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 # Keeps freed memory, which halves the time of a training step: glibc would give it back to the kernel each time.
@@ -25,7 +27,7 @@ run: setup ## serve the embedded model (PORT, HOST, BACKEND, MODEL)
 test: setup check ## lint, types, import rules, then every test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
-lanes: setup test-newer ## the tests that take minutes: deployment, a wheel, processes that fail, a newer Python
+lanes: setup test-newer .venv-tpu/ready .venv-gpu/ready ## the tests that take minutes: deployment, a wheel, processes that fail, a newer Python
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m lane -n 2 --dist loadscope
 
 # Python 3.12 and newer have another version of JAX than 3.11.
@@ -62,8 +64,16 @@ docs: setup ## the documentation site, in build/docs/html; a warning or a broken
 
 tpu: .venv-tpu/ready ## compile large models for TPUs, which need not be there: docs/tpu.md
 	PYTHONPATH=.venv-tpu JAX_PLATFORMS=cpu $(BIN)/python -m benchmarks.tpu --out docs/tpu.md
-.venv-tpu/ready: .venv/ready
-	$(BIN)/python $(PIP) --no-deps --target .venv-tpu libtpu==0.0.42.1
+
+gpu: .venv-gpu/ready ## compile large models for GPUs, which need not be there: docs/gpu.md
+	PYTHONPATH=.venv-gpu JAX_PLATFORMS=cpu $(BIN)/python -m benchmarks.gpu --out docs/gpu.md
+
+# The compilers of both, at the versions for the JAX of .venv.
+COMPILERS_tpu := libtpu
+COMPILERS_gpu := jax-cuda13-plugin jax-cuda13-pjrt nvidia-cuda-nvcc nvidia-nvvm nvidia-cuda-crt
+.venv-%/ready: .venv/ready requirements-accelerators.lock
+	rm -rf .venv-$*
+	$(BIN)/python $(PIP) --no-deps --constraint requirements-accelerators.lock --target .venv-$* $(COMPILERS_$*)
 	@touch $@
 
-.PHONY: help setup run test lanes test-newer check docs tiny-model vision-model goldens tpu
+.PHONY: help setup run test lanes test-newer check docs tiny-model vision-model goldens tpu gpu

@@ -17,7 +17,9 @@ The files, in reading order:
     host_overhead      CPU time per token of scheduling and of the endpoint
     large_response     latency of /health during a large response
     operation          a server under load: soak, overload, fairness
-    tpu                large models compiled ahead of time for TPUs: docs/tpu.md
+    cross_compilation  large models compiled ahead of time for devices that are not present
+    tpu                … for TPUs: docs/tpu.md
+    gpu                … for GPUs: docs/gpu.md
     plot               throughput against the number of streams
 
 Results are in results.md; what was tried, in notes.md.

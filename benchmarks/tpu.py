@@ -5,38 +5,29 @@ slices by libtpu on a machine without a TPU.
 """
 
 import argparse
+import math
 import os
 import re
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from flax import nnx
 from jax.experimental import topologies
-from jax.sharding import AxisType, Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 
-from jax_backend.model import sharding
-from jax_backend.model.llama import Llama
-from jax_backend.model.sharding import TP
-from jax_backend.platform import compiling_for
-from jax_backend.serving.program import LaunchImages, compiled_program
-from jax_backend.serving.state import BatchInputs, SegmentInputs, empty_pages
-from reference.model.config import LlamaConfig
-
-GIB = 2**30
-PAGE_SIZE = SEGMENT_SIZE = 64
-COLLECTIVE = re.compile(
-    r" (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
-    r".*?channel_id=(\d+)"
+from benchmarks.cross_compilation import (
+    GIB,
+    Case,
+    Chip,
+    Compiled,
+    Program,
+    check,
+    compile_steps,
+    compiling_on,
+    program_of,
+    table_row,
+    write_page,
 )
+from jax_backend.model import sharding
 
 # Environment variables that libtpu reads on a Google Cloud machine.
 ENVIRONMENT = {
@@ -46,210 +37,96 @@ ENVIRONMENT = {
     "TPU_WORKER_ID": "0",
 }
 
-
-@dataclass(frozen=True, kw_only=True)
-class Chip:
-    """A chip: memory in bytes, bandwidth in bytes per second, bfloat16 operations per second.
-
-    Source: cloud.google.com/tpu/docs, the page of each version.
-    """
-
-    memory: float
-    bandwidth: float
-    operations: float
-
-
+# Source: cloud.google.com/tpu/docs, the page of each version.
 CHIPS = {
     "v5e": Chip(memory=16 * GIB, bandwidth=819e9, operations=197e12),
     "v5p": Chip(memory=95 * GIB, bandwidth=2765e9, operations=459e12),
     "v6e": Chip(memory=32 * GIB, bandwidth=1638e9, operations=918e12),
 }
 
-LLAMA_2: dict[str, Any] = {
-    "architectures": ["LlamaForCausalLM"],
-    "vocab_size": 32000,
-    "max_position_embeddings": 4096,
-    "rms_norm_eps": 1e-5,
-}
-SHAPES: dict[str, dict[str, Any]] = {
-    "Llama-2-7B": {},
-    "Llama-2-70B": {
-        "hidden_size": 8192,
-        "intermediate_size": 28672,
-        "num_hidden_layers": 80,
-        "num_attention_heads": 64,
-        "num_key_value_heads": 8,
-    },
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """A model on a slice. slots: running sequences, each with KV cache for a whole context. chunk:
-    prefill chunk size.
-    """
-
-    shape: str
-    topology: str
-    slots: int = 32
-    chunk: int = 128
-
-    @property
-    def config(self) -> LlamaConfig:
-        return LlamaConfig.from_json(LLAMA_2 | SHAPES[self.shape])
-
-    @property
-    def chip(self) -> Chip:
-        return CHIPS[self.topology.partition(":")[0]]
-
-
 CASES = (
-    Case(shape="Llama-2-7B", topology="v5e:2x4"),
-    Case(shape="Llama-2-70B", topology="v5p:2x2x1"),
-    Case(shape="Llama-2-70B", topology="v6e:2x4"),
+    Case(shape="Llama-2-7B", devices="v5e:2x4"),
+    Case(shape="Llama-2-70B", devices="v5p:2x2x1"),
+    Case(shape="Llama-2-70B", devices="v6e:2x4"),
+    Case(shape="Llama-3.1-8B", devices="v6e:2x4", slots=128, cache=8),
+    Case(shape="Llama-3.1-70B", devices="v6e:2x4", slots=32, cache=2),
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Compiled:
-    """One compiled computation. memory: bytes per device, with weights and KV cache. seconds: XLA's
-    own estimate. roofline: the time to read the weights or to multiply, whichever is longer.
-    compile_time: in seconds.
-    """
-
-    name: str
-    memory: float
-    collectives: Counter[str]
-    seconds: float
-    roofline: float
-    compile_time: float
-
-
 def slice_mesh(topology: str) -> Mesh:
-    """Return a one-dimensional mesh of the devices of a slice, which need not exist here."""
+    """Return a mesh of the devices of a slice, which need not exist here, in the engine's order."""
     os.environ |= ENVIRONMENT
     description = topologies.get_topology_desc(platform="tpu", topology_name=topology)
-    return Mesh(np.array(description.devices).reshape(-1), (TP,), axis_types=(AxisType.Auto,))
+    mesh = sharding.make_mesh(len(description.devices), description.devices)
+    assert mesh is not None
+    return mesh
 
 
-@contextmanager
-def compiling_on(mesh: Mesh) -> Iterator[None]:
-    """Compile for the devices of a mesh within the block: kernels look it up."""
-    with compiling_for("tpu"), jax.sharding.set_mesh(mesh):
-        yield
+def chip_of(case: Case) -> Chip:
+    return CHIPS[case.devices.partition(":")[0]]
 
 
-def abstract_weights(model: Llama) -> tuple[nnx.GraphDef[Llama], Any, list[Any]]:
-    """Return a model's structure and its weights, without data, with their sharding."""
-    assert model.mesh is not None
-    graph, state = nnx.split(model)
-    leaves = dict(nnx.to_flat_state(state))
-    for path, leaf in leaves.items():
-        value, placement = leaf.get_value(), sharding.weight_sharding(model.mesh, path)
-        struct = jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=placement)
-        leaves[path] = leaf.replace(struct)
-    flat, structure = jax.tree.flatten(nnx.from_flat_state(leaves))
-    return graph, structure, flat
+def compile_case(case: Case) -> tuple[Program, list[Compiled]]:
+    """Compile the decode step and a prefill launch, for one model on one slice."""
+    mesh = slice_mesh(case.devices)
+    with compiling_on("tpu", mesh):
+        program = program_of(case, mesh)
+        return program, compile_steps(program, chip_of(case))
 
 
-def compile_steps(case: Case) -> list[Compiled]:
-    """Compile the decode step and a prefill chunk, for one model on one slice."""
-    mesh = slice_mesh(case.topology)
-    with compiling_on(mesh):
-        config = sharding.sharded_config(case.config, sharding.mesh_size(mesh))
-        model = Llama(config, jnp.dtype(jnp.bfloat16), mesh=mesh)
-        graph, structure, weights = abstract_weights(model)
-        pages_per_sequence = config.max_position_embeddings // PAGE_SIZE
-        num_pages = case.slots * pages_per_sequence
-        heads = NamedSharding(mesh, P(*[None] * model.attention.heads, TP))
-        pages = jax.eval_shape(lambda: empty_pages(model, num_pages, PAGE_SIZE))
-        layers = with_sharding(pages, heads)
-        program = compiled_program(graph, structure)
+def estimate(compiled: Compiled) -> float:
+    """Return XLA's estimate in seconds. Each instruction that it does not know counts −1."""
+    return compiled.cost["optimal_seconds"] % 1
 
-        int32 = int32_shapes(sharding.replicated(mesh))
-        num_segments, slots = case.chunk // SEGMENT_SIZE, int32(case.slots)
-        tokens, starts = int32(num_segments, SEGMENT_SIZE), int32(num_segments)
-        batch = BatchInputs(slots, slots, slots, int32(case.slots, pages_per_sequence))
-        segments = SegmentInputs(
-            tokens, tokens, starts, starts, int32(num_segments, pages_per_sequence)
-        )
-        weight_bytes = sum(w.size * w.dtype.itemsize for w in weights) / sharding.mesh_size(mesh)
-        operations = weight_bytes  # per token: two for each weight, which has two bytes
-        reading = weight_bytes / case.chip.bandwidth
-        return [
-            compile_one(
-                f"decode, {case.slots} sequences",
-                program.forward.lower(weights, layers, slots, batch, None, LaunchImages()),
-                max(reading, case.slots * operations / case.chip.operations),
-            ),
-            compile_one(
-                f"prefill, {case.chunk} tokens",
-                program.forward.lower(weights, layers, slots, None, segments, LaunchImages()),
-                max(reading, case.chunk * operations / case.chip.operations),
-            ),
+
+ARRAY = re.compile(r"(pred|s8|u8|bf16|f16|s32|u32|f32)\[([\d,]*)\](\{[^}]*\})?")
+ITEM_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4}
+INSTRUCTION = re.compile(r"^ +(?:ROOT )?%(\S+) = (\(.*?\)|\S+) ([a-z][a-z-]*)\((.*?)\)(?:,|$)")
+FREE = {"parameter", "get-tuple-element", "tuple", "bitcast", "constant"}
+IN_VECTOR_MEMORY = "S(1)"
+
+
+def traffic(text: str, cache: set[str]) -> float:
+    """Return the bytes that a compiled step reads from and writes to the memory of a device, from
+    the shapes of its instructions. cache: shapes of arrays that are updated in place, and not
+    counted.
+
+    An asynchronous copy to the vector memory reads its source once. XLA's estimate counts source
+    and destination, at the start and at the end of the copy, and then the operand of the product.
+    """
+    total, types = 0.0, {}
+    for line in text[text.index("\nENTRY ") :].splitlines():
+        match = INSTRUCTION.match(line)
+        if match is None:
+            continue
+        name, types[match[1]], opcode, operands = match[1], *match.groups()[1:]
+        if opcode in FREE or opcode.endswith("-done"):
+            continue
+        arrays = [types[name]]
+        if '/gather"' not in line:  # which reads a few rows of a table
+            arrays += [types.get(operand, "") for operand in re.findall(r"%([\w.-]+)", operands)]
+        sizes = [
+            (array_bytes(*array[:2]), IN_VECTOR_MEMORY in array[2])
+            for array in ARRAY.findall(" ".join(arrays))
+            if array[1] not in cache
         ]
+        if opcode in ("copy-start", "slice-start"):
+            moved = [size for size in sizes if size[0] > 8]  # without the semaphore
+            if any(is_vector for _, is_vector in moved):
+                total += min(size for size, _ in moved)
+            continue
+        total += sum(size for size, is_vector in sizes if not is_vector)
+    return total
 
 
-def with_sharding(tree: Any, placement: NamedSharding) -> Any:
-    """Return shapes with their sharding."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placement), tree)
+def array_bytes(kind: str, shape: str) -> int:
+    return ITEM_BYTES[kind] * math.prod(int(n) for n in shape.split(",") if n)
 
 
-def int32_shapes(placement: NamedSharding) -> Callable[..., jax.ShapeDtypeStruct]:
-    def int32(*shape: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(shape, jnp.int32, sharding=placement)
-
-    return int32
-
-
-def compile_one(name: str, lowered: Any, roofline: float) -> Compiled:
-    """Compile one computation and return the compiler's figures."""
-    start = time.perf_counter()
-    compiled = lowered.compile()
-    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
-    total = (
-        memory.argument_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes
-        + memory.temp_size_in_bytes
-        + memory.generated_code_size_in_bytes
-    )
-    return Compiled(
-        name=name,
-        memory=total,
-        collectives=Counter(kind for kind, _ in set(COLLECTIVE.findall(compiled.as_text()))),
-        seconds=cost["optimal_seconds"] % 1,  # an unknown kernel counts −1
-        roofline=roofline,
-        compile_time=time.perf_counter() - start,
-    )
-
-
-def table_row(case: Case, compiled: Compiled) -> str:
-    collectives = sorted(compiled.collectives.items())
-    cells = (
-        case.shape,
-        case.topology,
-        compiled.name,
-        f"{compiled.memory / GIB:.1f} of {case.chip.memory / GIB:.0f} GiB",
-        ", ".join(f"{count} {name}" for name, count in collectives),
-        f"{1e3 * compiled.seconds:.2f} ms",
-        f"{1e3 * compiled.roofline:.2f} ms",
-    )
-    return f"| {' | '.join(cells)} |"
-
-
-def check(case: Case, compiled: Compiled) -> None:
-    """Raise SystemExit if it does not fit in memory, or has unexpected collectives."""
-    title = f"{case.shape} on {case.topology}: {compiled.name}"
-    if compiled.memory > case.chip.memory:
-        raise SystemExit(f"{title}: does not fit in memory")
-    reduced, gathered = compiled.collectives["all-reduce"], compiled.collectives["all-gather"]
-    unexpected = compiled.collectives.keys() - {"all-reduce", "all-gather"}
-    if unexpected or gathered > 1 or reduced > 2 * case.config.num_hidden_layers + 1:
-        raise SystemExit(f"{title}: unexpected collectives in {dict(compiled.collectives)}")
-
-
-TEMPLATE = Path(__file__).with_name("tpu.md.in")
+def cache_shapes(program: Program) -> set[str]:
+    """Return the shapes of the KV cache on a device, as the compiler writes them."""
+    leaves = jax.tree.leaves(program.layers)
+    return {",".join(map(str, leaf.sharding.shard_shape(leaf.shape))) for leaf in leaves}
 
 
 def main() -> None:
@@ -260,12 +137,14 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     for case in CASES:
-        for compiled in compile_steps(case):
-            rows.append(table_row(case, compiled))
+        program, steps = compile_case(case)
+        for compiled in steps:
+            moving = traffic(compiled.text, cache_shapes(program)) / chip_of(case).bandwidth
+            more = (f"{1e3 * seconds:.2f} ms" for seconds in (estimate(compiled), moving))
+            rows.append(table_row(case, chip_of(case), compiled, *more))
             print(rows[-1], f"compiled in {compiled.compile_time:.0f} s", flush=True)
-            check(case, compiled)
-    if options.out:
-        options.out.write_text(TEMPLATE.read_text().replace("ROWS", "\n".join(rows)))
+            check(case, chip_of(case), compiled)
+    write_page(Path(__file__).with_name("tpu.md.in"), rows, options.out)
 
 
 if __name__ == "__main__":

@@ -16,5 +16,6 @@ for a whole batch. The files, in reading order:
     multihost/      one model on the devices of several hosts
     launch          from a checkpoint directory to a running engine
     platform        the platform that is compiled for
+    accelerators    checks that the accelerator of this machine is used
     training/       training of the embedded models
 """

@@ -8,10 +8,12 @@ from pathlib import Path
 import jax
 from platformdirs import user_cache_path
 
+from jax_backend.accelerators import use_platform
+from jax_backend.model.attention import select
 from jax_backend.model.checkpoint import load
 from jax_backend.model.sharding import make_mesh
 from jax_backend.multihost.messages import CompileLanguage
-from jax_backend.multihost.settings import Hosts, join
+from jax_backend.multihost.settings import Hosts, group_of, initialize
 from jax_backend.multihost.start import start_engine
 from jax_backend.serving.changes import Turns
 from jax_backend.serving.engine import JaxEngine
@@ -22,7 +24,6 @@ from reference.tokenizer.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
-PAGE_SIZE = 64
 PREFILL_SIZES, CPU_PREFILL_SIZES = (128, 512, 1024, 2048), (32, 128, 256)
 SEGMENT_SIZE, CPU_SEGMENT_SIZE = 64, 32
 IMAGE_BATCH_SIZES, CPU_IMAGE_BATCH_SIZES = (1, 2, 4), (1,)
@@ -60,6 +61,8 @@ def launch(
     compile_language: CompileLanguage = lambda response_format: None,
     kv_dtype: str = AUTO,
     loading: Progress = lambda name, done, total: None,
+    platform: str | None = None,
+    attention: str = select.AUTO,
     progress: Progress = lambda name, done, total: None,
 ) -> LaunchedEngine:
     """Load a checkpoint, compile, and start the engine.
@@ -70,12 +73,17 @@ def launch(
     context in all. kv_dtype: of the KV cache (`LlamaConfig.with_kv_dtype`). hosts: for a model on
     the devices of several processes, which have the same checkpoint_digest; followers get the
     language of a request from `compile_language`. loading, progress: of the weights, in bytes, and
-    of the compilation, in tasks.
+    of the compilation, in tasks. platform: cpu, gpu or tpu (`jax_backend.accelerators`).
+    attention: of a GPU (`jax_backend.model.attention.select`).
 
     Raises what `jax_backend.model.checkpoint.load` does, and ValueError for impossible settings.
     """
+    if hosts is not None:
+        initialize(hosts)
+    used = use_platform(platform)
+    on_cpu, kernel = used == "cpu", select.for_platform(used, attention)
     enable_compilation_cache()
-    group = None if hosts is None else join(hosts)
+    group = None if hosts is None else group_of(hosts)
     if group is not None and tp != jax.device_count():
         raise ValueError(
             f"mesh: tp must be the {jax.device_count()} devices of all hosts, got {tp}"
@@ -84,6 +92,7 @@ def launch(
         directory,
         dtype,
         context=context,
+        attention=kernel,
         mesh=make_mesh(tp),
         kv_dtype=kv_dtype,
         progress=loading,
@@ -94,14 +103,16 @@ def launch(
             f"cache_tokens: must be at least the context {context}, got {cache_tokens}"
         )
     capacity = slots * min(context, DEFAULT_SLOT_TOKENS) if cache_tokens is None else cache_tokens
-    on_cpu = jax.default_backend() == "cpu"
+    prefill_sizes = CPU_PREFILL_SIZES if on_cpu else PREFILL_SIZES
+    segment_size = CPU_SEGMENT_SIZE if on_cpu else SEGMENT_SIZE
+    page_size = model.attention.page_size(max(slots, prefill_sizes[-1] // segment_size), context)
     settings = Settings(
         batch_sizes=batch_size_buckets(slots),
         batch_invariant=batch_invariant,
-        num_pages=-(-max(capacity, context) // PAGE_SIZE),
-        page_size=PAGE_SIZE,
-        prefill_sizes=CPU_PREFILL_SIZES if on_cpu else PREFILL_SIZES,
-        segment_size=CPU_SEGMENT_SIZE if on_cpu else SEGMENT_SIZE,
+        num_pages=-(-max(capacity, context) // page_size),
+        page_size=page_size,
+        prefill_sizes=prefill_sizes,
+        segment_size=segment_size,
         image_batch_sizes=CPU_IMAGE_BATCH_SIZES if on_cpu else IMAGE_BATCH_SIZES,
         max_logprobs=max_logprobs,
         speculate=speculate,

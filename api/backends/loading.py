@@ -70,6 +70,8 @@ def load_jax(options: argparse.Namespace, name: str, directory: Path) -> ServedM
             max_logprobs=options.max_logprobs,
             speculate=options.speculate,
             kv_dtype=options.kv_dtype,
+            platform=options.platform,
+            attention=options.attention,
             hosts=hosts_of(options),
             checkpoint_digest=digest,
             compile_language=compile_format,

@@ -188,6 +188,18 @@ def add_operations(parser: argparse.ArgumentParser) -> None:
 def add_jax_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument_group("--backend jax").add_argument
     option(
+        "--platform",
+        choices=["cpu", "gpu", "tpu"],
+        help="kind of device (default: JAX_PLATFORMS, else the accelerator of this machine)",
+    )
+    option(
+        "--attention",
+        choices=["auto", "triton", "mosaic", "xla"],
+        default="auto",
+        help="attention on a GPU: kernels of triton and mosaic (Hopper, bfloat16), or xla, which "
+        "runs on every GPU; auto: the fastest one that the GPU supports, as far as measured",
+    )
+    option(
         "--dtype",
         choices=["float32", "bfloat16"],
         default="float32",

@@ -188,10 +188,15 @@ def checkpoint(options: argparse.Namespace) -> int:
 def parity(options: argparse.Namespace) -> int:
     """Run the parity properties of a backend."""
     try:
+        from jax_backend.accelerators import use_platform
+
+        use_platform()
         from conformance.parity.properties import ENGINE_PROPERTIES, FUNCTION_PROPERTIES
         from conformance.parity.runner import is_selected, run_all
     except ModuleNotFoundError as error:
         raise CannotRun(f"parity needs the package {error.name}, which is not installed") from error
+    except ValueError as error:
+        raise CannotRun(str(error)) from error
     names = [p.name for p in FUNCTION_PROPERTIES] + [p.name for p in ENGINE_PROPERTIES]
     if not any(is_selected(name, options.only) for name in names):
         raise CannotRun(f"--only {options.only!r} matches no property")

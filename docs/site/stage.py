@@ -31,6 +31,7 @@ NAVIGATION = {
     "Operation": [
         "docs/operation",
         "docs/tpu",
+        "docs/gpu",
         "Benchmarks <benchmarks/results>",
         "benchmarks/notes",
     ],

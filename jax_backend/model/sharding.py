@@ -8,6 +8,7 @@ logits per step. Only norms and the embeddings of a vision tower are replicated.
 If there are fewer KV heads than devices, each is repeated on neighboring devices.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,8 @@ from jax.sharding import PartitionSpec as P
 from jax_backend.model.attention.base import Attention, Pages
 from reference.model.config import LlamaConfig
 from reference.model.config_fields import ConfigError
+
+logger = logging.getLogger(__name__)
 
 TP = "tp"
 
@@ -45,13 +48,20 @@ PARAM_AXES = {
 
 
 def make_mesh(tp: int, devices: Sequence[jax.Device] | None = None) -> Mesh | None:
-    """Return a mesh of `tp` devices, None for one. Raises ValueError if there are fewer devices."""
+    """Return a mesh of `tp` devices, None for one. Neighbors in the mesh are neighbors in the
+    network of the devices, as far as JAX knows it. Raises ValueError if there are fewer devices.
+    """
     available = list(jax.devices() if devices is None else devices)
     if not 1 <= tp <= len(available):
         raise ValueError(f"mesh: tp must be from 1 to the {len(available)} devices, got tp={tp}")
     if tp == 1:
         return None
-    return Mesh(np.array(available[:tp]), (TP,), axis_types=(AxisType.Auto,))
+    axes = {"axis_names": (TP,), "axis_types": (AxisType.Auto,)}
+    try:
+        return jax.make_mesh((tp,), devices=available[:tp], **axes)
+    except (AssertionError, NotImplementedError):  # JAX orders a cuboid of a torus only
+        logger.warning("the first %d devices do not form a cuboid, so JAX's order is used", tp)
+        return Mesh(np.array(available[:tp]), **axes)
 
 
 def mesh_size(mesh: Mesh | None) -> int:
@@ -155,4 +165,4 @@ def shard_attention(attention: Attention, mesh: Mesh | None) -> Attention:
             check_vma=False,
         )(q, layer, page_tables, positions)
 
-    return Attention(empty, write, attend, attention.heads_axis)
+    return replace(attention, empty=empty, write=write, attend=attend)

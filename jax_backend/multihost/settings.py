@@ -61,10 +61,10 @@ def split_address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def join(hosts: Hosts) -> Group:
+def initialize(hosts: Hosts) -> None:
     """Start JAX's distributed runtime and wait for all processes. Must precede any use of a device.
 
-    Raises TimeoutError if a process is missing after `join_timeout`, and ValueError.
+    Raises TimeoutError if a process is missing after `join_timeout`.
     """
     # Otherwise the death of a follower aborts the leader, before its requests end with an error.
     jax.config.update("jax_enable_recoverability", True)
@@ -79,6 +79,13 @@ def join(hosts: Hosts) -> Group:
         )
     except RuntimeError as error:
         raise TimeoutError(f"hosts: {error}") from error
+
+
+def group_of(hosts: Hosts) -> Group:
+    """Return the group of processes that have met. Every process must call this.
+
+    Raises ValueError if the cluster was detected and `port` is None.
+    """
     rank, count = jax.process_index(), jax.process_count()
     if hosts.coordinator is None:
         host, port = leader_host(), hosts.port or 0

@@ -8,6 +8,7 @@ from conformance.parity.runner import Trial
 # Share of the profile's examples, by property or level, for slow ones.
 SHARES = {
     "attention/tpu": 0.04,
+    "attention/xla": 0.3,
     "layer": 0.3,
     "llama": 0.1,
     "llama/fp8_blocks": 0.05,

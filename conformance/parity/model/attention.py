@@ -1,7 +1,7 @@
 """Each platform's attention over a paged KV cache, compared with the reference's in float64.
 
-Without a GPU, its kernel is interpreted. Without a TPU, JAX's own reference implementation replaces
-its kernel, which JAX (0.10) cannot interpret.
+Without a GPU, its Pallas kernel is interpreted. Without a TPU, JAX's own reference implementation
+replaces its kernel, which JAX (0.10) cannot interpret.
 
 Why `LOGIT_TOLERANCE` suffices in float32: queries, keys and values are below 1, H is at most 16. So
 a score is a sum of 16 products below 1, divided by 4; its 16 roundings of 2⁻²⁴ of at most 16 are
@@ -25,9 +25,10 @@ from jax.experimental.pallas.ops.tpu.ragged_paged_attention import (
 from conformance.parity.harness.compiled import compiled
 from conformance.parity.harness.property import Coverage, Property
 from conformance.parity.harness.tolerance import BFLOAT16_TOLERANCE, LOGIT_TOLERANCE, assert_near
-from jax_backend.model.attention import gpu, tpu
+from jax_backend.model.attention import tpu, triton
 from jax_backend.model.attention.base import Attention, Pages
 from jax_backend.model.attention.cpu import CPU as CPU
+from jax_backend.model.attention.xla import XLA as XLA
 from reference.model import llama
 from reference.model.config import LlamaConfig
 
@@ -40,7 +41,7 @@ def reference_kernel(q: jax.Array, *rest: jax.Array, **options: Any) -> jax.Arra
 
 
 DEFAULT_PLATFORM = jax.default_backend()
-GPU = replace(gpu.GPU, attend=partial(gpu.attend, interpret=DEFAULT_PLATFORM != "gpu"))
+TRITON = replace(triton.TRITON, attend=partial(triton.attend, interpret=DEFAULT_PLATFORM != "gpu"))
 TPU = replace(tpu.TPU, attend=partial(tpu.attend, kernel=reference_kernel))
 TPU = tpu.TPU if DEFAULT_PLATFORM == "tpu" else TPU
 
@@ -77,7 +78,7 @@ class Case:
 
 
 GROUPED = Case(B=3, T=1, N=4, K=2, H=16, S=16, M=3)
-LONG = Case(B=2, T=1, N=3, K=1, H=10, S=32, M=20, window=300)  # 5 splits on a GPU
+LONG = Case(B=2, T=1, N=3, K=1, H=10, S=32, M=20, window=300)  # 5 splits of Triton, 2 XLA blocks
 CHUNK = Case(B=1, T=20, N=2, K=2, H=16, S=16, M=3)
 BLOCKS = Case(B=2, T=24, N=9, K=3, H=8, S=48, M=2, window=9)  # 2 query blocks on a GPU
 MANY = Case(B=17, T=1, N=2, K=2, H=8, S=16, M=3, window=20)  # 2 groups of rows on a CPU
@@ -199,9 +200,14 @@ def on_cpu(example: Example, coverage: Coverage) -> None:
     check(CPU, example, coverage)
 
 
-def on_gpu(example: Example, coverage: Coverage) -> None:
-    """GPU attention is the reference's; without a GPU its kernel is interpreted."""
-    check(GPU, example, coverage)
+def on_gpu_with_triton(example: Example, coverage: Coverage) -> None:
+    """Triton's attention is the reference's; without a GPU its kernel is interpreted."""
+    check(TRITON, example, coverage)
+
+
+def on_gpu_with_xla(example: Example, coverage: Coverage) -> None:
+    """The attention of a GPU without a kernel is the reference's."""
+    check(XLA, example, coverage)
 
 
 def on_tpu(batch: tuple[Example, ...], coverage: Coverage) -> None:
@@ -239,7 +245,8 @@ TPU_EXAMPLES = st.tuples(
 
 PROPERTIES = (
     Property("attention/cpu", examples(), on_cpu),
-    Property("attention/gpu", examples(), on_gpu),
+    Property("attention/triton", examples(), on_gpu_with_triton),
+    Property("attention/xla", examples(), on_gpu_with_xla),
     Property(
         "attention/tpu",
         st.tuples(examples()) if DEFAULT_PLATFORM == "tpu" else TPU_EXAMPLES,

@@ -16,6 +16,7 @@ from reference.model.config import LlamaConfig
 
 Pages = PyTree[Array]  # the pages of one layer: arrays whose first axis is the page
 
+PAGE_SIZE = 64  # positions
 MASK_VALUE = -1e30  # finite, so that a block with every position masked changes nothing
 
 
@@ -43,12 +44,16 @@ class Attention:
     its newest position, NaN included.
 
     heads_axis: the axis of the KV heads in a page array.
+
+    page_size(rows, context): choose the positions of a page, for launches of up to `rows` sequences
+    of up to `context` tokens. Raises ValueError, naming the field, if none is possible.
     """
 
     empty: Callable[[LlamaConfig, int, int, jnp.dtype], Pages]
     write: Callable[[Pages, Array, Array, Array, Array, Array], Pages]
     attend: Callable[[Array, Pages, Array, Array, int | None], Array]
     heads_axis: int = 1
+    page_size: Callable[[int, int], int] = lambda rows, context: PAGE_SIZE
 
 
 def padded(x: Array, shape: tuple[int, ...]) -> Array:

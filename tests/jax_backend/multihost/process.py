@@ -19,7 +19,7 @@ def main(directory: Path, rank: int, count: int, devices: int, port: int) -> Non
     from jax_backend.launch import enable_compilation_cache
     from jax_backend.model.checkpoint import load
     from jax_backend.model.sharding import make_mesh
-    from jax_backend.multihost.settings import Group, Hosts, join
+    from jax_backend.multihost.settings import Group, Hosts, group_of, initialize
     from jax_backend.multihost.start import start_engine
     from jax_backend.serving.changes import Turns
     from jax_backend.serving.engine import JaxEngine
@@ -33,7 +33,9 @@ def main(directory: Path, rank: int, count: int, devices: int, port: int) -> Non
     hosts = Hosts(
         secret="secret", count=count, rank=rank, coordinator=f"127.0.0.1:{port}", join_timeout=120
     )
-    group = join(hosts) if count > 1 else None
+    if count > 1:
+        initialize(hosts)
+    group = group_of(hosts) if count > 1 else None
     loaded = checkpoint.load(directory)
     bundle = Bundle.from_parts(loaded, IdsOnlyTokenizer(48, frozenset({0, 1, 2})))
 

@@ -6,10 +6,8 @@ Pages have the CPU's layout, with head_dim padded to a power of two, as Triton r
     grid (B·K, blocks of R, splits of the context): each program loops over its blocks of keys
     a reduction over the splits  →  (B, T, N, H)
 
-The context is split if there are too few queries to keep a GPU busy (Dao et al., "Flash-Decoding
-for long-context inference", 2023). Blocks and splits depend on shapes only, so the bits of a row do
-not depend on the other rows of the batch. They may depend on the batch size: the batch sizes that
-differ are not used together (`jax_backend.serving.batch_invariance`).
+Blocks and splits (`jax_backend.model.attention.splits`) depend on shapes only. JAX 0.11 deprecated
+this compiler: decision 41.
 """
 
 import math
@@ -23,13 +21,12 @@ from jaxtyping import Array, Bool, Float, Int32
 
 from jax_backend.model.attention import cpu
 from jax_backend.model.attention.base import KV, MASK_VALUE, Attention, padded
+from jax_backend.model.attention.splits import SplitSums, combine_splits, split_size
 from reference.model.config import LlamaConfig
 
 MIN_BLOCK = 16  # the smallest size of a tensor-core product, in each of its three dimensions
 MAX_BLOCK = 64  # queries or keys
 MAX_BLOCK_BYTES = 16 * 2**10  # a GPU's shared memory has to hold about five blocks
-TARGET_PROGRAMS = 1024  # that keep a GPU busy: a few for each multiprocessor
-MIN_SPLIT = 128  # positions
 WARPS, STAGES = 4, 2
 
 
@@ -93,9 +90,6 @@ def attend(
     return out_BKTGH.swapaxes(1, 2).reshape(B, T, N, H)
 
 
-SplitSums = tuple[Float[Array, "B K Z R"], Float[Array, "B K Z R"], Float[Array, "B K Z R H"]]
-
-
 def attend_splits(
     q_BKRH: Float[Array, "B K R H"],
     pages: KV,
@@ -115,10 +109,7 @@ def attend_splits(
     """
     (B, K, R, H), M, S = q_BKRH.shape, page_tables_BM.shape[1], pages.k.shape[2]
     block_k = math.gcd(S, max_block(pages))
-    blocks = M * S // block_k
-    splits = max(1, TARGET_PROGRAMS // (B * K)) if may_split else 1
-    blocks_per_split = max(MIN_SPLIT // block_k, pl.cdiv(blocks, splits))
-    Z = pl.cdiv(blocks, blocks_per_split)
+    blocks_per_split, Z = split_size(B * K, M * S // block_k, block_k, may_split)
     # A program (c, r, z) serves row c // K, KV head c % K, query block r and split z.
     scalar_spec = pl.BlockSpec((None, None, None, block_q), lambda c, r, z: (c // K, c % K, z, r))
     vector_spec = pl.BlockSpec(
@@ -232,19 +223,6 @@ def dot(a: Array, b: Array, axis: int) -> Array:
     )
 
 
-def combine_splits(
-    highest_BKZR: Float[Array, "B K Z R"],
-    total_BKZR: Float[Array, "B K Z R"],
-    out_BKZRH: Float[Array, "B K Z R H"],
-) -> Float[Array, "B K R H"]:
-    """Return the weighted mean of the values over all splits. A split that is masked completely has
-    the weight 0.
-    """
-    share_BKZR = jnp.exp(highest_BKZR - highest_BKZR.max(axis=2, keepdims=True))
-    total_BKR = (total_BKZR * share_BKZR).sum(axis=2)
-    return (out_BKZRH * share_BKZR[..., None]).sum(axis=2) / total_BKR[..., None]
-
-
 def max_block(pages: KV) -> int:
     """Largest block of queries or keys: a power of two."""
     vector_bytes = pages.k.shape[3] * pages.k.dtype.itemsize
@@ -256,4 +234,4 @@ def next_power_of_two(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
-GPU = Attention(empty, write, attend)
+TRITON = Attention(empty, write, attend)
