@@ -80,9 +80,13 @@ def add_compare_options(parser: argparse.ArgumentParser) -> None:
 
 def add_site_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
-    option("out", type=Path, metavar="OUT", help="a directory; it keeps the results of earlier runs")
+    option(
+        "out", type=Path, metavar="OUT", help="a directory; it keeps the results of earlier runs"
+    )
     option("runs", type=Path, nargs="*", metavar="NAME.json", help="written by `run --json`")
-    option("--order", nargs="+", default=[], metavar="NAME", help="of the servers; default: by name")
+    option(
+        "--order", nargs="+", default=[], metavar="NAME", help="of the servers; default: by name"
+    )
     option("--markdown", type=Path, metavar="OUT.md", help="write the verdicts as tables, too")
 
 

@@ -4,7 +4,8 @@ import argparse
 import json
 
 from conformance.cli.inputs import CannotRun, ensure_writable, read_report, save
-from conformance.reports import markdown, site as pages
+from conformance.reports import markdown
+from conformance.reports import site as pages
 from conformance.reports.badge import badge as badge_of
 
 

@@ -77,12 +77,12 @@ def tool_version() -> str:
 class Report(BaseModel):
     """The results of a run.
 
-    server: its name in a comparison. about: what else is known of it, such as its version; "not run"
-    is the reason why there is no result. fingerprint: the server's `system_fingerprint`. truth_digest:
-    identifies the weights of --truth. deviation: the largest difference of a log-probability that
-    the preflight measured. tolerance: that of the checks against the reference. options: those that
-    select checks or limit the run. complaints: expectations that are stale or match no check. spec:
-    the version of the specification.
+    server: its name in a comparison. about: what else is known of it, such as its version; "not
+    run" is the reason why there is no result. fingerprint: the server's `system_fingerprint`.
+    truth_digest: identifies the weights of --truth. deviation: the largest difference of a log-
+    probability that the preflight measured. tolerance: that of the checks against the reference.
+    options: those that select checks or limit the run. complaints: expectations that are stale or
+    match no check. spec: the version of the specification.
     """
 
     server: str

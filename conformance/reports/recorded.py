@@ -1,24 +1,37 @@
 """A report as a small file that is kept: short texts, and no clauses, which the checks have."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from conformance.harness.registry import Check, all_checks
-from conformance.harness.result import Report, Result
+from conformance.harness.result import FINDINGS, Report, Result
 from conformance.http.exchange import Exchange
 
 MAX_TEXT = 300  # characters of a value or of a response
-MAX_BODY = 1000  # of a request
+MAX_BODY = 600  # of a request
 OF_CHECK = ("parameter", "clause", "level", "evidence", "depth", "spec")
 
 
 def compact(report: Report) -> str:
     """Return a report as JSON with a line for each result, without what its check says."""
     head = report.model_dump(mode="json", exclude={"results"})
-    lines = [json.dumps(shortened(result), ensure_ascii=False) for result in report.results]
+    lines = [json.dumps(r, ensure_ascii=False) for r in without_repetition(report.results)]
     text = json.dumps(head, ensure_ascii=False, indent=1).removesuffix("\n}")
     return f'{text},\n "results": [\n' + ",\n".join(lines) + "\n ]\n}\n"
+
+
+def without_repetition(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
+    """Yield short results. Of those that have no finding and one reason, such as a refusal of a
+    parameter that several checks need, only the first has an exchange.
+    """
+    shown: set[str] = set()
+    for result in results:
+        reason = result.note or result.cause
+        if result.verdict not in FINDINGS and reason in shown:
+            result = result.model_copy(update={"at": None, "expected": "", "seen": ""})
+        shown.add(reason)
+        yield shortened(result)
 
 
 def shortened(result: Result) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 python -m conformance.third_party OUT [--only NAME …] [--truth conformance|embedded] [--install]
 
-servers.toml describes the servers. A server that is not installed keeps its last result in OUT; with
---install its environment is created first. WORK (--work) gets a log and a full report of each.
+servers.toml describes the servers. A server that is not installed keeps its last result in OUT;
+with --install its environment is created first. WORK (--work) gets the log and the full report of
+each.
 """
 
 import argparse
@@ -97,7 +98,7 @@ def install(directory: Path, packages: Sequence[str]) -> None:
         return
     shutil.rmtree(directory, ignore_errors=True)
     venv.create(directory, with_pip=True)
-    pip = [directory / "bin/python", "-m", "pip", "install", "--quiet"]
+    pip = [str(directory / "bin/python"), "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "--disable-pip-version-check", *packages], check=True)
     (directory / "ready").touch()
 
@@ -120,7 +121,7 @@ def checkpoint(truth: str, kind: str, directory: Path) -> dict[str, str]:
 
 def describe(server: Configuration, values: Mapping[str, str]) -> dict[str, str]:
     """Return what the page says about a server: its version, arithmetic, command and notes."""
-    command = filled(server.start, values | {"python": "python", "suite": "python"})
+    command = filled(server.start, {**values, "python": "python", "suite": "python"})
     about = {
         "version": versions(server, values),
         "arithmetic": server.arithmetic,
@@ -166,6 +167,8 @@ def check(
     options += ["--timeout", "60", "--json", str(report)]
     options += [word for glob in server.skip for word in ("--skip", glob)]
     options += [word for key, text in about.items() for word in ("--about", f"{key}={text}")]
+    if server.tolerance is not None:
+        options += ["--tolerance", str(server.tolerance)]
     if server.key:
         options += ["--api-key", KEY]
     return conformance("run", url, "--model", model, *options)
@@ -176,7 +179,9 @@ def conformance(*arguments: str) -> int:
     return subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode
 
 
-def without_results(title: str, url: str, model: str, about: Mapping[str, str]) -> dict[str, object]:
+def without_results(
+    title: str, url: str, model: str, about: Mapping[str, str]
+) -> dict[str, object]:
     """Return the report of a server that could not be tested."""
     empty: dict[str, object] = {"results": [], "seed": 0, "error_rate": 0.0, "truth": model}
     return {"server": title, "url": url, "model": model, "about": dict(about), **empty}

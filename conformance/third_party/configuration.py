@@ -24,9 +24,10 @@ class Configuration(BaseModel):
     title: its name on the page. packages: of its virtual environment, which has the name of the
     table; the versions on the page are theirs. program: an executable that has to be installed
     instead. version: a command that prints the version. prepare: commands that run before each
-    start. start: the command that serves. directory: in which it runs. key: its option for an API key. memory: the limit of
-    private memory of each of its processes, in GiB. checkpoint: hf or gguf. profile: the checks.
-    skip: globs of checks that make it hang or crash, with the reason. note: what is unusual.
+    start. start: the command that serves. directory: in which it runs. key: its option for an API
+    key. memory: the limit of private memory of each of its processes, in GiB. checkpoint: hf or
+    gguf. profile: the checks. tolerance: of log-probabilities, for a server that does not report
+    any. skip: globs of checks that make it hang or crash, with the reason. note: what is unusual.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +45,7 @@ class Configuration(BaseModel):
     arithmetic: str = "float32"
     checkpoint: str = Field("hf", pattern="^(hf|gguf)$")
     profile: str = "full"
+    tolerance: float | None = None
     skip: Mapping[str, str] = {}
     note: str = ""
 
@@ -56,7 +58,7 @@ def read(path: Path = FILE) -> dict[str, Configuration]:
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise ValueError(f"{path.name}: {error.title}: {'; '.join(problems)}") from error
-    except (OSError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise ValueError(f"{path.name}: {error}") from error
 
 

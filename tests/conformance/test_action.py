@@ -31,9 +31,7 @@ exec "{python}" -m completions_spec "$@"
 
 
 class Runner:
-    """What GitHub's runner does with a composite action's shell steps. It ends at the first that
-    fails.
-    """
+    """Runs the shell steps of a composite action as GitHub does, up to the first that fails."""
 
     def __init__(self, directory: Path, inputs: dict[str, str]) -> None:
         self.directory = directory

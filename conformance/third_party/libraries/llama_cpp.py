@@ -4,6 +4,7 @@ llama-cpp-python, with a KV cache in float32.
 Its defaults are not neutral, so each parameter is given. Its server does not do that.
 """
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,14 @@ class LlamaCpp:
     fields = frozenset(NEUTRAL) | {"max_tokens", "stop", "seed", "logprobs", "echo"}
 
     def __init__(self, model: Path) -> None:
-        from llama_cpp import Llama
-
         cache = {"type_k": FLOAT32, "type_v": FLOAT32}
-        self.model: Any = Llama(
+        llama_cpp: Any = import_module("llama_cpp")
+        self.model: Any = llama_cpp.Llama(
             str(model), n_ctx=0, n_threads=2, logits_all=True, verbose=False, **cache
         )
 
     def complete(self, prompt: Prompt, fields: Fields) -> Json:
-        settings = NEUTRAL | {name: fields[name] for name in self.fields if name in fields}
+        settings = {**NEUTRAL, **{name: fields[name] for name in self.fields if name in fields}}
         arguments = {NAMES.get(name, name): value for name, value in settings.items()}
         answer = self.model.create_completion(prompt, **arguments)
         if not isinstance(answer, dict):

@@ -54,7 +54,7 @@ class Library(Protocol):
     def complete(self, prompt: Prompt, fields: Fields) -> Json:
         """Return `choices` and `usage` of a response. fields: null values are left out.
 
-        Raises ValueError or TypeError for values that the library refuses.
+        Raises ValueError, TypeError or OverflowError for values that the library refuses.
         """
 
 
@@ -113,14 +113,14 @@ def usage(prompt_tokens: int, completion_tokens: int) -> Json:
 
 
 def respond(library: Library, name: str, body: Any) -> Json:
-    """Return the response to a request body. Raises Refused, ValueError or TypeError for a 400."""
+    """Return the response to a request body. Raises what `complete` raises for a 400."""
     if not isinstance(body, dict):
         raise Refused("body: must be an object")
     fields = {key: value for key, value in body.items() if value is not None}
     for key, value in fields.items():
         if key not in BASIC | library.fields and (key not in OFF or value != OFF[key]):
             raise Refused(f"{key}: this library does not support it")
-    prompt = fields.get("prompt")
+    prompt: Any = fields.get("prompt")
     is_ids = isinstance(prompt, list) and all(type(token) is int for token in prompt)
     if not isinstance(prompt, str) and not is_ids:
         raise Refused("prompt: must be a text or a list of token ids")
@@ -146,7 +146,7 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 library, name = self.server.library, self.server.name
                 self.send(200, respond(library, name, json.loads(content)))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             self.send(400, problem(str(error)))
         except Exception as error:
             traceback.print_exc()

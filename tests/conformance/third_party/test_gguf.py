@@ -61,7 +61,9 @@ def test_tensors_are_the_same_numbers(directory: Path, file: Any) -> None:
 @pytest.mark.parametrize(("name", "heads"), [("q", 2), ("k", 1)])
 def test_rotary_pairs_are_adjacent(directory: Path, file: Any, name: str, heads: int) -> None:
     [tensor] = [t for t in file.tensors if t.name == f"blk.0.attn_{name}.weight"]
-    rows = load_file(directory / "model.safetensors")[f"model.layers.0.self_attn.{name}_proj.weight"]
+    rows = load_file(directory / "model.safetensors")[
+        f"model.layers.0.self_attn.{name}_proj.weight"
+    ]
     for head in range(heads):
         for pair in range(16):
             first = tensor.data[32 * head + 2 * pair], tensor.data[32 * head + 2 * pair + 1]
@@ -87,7 +89,14 @@ def test_vocabulary(directory: Path, file: Any) -> None:
 @pytest.mark.parametrize(
     ("setting", "replacement"),
     [
-        ({"sliding_window": 8, "architectures": ["MistralForCausalLM"]}, "sliding_window"),
+        (
+            {
+                "sliding_window": 8,
+                "architectures": ["MistralForCausalLM"],
+                "model_type": "mistral",
+            },
+            "sliding_window",
+        ),
         ({"attention_bias": True}, "attention_bias"),
         ({"rope_scaling": {"rope_type": "linear", "factor": 2.0}}, "rope_type"),
         ({"eos_token_id": [2, 3]}, "eos_token_id"),

@@ -1,7 +1,6 @@
 """The configuration of the servers, their processes, and the command that tests all of them."""
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +13,20 @@ from conformance.third_party import __main__ as command
 from conformance.third_party import configuration
 from conformance.third_party.configuration import Absent, Configuration
 from conformance.third_party.processes import NotStarted, listens, running
+from tests.api.conftest import wait_until
 
 PORT = 8391
 SERVERS = configuration.read()
 VALUES = {
-    **{"python": "/venvs/a/bin/python", "bin": "/venvs/a/bin", "suite": sys.executable},
-    **{"program": "/bin/true", "checkpoint": "/models/m", "folder": "/models", "name": "m"},
-    **{"port": "8123", "work": "/work/files"},
+    "python": "/venvs/a/bin/python",
+    "bin": "/venvs/a/bin",
+    "suite": sys.executable,
+    "program": "/bin/true",
+    "checkpoint": "/models/m",
+    "folder": "/models",
+    "name": "m",
+    "port": "8123",
+    "work": "/work/files",
 }
 SLEEP = ("-c", "import time; print('started', flush=True); time.sleep(60)")
 LISTEN = (
@@ -98,12 +104,12 @@ def test_memory_is_limited(tmp_path: Path) -> None:
 
 
 def test_children_end_with_their_server(tmp_path: Path) -> None:
-    child = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SLEEP[1]!r}]); "
-    words = [sys.executable, "-c", child + LISTEN, str(PORT)]
-    with running(words, PORT, tmp_path / "log") as group:
-        assert listens(PORT) and os.getpgid(group) == group
-    with pytest.raises(ProcessLookupError):
-        os.killpg(group, 0)
+    ports = [str(PORT), str(PORT + 1)]
+    start_child = f"subprocess.Popen([sys.executable, '-c', {LISTEN!r}, sys.argv[2]])"
+    words = [sys.executable, "-c", f"import subprocess, sys; {start_child}; {LISTEN}", *ports]
+    with running(words, PORT, tmp_path / "log"):
+        wait_until(lambda: listens(PORT + 1))
+    assert not listens(PORT) and not listens(PORT + 1)
 
 
 def start(words: Sequence[str], directory: Path, **options: Any) -> None:
@@ -139,7 +145,7 @@ def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path / "servers.toml"
     file.write_text(TOML)
     monkeypatch.setattr(command, "read", lambda: configuration.read(file))
-    monkeypatch.setattr(command, "PORT", PORT + 1)
+    monkeypatch.setattr(command, "PORT", PORT + 2)
     return tmp_path
 
 
