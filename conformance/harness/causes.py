@@ -204,7 +204,20 @@ def return_tokens_as_token_ids(server: Server) -> bool:
     return any(TOKEN_ID.fullmatch(name) for name in answer.choice.logprobs.tokens)
 
 
-# Return whether a parameter has an effect. `user`, `prompt_cache_key` and `data` need not have one.
+def data(server: Server) -> bool:
+    """Compare a prompt without an image, with one, and with another one. A refusal is an effect."""
+    fields = {"prompt": f"{images.PLACEHOLDER}\n{PROMPT}", "max_tokens": LENGTH}
+    try:
+        plain = server.complete(**fields).text
+        seen = [
+            server.complete(**fields, data={"image": [images.mosaic_uri(i)]}).text for i in (0, 1)
+        ]
+    except Unsupported:
+        return True
+    return seen != [plain, plain]
+
+
+# Return whether a parameter has an effect. `user` and `prompt_cache_key` need not have one.
 EFFECTS: Mapping[str, Callable[[Server], bool]] = {
     "max_tokens": max_tokens,
     "temperature": temperature,
@@ -224,4 +237,5 @@ EFFECTS: Mapping[str, Callable[[Server], bool]] = {
     "seed": seed,
     "stream_options": stream_options,
     "return_tokens_as_token_ids": return_tokens_as_token_ids,
+    "data": data,
 }

@@ -167,6 +167,7 @@ def check(
     options += ["--timeout", "60", "--json", str(report)]
     options += [word for glob in server.skip for word in ("--skip", glob)]
     options += [word for key, text in about.items() for word in ("--about", f"{key}={text}")]
+    options += [word for depth in server.depth for word in ("--depth", depth)]
     if server.tolerance is not None:
         options += ["--tolerance", str(server.tolerance)]
     if server.key:

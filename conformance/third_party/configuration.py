@@ -26,8 +26,9 @@ class Configuration(BaseModel):
     instead. version: a command that prints the version. prepare: commands that run before each
     start. start: the command that serves. directory: in which it runs. key: its option for an API
     key. memory: the limit of private memory of each of its processes, in GiB. checkpoint: hf or
-    gguf. profile: the checks. tolerance: of log-probabilities, for a server that does not report
-    any. skip: globs of checks that make it hang or crash, with the reason. note: what is unusual.
+    gguf. profile, depth: the checks. tolerance: of log-probabilities, for a server that does not
+    report any. skip: globs of checks that make it hang or crash, with the reason. note: what is
+    unusual.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +46,7 @@ class Configuration(BaseModel):
     arithmetic: str = "float32"
     checkpoint: str = Field("hf", pattern="^(hf|gguf)$")
     profile: str = "full"
+    depth: tuple[str, ...] = ()
     tolerance: float | None = None
     skip: Mapping[str, str] = {}
     note: str = ""

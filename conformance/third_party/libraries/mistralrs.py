@@ -1,10 +1,12 @@
-"""python -m conformance.third_party.libraries.mistralrs CHECKPOINT PORT: `Runner` of mistral.rs' SDK,
+"""python -m conformance.third_party.libraries.mistralrs CHECKPOINT PORT: the SDK of mistral.rs,
 in float32.
 
-Its completions have no log-probabilities, so a prompt is sent as a chat whose template adds no text. It
-reads no token ids, and has no seed for a request.
+Its completions have no log-probabilities, so a prompt is sent as a chat whose template adds no
+text. It reads no token ids, and has no seed for a request. An entry does not have the id of its
+token, which is looked up among all tokens by its text and its log-probability.
 """
 
+import json
 import tempfile
 from importlib import import_module
 from pathlib import Path
@@ -27,9 +29,14 @@ NAMES = {"stop": "stop_seqs", "n": "n_choices"}
 class MistralRs:
     """`send_chat_completion_request` of a model, with all parameters that it has."""
 
-    fields = frozenset(SAMPLING) | {"presence_penalty", "frequency_penalty", "logprobs", *NAMES}
+    fields = (
+        frozenset(SAMPLING)
+        | {"presence_penalty", "frequency_penalty", "logprobs", *NAMES}
+        | {"return_tokens_as_token_ids"}
+    )
 
     def __init__(self, checkpoint: Path) -> None:
+        self.vocab_size = json.loads((checkpoint / "config.json").read_text())["vocab_size"]
         self.sdk: Any = import_module("mistralrs")
         sdk = self.sdk
         with tempfile.NamedTemporaryFile("w", suffix=".jinja") as template:
@@ -46,8 +53,9 @@ class MistralRs:
         if not isinstance(prompt, str):
             raise Refused("prompt: this library takes a text")
         given = {NAMES.get(name, name): fields[name] for name in self.fields if name in fields}
+        as_ids = bool(given.pop("return_tokens_as_token_ids", False))
         if (count := given.pop("logprobs", None)) is not None:
-            given |= {"logprobs": True, "top_logprobs": count}
+            given |= {"logprobs": True, "top_logprobs": self.vocab_size}
         if isinstance(given.get("stop_seqs"), str):
             given["stop_seqs"] = [given["stop_seqs"]]
         messages = [{"role": "user", "content": prompt}]
@@ -59,7 +67,9 @@ class MistralRs:
                 "index": choice.index,
                 "text": choice.message.content or "",
                 "finish_reason": choice.finish_reason,
-                "logprobs": None if count is None else columns(choice.logprobs.content),
+                "logprobs": None
+                if count is None
+                else columns(choice.logprobs.content, count, as_ids),
             }
             for choice in answer.choices
         ]
@@ -67,17 +77,22 @@ class MistralRs:
         return {"choices": choices, "usage": usage(*tokens)}
 
 
-def columns(entries: Any) -> Json:
+def columns(entries: Any, count: int, as_ids: bool) -> Json:
     """Return the entries in the shape of completions; the chosen token is added to the top ones."""
-    tokens = [entry.token for entry in entries]
+    rows = []
+    for entry in entries:
+        names = {t.token: f"token_id:{t.token}" if as_ids else t.bytes for t in entry.top_logprobs}
+        chosen = next(
+            t for t in entry.top_logprobs if (t.bytes, t.logprob) == (entry.token, entry.logprob)
+        )
+        shown = [t for i, t in enumerate(entry.top_logprobs) if i < count or t is chosen]
+        rows.append((names[chosen.token], {names[t.token]: t.logprob for t in shown}, chosen))
+    texts = [chosen.bytes or "" for _, _, chosen in rows]
     return {
-        "tokens": tokens,
-        "token_logprobs": [entry.logprob for entry in entries],
-        "top_logprobs": [
-            {top.bytes: top.logprob for top in entry.top_logprobs} | {entry.token: entry.logprob}
-            for entry in entries
-        ],
-        "text_offset": [sum(map(len, tokens[:i])) for i in range(len(tokens))],
+        "tokens": [name for name, _, _ in rows],
+        "token_logprobs": [chosen.logprob for _, _, chosen in rows],
+        "top_logprobs": [top for _, top, _ in rows],
+        "text_offset": [sum(map(len, texts[:i])) for i in range(len(texts))],
     }
 
 

@@ -140,20 +140,22 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         content = self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.send(*self.answer(content))
+
+    def answer(self, content: bytes) -> tuple[int, Json]:
+        """Return the status and the body of a response."""
+        if not self.path.endswith("/completions"):
+            return 404, problem(f"{self.path}: no such path")
         try:
-            if not self.path.endswith("/completions"):
-                self.send(404, problem(f"{self.path}: no such path"))
-            else:
-                library, name = self.server.library, self.server.name
-                self.send(200, respond(library, name, json.loads(content)))
+            return 200, respond(self.server.library, self.server.name, json.loads(content))
         except (ValueError, TypeError, OverflowError) as error:
-            self.send(400, problem(str(error)))
+            return 400, problem(str(error))
         except Exception as error:
             traceback.print_exc()
-            self.send(500, problem(f"{type(error).__name__}: {error}"))
+            return 500, problem(f"{type(error).__name__}: {error}")
 
     def send(self, status: int, body: Json) -> None:
-        content = json.dumps(body).encode()
+        content = json.dumps(body, default=float).encode()  # libraries have numbers of NumPy
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(content)))

@@ -24,9 +24,7 @@ from tests.conformance.mutations.responses import mutate_response, refuse_field
 ALWAYS_SENT = ("max_tokens", "temperature")  # by every check, so a server cannot refuse them
 
 
-NO_FINDING = (
-    *(Verdict.PASS, Verdict.UNSUPPORTED, Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE),
-)
+NO_FINDING = (*(Verdict.PASS, Verdict.UNSUPPORTED, Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE),)
 
 
 def checks_of(*names: str) -> list[Check]:

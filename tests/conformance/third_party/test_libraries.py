@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +36,7 @@ from tests.conformance.conftest import target_at
 from tests.conformance.mutations.engine import NAME
 
 LETTERS = "_abcdefgh"
-UNIFORM = [-1.0] * len(LETTERS)
+UNIFORM = [np.float32(-1)] * len(LETTERS)  # as libraries return them
 
 
 class Letters:
@@ -190,6 +191,13 @@ def test_statuses(body: bytes, status: int, text: str) -> None:
         assert (reply.status_code, text in reply.text) == (status, True), reply.text
         assert httpx.get(f"{address}/v1/models").json()["data"][0]["id"] == NAME
         assert httpx.post(f"{address}/v1/other", content=b"{}").status_code == 404
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    body = {"prompt": "a", "max_tokens": 1, "logprobs": 1}
+    with served(Letters()) as address:
+        reply = httpx.post(f"{address}/v1/completions", json=body).json()
+    assert reply["choices"][0]["logprobs"]["token_logprobs"] == [-1.0]
 
 
 def test_concurrent_requests_are_answered_on_one_thread() -> None:
