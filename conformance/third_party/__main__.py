@@ -10,6 +10,7 @@ each.
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,9 @@ ROOT = Path(__file__).parents[2]
 PORT = 8360
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 DISTRIBUTION = "completions-spec"
+ABSOLUTE_PATH = re.compile(
+    r"(?<![\w.:/-])/(?:home|opt|private|root|tmp|usr|Users|var)(?:/[\w.+@-]+)+/?"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -189,11 +193,20 @@ def without_results(
 
 
 def redact(report: Path, directories: Sequence[Path]) -> None:
-    """Replace directories of this machine in a report, the longest first."""
+    """Replace directories of this machine in a report: those given, the longest first, then other
+    absolute paths, of which up to three names are kept. A path may be cut off anywhere.
+    """
     text = report.read_text("utf-8")
     for path in sorted({str(d) for d in directories}, key=len, reverse=True):
         text = text.replace(json.dumps(path)[1:-1], "…")
+    text = ABSOLUTE_PATH.sub(shortened_path, text)
     report.write_text(text, "utf-8")
+
+
+def shortened_path(match: re.Match[str]) -> str:
+    names = match[0].split("/")[1:]
+    kept = names[-3:] if len(names) > 6 else names[-1:] if len(names) > 4 else []
+    return "/".join(["…", *kept])
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -166,6 +166,26 @@ def test_directories_of_the_machine_are_left_out(tmp_path: Path) -> None:
     assert json.loads(file.read_text()) == {"seen": "File …/lib/a.py", "at": "/v1"}
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('File \\"/tmp/a/v', 'File \\"…'),
+        (
+            "at /home/me/venvs/x/lib/site-packages/engine/server/app.py:3",
+            "at …/engine/server/app.py:3",
+        ),
+        ("/tmp/a/b/c/model.gguf is", "…/model.gguf is"),
+        ("POST /v1/completions", "POST /v1/completions"),
+        ("http://127.0.0.1/tmp/a", "http://127.0.0.1/tmp/a"),
+    ],
+)
+def test_other_absolute_paths_are_shortened(tmp_path: Path, text: str, expected: str) -> None:
+    file = tmp_path / "report.json"
+    file.write_text(text)
+    command.redact(file, [])
+    assert file.read_text() == expected
+
+
 @pytest.mark.lane
 def test_command_tests_a_server_and_writes_a_site(servers: Path) -> None:
     out, work = servers / "site", servers / "work"
