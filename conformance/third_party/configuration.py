@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from conformance.verdicts import Depth
+
 HERE = Path(__file__).parent
 FILE = HERE / "servers.toml"
 KEY = "a-key-that-is-not-secret"
@@ -46,7 +48,7 @@ class Configuration(BaseModel):
     arithmetic: str = "float32"
     checkpoint: str = Field("hf", pattern="^(hf|gguf)$")
     profile: str = "full"
-    depth: tuple[str, ...] = ()
+    depth: tuple[Depth, ...] = ()
     tolerance: float | None = None
     skip: Mapping[str, str] = {}
     note: str = ""

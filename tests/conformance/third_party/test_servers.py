@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from conformance.harness.registry import PROFILES
 from conformance.reports.site import read
 from conformance.third_party import __main__ as command
 from conformance.third_party import configuration
@@ -59,6 +60,7 @@ def test_packages_have_exact_versions() -> None:
         ('[a]\ntitle = "A"\nstart = ["b"]\nmemory = 0', "memory"),
         ('[a]\ntitle = "A"\nstart = ["b"]\nmemory = 1\nports = 2', "ports"),
         ('[a]\ntitle = "A"\nstart = ["b"]\nmemory = 1\ncheckpoint = "onnx"', "checkpoint"),
+        ('[a]\ntitle = "A"\nstart = ["b"]\nmemory = 1\ndepth = ["deep"]', "depth"),
         ("[a", "servers.toml"),
         ("a = 1", "servers.toml"),
     ],
@@ -68,6 +70,10 @@ def test_wrong_file_is_refused_by_key(tmp_path: Path, text: str, problem: str) -
     file.write_text(text)
     with pytest.raises(ValueError, match=problem):
         configuration.read(file)
+
+
+def test_profiles_exist() -> None:
+    assert {server.profile for server in SERVERS.values()} <= set(PROFILES)
 
 
 def test_absent_environment_and_program_are_named(tmp_path: Path) -> None:
