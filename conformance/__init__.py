@@ -11,6 +11,6 @@ vectors       test vectors for samplers without a server
 reports       terminal, HTML, Markdown and JUnit output
 cli           the commands
 parity        property tests of a backend against the reference, in one process
-third_party   scripts that start third-party servers, and the checkpoint that they serve
+third_party   starts third-party servers, and writes the checkpoint that they serve
 __main__      python -m conformance
 """

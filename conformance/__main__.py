@@ -1,6 +1,6 @@
 """python -m conformance run URL --model NAME
 
-Other commands: list, explain, compare, checkpoint, parity, vectors.
+Other commands: list, explain, compare, site, badge, checkpoint, parity, vectors.
 """
 
 import sys

@@ -59,7 +59,8 @@ class Verdict(StrEnum):
 
 class Outcome(Exception):
     """The end of a check that does not pass. at: the exchange that shows it. suspects: parameters
-    that the server may ignore, which would explain it. cause: what it shares with other checks.
+    that the server may ignore, which would explain it. compares_texts: whether two answers have
+    different texts. cause: what it shares with other checks.
     """
 
     verdict: ClassVar[Verdict]
@@ -69,6 +70,7 @@ class Outcome(Exception):
         self.note, self.at = note, at
         self.expected = self.seen = self.cause = ""
         self.suspects: tuple[str, ...] = ()
+        self.compares_texts = False
 
 
 class Failed(Outcome):

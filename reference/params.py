@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+# Of the specification. The first number changes with the meaning of a parameter, the second with an
+# addition; CHANGELOG.md lists the changes.
+SPEC_VERSION = "1.0"
+
 DEFAULT_MAX_TOKENS = 16384
 
 _COMPARE = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}

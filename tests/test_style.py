@@ -74,10 +74,7 @@ VERBS = re.compile(
 )
 GENERATED = {
     "docs/conformance/mutants.json",
-    "docs/conformance/servers-random.html",
-    "docs/conformance/servers-text.html",
-    "docs/conformance/servers-random.md",
-    "docs/conformance/servers-text.md",
+    "docs/conformance/servers-checks.md",
 }
 CORPORA = (
     "jax_backend/training/text/",  # the sentences of the training text are data

@@ -29,7 +29,10 @@ def assert_equal(seen: Any, expected: Any, name: str, at: Exchange | None = None
 def assert_same_choices(first: Sequence[Choice], second: Sequence[Choice], expected: str) -> None:
     """Raise Failed unless choices have equal texts, logprobs and reasons."""
     a, b = comparable(first), comparable(second)
-    assert_that(a == b, expected, f"{a}\nand {b}", second[0].at if second else None)
+    if a != b:
+        outcome = Failed(expected, f"{a}\nand {b}", at=second[0].at if second else None)
+        outcome.compares_texts = [c.text for c in first] != [c.text for c in second]
+        raise outcome
 
 
 def assert_same_completion(first: Completion, second: Completion, expected: str) -> None:

@@ -6,5 +6,6 @@ expectations   the file of known deviations
 progress       the progress bar, and Ctrl-C
 screen         the terminal, or a pipe
 vectors        vectors export, check, judge
-commands       run, list, explain, compare, checkpoint, parity, vectors
+publishing     site, badge
+commands       run, list, explain, compare, checkpoint, parity, and the table of all
 """

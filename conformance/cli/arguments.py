@@ -11,6 +11,7 @@ from conformance.verdicts import Depth
 KEY = "COMPLETIONS_API_KEY"  # specific, so that no other program's secret is sent to a server
 NAMES = "`conformance` (see the command checkpoint), or `embedded`"
 FORMATS = ("hf", "gguf")
+ABOUT = "a line about the server in reports, such as version=1.2; repeatable"
 PROG = "python -m conformance"
 DESCRIPTION = "Conformance checks for the parameters of a completions endpoint."
 
@@ -25,6 +26,10 @@ def build_parser(prog: str = PROG) -> argparse.ArgumentParser:
     explain = commands.add_parser("explain", help="show a check's clause and the code it tests")
     explain.add_argument("id", help="a check id, as shown by `list`, or a parameter")
     add_compare_options(commands.add_parser("compare", help="show several runs side by side"))
+    add_site_options(
+        commands.add_parser("site", help="write a static site of several runs, a page for each")
+    )
+    add_badge_options(commands.add_parser("badge", help="write the result of a run as a badge"))
     add_checkpoint_options(
         commands.add_parser("checkpoint", help="write a checkpoint to serve with any engine")
     )
@@ -60,6 +65,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     option("--api-key", type=api_key, default=os.environ.get(KEY), help=f"default: {KEY}")
     option("--timeout", type=positive_float, default=120.0, help="of a request, in seconds")
     option("--name", help="the server's name in reports; default: the URL")
+    option("--about", action="append", default=[], type=key_value, metavar="KEY=TEXT", help=ABOUT)
     option("--report", type=Path, metavar="OUT.html", help="write a self-contained page")
     option("--json", type=Path, metavar="OUT.json", help="write results for `compare`")
     option("--junit", type=Path, metavar="OUT.xml", help="write results for CI")
@@ -70,6 +76,25 @@ def add_compare_options(parser: argparse.ArgumentParser) -> None:
     option("runs", type=Path, nargs="+", metavar="RUN.json", help="written by `run --json`")
     option("--report", type=Path, metavar="OUT.html", help="write a self-contained page")
     option("--markdown", type=Path, metavar="OUT.md", help="write the verdicts as a table")
+
+
+def add_site_options(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    option(
+        "out", type=Path, metavar="OUT", help="a directory; it keeps the results of earlier runs"
+    )
+    option("runs", type=Path, nargs="*", metavar="NAME.json", help="written by `run --json`")
+    option(
+        "--order", nargs="+", default=[], metavar="NAME", help="of the servers; default: by name"
+    )
+    option("--markdown", type=Path, metavar="OUT.md", help="write the verdicts as tables, too")
+
+
+def add_badge_options(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    option("run", type=Path, metavar="RUN.json", help="written by `run --json`")
+    option("--label", help="the left side; default: the version of the specification")
+    option("--out", type=Path, metavar="BADGE.json", help="default: stdout")
 
 
 def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
@@ -112,6 +137,7 @@ def add_vectors_options(parser: argparse.ArgumentParser) -> None:
 def add_report_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option("--expect", type=Path, metavar="FILE.toml", help="known deviations, with reasons")
+    option("--about", action="append", default=[], type=key_value, metavar="KEY=TEXT", help=ABOUT)
     option("--report", type=Path, metavar="OUT.html", help="write a self-contained page")
     option("--json", type=Path, metavar="OUT.json", help="write results for `compare`")
     option("--junit", type=Path, metavar="OUT.xml", help="write results for CI")
@@ -122,6 +148,13 @@ def api_key(text: str) -> str | None:
     if not text.isascii() or not text.isprintable() or " " in text:
         raise argparse.ArgumentTypeError("a key must be ASCII characters without spaces")
     return text or None
+
+
+def key_value(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise argparse.ArgumentTypeError(f"must be KEY=TEXT, got {text}")
+    return key.strip(), value.strip()
 
 
 def positive(text: str) -> int:

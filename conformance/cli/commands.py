@@ -30,6 +30,7 @@ from conformance.cli.inputs import (
     selected_checks,
 )
 from conformance.cli.progress import INTERRUPTED, CtrlC, ProgressBar
+from conformance.cli.publishing import badge, site
 from conformance.cli.screen import console, show
 from conformance.cli.vectors import vectors
 from conformance.harness import registry, runner
@@ -63,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
     results, complaints = expectations.apply(results, expected, left_out)
     report = Report(
         server=options.name or options.url,
+        about=dict(options.about),
         url=target.base,
         model=target.model,
         fingerprint=fingerprint,
@@ -220,6 +222,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "list": list_checks,
     "explain": explain,
     "compare": compare,
+    "site": site,
+    "badge": badge,
     "checkpoint": checkpoint,
     "parity": parity,
     "vectors": vectors,

@@ -1,9 +1,11 @@
-"""Reasons that several checks of a server share: it refuses a parameter, or ignores it.
+"""Reasons that several checks of a server share: it refuses a parameter, or ignores it, or gives
+equal requests different answers.
 
 Each is probed at most once per run, and only if a check of the parameter fails.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from conformance.fixtures import images
@@ -16,6 +18,8 @@ from conformance.verdicts import Outcome, Unsupported, Verdict
 
 RANDOM_TEXTS = 4
 LENGTH = 16  # tokens of each text
+REPEATED_PROMPTS = 6
+VARIES = "equal greedy requests get different texts"
 
 
 def explain(server: Server, parameter: str, outcome: Outcome) -> Outcome:
@@ -23,16 +27,20 @@ def explain(server: Server, parameter: str, outcome: Outcome) -> Outcome:
 
     parameter: that of the check. A refused parameter fails none of its checks.
     """
-    if outcome.verdict is not Verdict.FAIL:
+    if outcome.verdict not in (Verdict.FAIL, Verdict.NON_STRICT):
         return outcome
     at = outcome.at or server.last
     is_refusal = at is not None and at.status is not None and 400 <= at.status < 500
     if is_refusal and (refusal := refusal_of(server, parameter)) is not None:
         return refusal
+    if outcome.verdict is Verdict.NON_STRICT:
+        return outcome
     for name in outcome.suspects or (parameter,):
         if is_ignored(server, name):
             outcome.cause = f"{name} is ignored"
-            break
+            return outcome
+    if outcome.compares_texts and varies(server):
+        outcome.cause = VARIES
     return outcome
 
 
@@ -64,6 +72,27 @@ def is_ignored(server: Server, parameter: str) -> bool:
         return probe is not None and not probe(server.target.server(f"effect of {parameter}"))
     except Outcome:
         return False
+
+
+@once_per_run
+def varies(server: Server) -> bool:
+    """Return whether greedy texts of equal requests differ: one after another, in another order,
+    or at the same time. Then a difference of two texts says little about a parameter.
+    """
+    probe = server.target.server("repeated requests")
+    body = {"max_tokens": 2 * LENGTH, "temperature": 0}
+
+    def text(prompt: str) -> str:
+        return probe.complete(prompt=prompt, **body).text
+
+    prompts = PROMPTS[:REPEATED_PROMPTS]
+    try:
+        first = [text(prompt) for prompt in prompts]
+        again = [text(prompt) for prompt in reversed(prompts)][::-1]
+        together = run_concurrently([partial(text, prompt) for prompt in (*prompts, *prompts)])
+    except Outcome:
+        return False
+    return not first == again == together[: len(prompts)] == together[len(prompts) :]
 
 
 def texts(server: Server, count: int = 1, **fields: Any) -> list[str]:
@@ -175,7 +204,20 @@ def return_tokens_as_token_ids(server: Server) -> bool:
     return any(TOKEN_ID.fullmatch(name) for name in answer.choice.logprobs.tokens)
 
 
-# Return whether a parameter has an effect. `user`, `prompt_cache_key` and `data` need not have one.
+def data(server: Server) -> bool:
+    """Compare a prompt without an image, with one, and with another one. A refusal is an effect."""
+    fields = {"prompt": f"{images.PLACEHOLDER}\n{PROMPT}", "max_tokens": LENGTH}
+    try:
+        plain = server.complete(**fields).text
+        seen = [
+            server.complete(**fields, data={"image": [images.mosaic_uri(i)]}).text for i in (0, 1)
+        ]
+    except Unsupported:
+        return True
+    return seen != [plain, plain]
+
+
+# Return whether a parameter has an effect. `user` and `prompt_cache_key` need not have one.
 EFFECTS: Mapping[str, Callable[[Server], bool]] = {
     "max_tokens": max_tokens,
     "temperature": temperature,
@@ -195,4 +237,5 @@ EFFECTS: Mapping[str, Callable[[Server], bool]] = {
     "seed": seed,
     "stream_options": stream_options,
     "return_tokens_as_token_ids": return_tokens_as_token_ids,
+    "data": data,
 }

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from conformance.http.exchange import Exchange
 from conformance.verdicts import Depth, Evidence, Level, Verdict
+from reference.params import SPEC_VERSION
 
 FINDINGS = frozenset({Verdict.FAIL, Verdict.NON_STRICT, Verdict.ERROR})
 REMAINDERS = {
@@ -76,13 +77,16 @@ def tool_version() -> str:
 class Report(BaseModel):
     """The results of a run.
 
-    server: its name in a comparison. fingerprint: the server's `system_fingerprint`. truth_digest:
-    identifies the weights of --truth. deviation: the largest difference of a log-probability that
-    the preflight measured. tolerance: that of the checks against the reference. options: those that
-    select checks or limit the run. complaints: expectations that are stale or match no check.
+    server: its name in a comparison. about: what else is known of it, such as its version; "not
+    run" is the reason why there is no result. fingerprint: the server's `system_fingerprint`.
+    truth_digest: identifies the weights of --truth. deviation: the largest difference of a log-
+    probability that the preflight measured. tolerance: that of the checks against the reference.
+    options: those that select checks or limit the run. complaints: expectations that are stale or
+    match no check. spec: the version of the specification.
     """
 
     server: str
+    about: dict[str, str] = {}
     url: str
     model: str
     fingerprint: str | None = None
@@ -97,6 +101,7 @@ class Report(BaseModel):
     requests: int = 0
     seconds: float = 0.0
     error_rate: float
+    spec: str = SPEC_VERSION
     tool: str = Field(default_factory=tool_version)
     python: str = Field(default_factory=platform.python_version)
     started: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))

@@ -33,13 +33,16 @@ MEANINGS = {
 }
 
 
-def page(reports: Sequence[Report]) -> str:
-    """Render a column for each run. Text from a server is never markup."""
+def page(reports: Sequence[Report], home: str | None = None) -> str:
+    """Render a column for each run. Text from a server is never markup. home: a link to a page that
+    leads here.
+    """
     return (
         environment()
         .get_template("page.html.jinja")
         .render(
             reports=reports,
+            home=home,
             groups=groups(reports),
             verdicts=list(Verdict),
             marks=MARKS,

@@ -1,10 +1,13 @@
-"""Runs the conformance checks against third-party servers.
+"""Runs the conformance checks on third-party servers.
 
-tokenizer_json      writes a SentencePiece model as tokenizer.json
+servers.toml    the servers: packages, start commands, memory limits
+configuration   reads that file
+processes       runs a server with a memory limit
+libraries       servers for engines that are Python libraries
+tokenizer_json  writes a SentencePiece model as tokenizer.json
 conformance_checkpoint
-                    writes a checkpoint on which every check has a result
-random_checkpoint   writes a random checkpoint of ordinary size
-to_gguf             converts a checkpoint for llama.cpp
-samplers            samplers of other engines, tested by vectors
-compare             starts each server, runs the checks, and writes a comparison
+                writes a checkpoint on which every check has a result
+to_gguf         converts a checkpoint for llama.cpp
+samplers        samplers of other engines, tested by vectors
+__main__        tests each server, and writes a site of the results
 """

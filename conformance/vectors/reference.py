@@ -18,9 +18,9 @@ from reference.grammar.response_format import compile_format
 from reference.grammar.token_mask import GrammarMatcher
 from reference.logits import Logits
 from reference.model import checkpoint, llama
-from reference.output_text import TokenDisplay
+from reference.output_text import StreamedChoice, TokenDisplay
 from reference.params import CompletionParams
-from reference.request import TokenLogprobs
+from reference.request import TokenGenerated, TokenLogprobs
 from reference.sampler import SamplingHistory
 from reference.tokenizer.detokenizer import Detokenizer
 from reference.tokenizer.loader import load_tokenizer
@@ -194,6 +194,24 @@ def detokenization(case: Input) -> Answer:
     return {"deltas": deltas, "text": "".join(deltas)}
 
 
+def text_offsets(case: Input) -> Answer:
+    tokenizer = BytesTokenizer(case["pieces"], leading_space=case["strip_space"])
+    params = CompletionParams(stop=tuple(case["stop"]), logprobs=0)
+    choice = StreamedChoice(tokenizer, params, (), case["start"])
+    texts, offsets, entries = [], [], []
+    for token in range(tokenizer.vocab_size):
+        reason = "length" if token == tokenizer.vocab_size - 1 else None
+        logprobs = TokenLogprobs(token, 0.0, ())
+        event = TokenGenerated(choice=0, token=token, logprobs=logprobs, finish_reason=reason)
+        delta = choice.push(event)
+        texts.append(delta.text)
+        offsets += [entry.offset for entry in delta.entries]
+        entries.append(len(delta.entries))
+        if delta.finish_reason is not None:
+            break
+    return {"text": "".join(texts), "offsets": offsets, "entries": entries}
+
+
 def tokenization(case: Input) -> Answer:
     return {"ids": load_tokenizer(folder() / "tokenization").encode(case["text"])}
 
@@ -244,6 +262,7 @@ ANSWERS: Mapping[str, Callable[[Input], Answer]] = {
     "finish": finish,
     "budget": budget,
     "detokenization": detokenization,
+    "text_offset": text_offsets,
     "tokenization": tokenization,
     "grammar_text": grammar_texts,
     "grammar_mask": grammar_masks,

@@ -17,7 +17,7 @@ from tests.support.readme import default, limits
 
 FIELDS = {f.name: f for f in fields(CompletionParams)}
 LINE = re.compile(r"^([A-Z][a-z]+(?: [a-z]+)?):\s+(.*(?:\n[ \t]+.*)*)", re.MULTILINE)
-SERVERS = "docs/conformance/servers-text.md"
+SERVERS = "docs/conformance/servers-checks.md"
 DISTRIBUTION = """## Distribution
 
 ![Probabilities before and after the step, for several values]({name}.svg)

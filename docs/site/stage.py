@@ -21,8 +21,7 @@ FILES = ("docs/**/*.svg", "docs/**/*.png", "docs/**/*.html", "benchmarks/*.svg")
 
 # Of generated pages without a title.
 TITLES = {
-    Path("docs/conformance/servers-text.md"): "Servers on the embedded model",
-    Path("docs/conformance/servers-random.md"): "Servers on a random model",
+    Path("docs/conformance/servers-checks.md"): "Servers, check by check",
 }
 
 # The headings of the navigation, and the pages below them.
@@ -38,8 +37,8 @@ NAVIGATION = {
     "Conformance": [
         "docs/conformance/README",
         "docs/conformance/servers",
-        "docs/conformance/servers-text",
-        "docs/conformance/servers-random",
+        "docs/conformance/servers-checks",
+        "docs/conformance/implementers",
         "docs/conformance/checks",
         "docs/conformance/mutants",
     ],

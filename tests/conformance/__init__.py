@@ -7,6 +7,7 @@ factories             results, reports and exchanges without a server
 conftest              the tiny models as fixtures, and an app on a socket
 test_reference        the reference passes every check
 test_mutants          every mutant fails its checks, and every check fails a mutant
+test_action           the GitHub action
 test_sixteen_bits     servers in 16 bits: no finding without a fault, and faults are detected
 harness, http, oracle, fixtures, cli, reports, third_party, vectors
                       tests of the packages of `conformance` with these names

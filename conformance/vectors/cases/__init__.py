@@ -8,6 +8,7 @@ wide             all steps with large vocabularies
 random_numbers   threefry, Gumbel noise, seeded draws
 logprobs         reported log-probabilities, and token names
 text             stop strings, finish reasons, token budgets, detokenization, tokenization
+offsets          offsets of tokens in the text
 grammar          texts and token masks of response formats
 forward          logits of small models
 requests         request bodies and statuses

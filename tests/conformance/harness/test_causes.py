@@ -1,5 +1,6 @@
 """Causes: an ignored parameter is one finding, and a refused one is none."""
 
+import itertools
 import json
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from starlette.types import ASGIApp
 
 from conformance.fixtures.parameters import MEANINGFUL, parameters
-from conformance.harness.causes import EFFECTS
+from conformance.harness.causes import EFFECTS, VARIES
 from conformance.harness.registry import Check, all_checks
 from conformance.harness.result import Result
 from conformance.harness.runner import run
@@ -17,10 +18,13 @@ from tests.conformance.conftest import Serve, target, target_at
 from tests.conformance.factories import report
 from tests.conformance.mutants import all_mutants
 from tests.conformance.mutations.engine import conforming_app
-from tests.conformance.mutations.requests import drop_fields, route_by_body
+from tests.conformance.mutations.requests import drop_fields, mutate_body, route_by_body
 from tests.conformance.mutations.responses import mutate_response, refuse_field
 
 ALWAYS_SENT = ("max_tokens", "temperature")  # by every check, so a server cannot refuse them
+
+
+NO_FINDING = (*(Verdict.PASS, Verdict.UNSUPPORTED, Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE),)
 
 
 def checks_of(*names: str) -> list[Check]:
@@ -44,7 +48,7 @@ def test_refused_parameter_fails_no_check(
 ) -> None:
     quick = [c for c in checks_of(name) if c.evidence != "statistical"]
     results = run_checks(refuse_field(tiny_model, name, status, neutral), tiny_model, quick)
-    wrong = [r for r in results if r.verdict in (Verdict.FAIL, Verdict.ERROR)]
+    wrong = [r for r in results if r.verdict not in NO_FINDING]
     assert not wrong, wrong
     assert any(r.verdict is Verdict.UNSUPPORTED for r in results)
 
@@ -111,6 +115,38 @@ def test_ignored_parameter_explains_the_checks_of_all_parameters(tiny_model: Bun
     assert {r.id for r in failed} >= {"top_p/draws-from-nucleus", "sampler/draws-match-reference"}
     assert {r.cause for r in failed} == {"top_p is ignored"}
     assert sum(r.finding for r in results) == 1
+
+
+def greedy_at_random(model: Bundle) -> ASGIApp:
+    """Answer each greedy request with a text of its own, as a server does that breaks ties by the
+    load.
+    """
+    seeds = itertools.count()
+
+    def change(body: dict[str, Any]) -> dict[str, Any]:
+        is_greedy = body.get("temperature") == 0
+        return body | ({"temperature": 0.5, "seed": next(seeds)} if is_greedy else {})
+
+    return mutate_body(conforming_app(model), change)
+
+
+def test_varying_answers_are_one_cause(tiny_model: Bundle) -> None:
+    ids = ("stream/equals-non-streamed", "determinism/greedy-batch-invariant", "user/default")
+    chosen = [c for c in all_checks() if c.id in ids]
+    results = run_checks(greedy_at_random(tiny_model), tiny_model, chosen)
+    failed = [r for r in results if r.verdict is Verdict.FAIL]
+    assert len(failed) > 1 and {r.cause for r in failed} == {VARIES}
+    assert sum(r.finding for r in results) == 1
+
+
+def test_wrong_stream_of_a_deterministic_server_has_its_own_cause(tiny_model: Bundle) -> None:
+    app = mutate_body(
+        conforming_app(tiny_model), lambda b: b | ({"max_tokens": 3} if b.get("stream") else {})
+    )
+    [result] = run_checks(
+        app, tiny_model, [c for c in all_checks() if c.id == "stream/equals-non-streamed"]
+    )
+    assert result.verdict is Verdict.FAIL and result.cause == ""
 
 
 def test_conforming_server_ignores_none(tiny_model: Bundle, serve_app: Serve) -> None:

@@ -1,4 +1,5 @@
 """Tests of conformance/oracle.
 
+test_judging      texts of samples
 test_statistics   e-values, and the search for discriminating prompts
 """

@@ -1,4 +1,5 @@
 """Tests of conformance/reports.
 
 test_reports   HTML, JUnit, Markdown and terminal output
+test_site      the site of several servers, recorded reports, badges
 """

@@ -9,7 +9,10 @@ from tests.conformance.vectors.conftest import Families
 from tests.conformance.vectors.jax_answers import ANSWERS
 
 # Text, and languages of formats: the reference's code, for every backend.
-SHARED = {"token_name", "stop", "detokenization", "tokenization", "grammar_text", "request"}
+SHARED = {
+    *("token_name", "stop", "detokenization", "text_offset", "tokenization"),
+    *("grammar_text", "request"),
+}
 
 
 @pytest.mark.lane

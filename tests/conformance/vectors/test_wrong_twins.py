@@ -110,6 +110,10 @@ TWINS: list[tuple[str, Twin]] = [
             "text": "".join(bytes.fromhex(p).decode(errors="replace") for p in c["pieces"])
         },
     ),
+    with_input("text_offset", start=lambda offset: 0),
+    with_input("text_offset", strip_space=lambda s: not s),
+    with_input("text_offset", stop=lambda strings: []),
+    changed("text_offset", lambda a, c: {"entries": [1] * len(a["entries"])}),
     with_input("tokenization", text=str.strip),
     changed("grammar_text", lambda a, c: {"accepted": [True] * len(a["accepted"])}),
     changed("grammar_mask", lambda a, c: {"allowed": [i for i in a["allowed"] if i < 256]}),
