@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sphinx.cmd.build import main as sphinx_build
 
+from docs.site.page import write_page
 from docs.site.stage import stage
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +20,7 @@ def main() -> int:
     stage(ROOT, directory / "source")
     status = build(directory)
     if status == 0:
+        write_page(directory / "html/explain")
         print(directory / "html/index.html")
     return status
 
