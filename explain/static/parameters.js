@@ -2,7 +2,7 @@
 
 const SEEDS = { minimum: -(2n ** 63n), exclusiveMaximum: 2n ** 64n };
 
-/** Return the parameters: {name: {name, schema, kind, nullable, default}}. */
+/** Return the parameters: {name: {name, schema, kind, nullable, required, default}}. */
 export function parameters(document) {
   const schemas = document.components.schemas;
   const resolve = (s) => (s.$ref ? { ...schemas[s.$ref.split("/").pop()], ...s } : s);
@@ -14,6 +14,7 @@ export function parameters(document) {
       name,
       schema: { ...main, description: property.description ?? main.description },
       nullable: variants.some((variant) => variant.type === "null"),
+      required: !("default" in property),
       default: property.default ?? null,
       kind: kindOf(name, main, variants),
     };
@@ -53,8 +54,8 @@ export function range({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }) 
   return Math.abs(minimum) > 1e15 ? "" : parts.join(", ");
 }
 
-/** Return what is wrong with some values, by the name of the parameter. A server has its own
- *  messages; these are of a page without one. */
+/** Return what is wrong with some values of parameters that have a default, by name. A server has
+ *  its own messages; these are of a page without one. */
 export function violations(known, values) {
   const result = {};
   for (const parameter of Object.values(known)) {
@@ -64,13 +65,14 @@ export function violations(known, values) {
   return result;
 }
 
-function violation({ kind, schema, nullable }, value) {
-  if (value === null) return nullable ? null : "must not be null";
+function violation({ kind, schema, nullable, required }, value) {
+  if (value === null) return nullable || required ? null : "must not be null";
   if (kind === "seed") return seedViolation(String(value));
   if (kind === "number") return numberViolation(schema, value);
   if (kind !== "integers" && kind !== "lines") return null;
   const items = [value].flat();
-  if (items.length > schema.maxItems) return `must have at most ${schema.maxItems} items`;
+  const { maxItems } = schema.oneOf?.find((variant) => variant.type === "array") ?? schema;
+  if (items.length > maxItems) return `must have at most ${maxItems} items`;
   if (kind === "lines") return items.every((i) => typeof i === "string" && i) ? null : "must be strings that are not empty";
   return items.map((item) => numberViolation(schema.items, item)).find(Boolean) ?? null;
 }
