@@ -44,14 +44,14 @@ OTHERS: tuple[Json, ...] = (
     PRESENCE,
     {"prompt": START["prompt"], "values": {"temperature": 0, "max_tokens": 40}},
     *(
-        {"prompt": START["prompt"], "values": START["values"] | {"seed": seed, "max_tokens": 24}}
-        for seed in (1, 2)
+        {"prompt": START["prompt"], "values": START["values"] | {"seed": seed}}
+        for seed in (1, 2, 3)
     ),
     {"prompt": "The lamp is", "values": {"temperature": 1, "seed": 7, "max_tokens": 16}},
-    *(
-        {"prompt": "The lamp is", "values": {"response_format": COLORS, "n": 4, "seed": seed}}
-        for seed in (1, 2)
-    ),
+    {
+        "prompt": "The lamp is",
+        "values": {"response_format": COLORS, "n": 4, "seed": 1, "max_tokens": 8},
+    },
 )
 
 
