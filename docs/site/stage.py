@@ -100,6 +100,14 @@ def stage(root: Path, target: Path) -> None:
             shutil.copy(file, copy)
 
 
+def copy_pictures(root: Path, target: Path) -> None:
+    """Copy the pictures that pages show with HTML, which Sphinx leaves as it is."""
+    for file in (*root.glob("docs/*.png"), *root.glob("docs/page/*.png")):
+        copy = target / file.relative_to(root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copy)
+
+
 def write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, "utf-8")
