@@ -26,9 +26,9 @@ CARDS = {
 OTHERS = {"prompt": START, "max_tokens": START, "presence_penalty": PRESENCE}
 HEAD = """# Each token, step by step
 
-A page shows every parameter at work: select a token to see its distribution after each step, which tokens were removed
-and why, and the draw. Move a slider to see what it changes, compare two settings, or the rules of vLLM, llama.cpp and
-transformers.
+A page shows every parameter at work: select a token to see its distribution after each step, which
+tokens were removed and why, and the draw. Move a slider to see what it changes, compare two
+settings, or the rules of vLLM, llama.cpp and transformers.
 
 {start}
 
@@ -42,10 +42,10 @@ transformers.
 :class: only-dark
 ```
 
-In this documentation the page has no server. The model ran when the documentation was built, and the page computes the
-steps from its logits, with the rules of the [specification](parameters/index.md)
-([decision 35](docs/decisions/0035-a-recorded-page.md)). With a model it continues any text: `make run`, or
-`completions-spec serve --explain`.
+In this documentation the page has no server. The model ran when the documentation was built, and the
+page computes the steps from its logits, with the rules of the [specification](parameters/index.md)
+([decision 35](docs/decisions/0035-a-recorded-page.md)). With a model it continues any text:
+`make run`, or `completions-spec serve --explain`.
 
 ## Six lessons
 """

@@ -15,12 +15,12 @@ HEAD = f"""<meta charset="utf-8">
     <meta name="recording" content="{FOLDER}">"""
 BANNER = """</header>
     <p class="banner">
-      Recorded: the model ran when this site was built. Its logits are here, and every step is computed in your
-      browser, for any settings. A text ends where a token is drawn that no recorded text goes on with.
+      Recorded: the model ran when this site was built. Its logits are here, and your browser
+      computes every step, for any settings. A text goes on as far as a recorded one does.
       <code>make run</code> serves this page with a model. <a href="../index.html">Documentation</a>
     </p>"""
-LOADING = """<p id="status" role="status">Loading… A browser loads this page from a server only, for example
-        <code>python -m http.server -d build/docs/html</code>, and not from a file.</p>"""
+LOADING = """<p id="status" role="status">Loading… A browser loads this page from a server only,
+        for example <code>python -m http.server -d build/docs/html</code>, and not from a file.</p>"""
 REPLACED = {
     '<meta charset="utf-8">': HEAD,
     "</header>": BANNER,

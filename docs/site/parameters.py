@@ -11,8 +11,8 @@ from pathlib import Path
 from conformance.harness.registry import all_checks
 from docs.site.chart import CHARTS, DRAWS
 from docs.site.lessons import at_work
-from docs.site.vectors import read_families, read_results, vectors_section
 from docs.site.vectors import ENGINES as ENGINE_RESULTS
+from docs.site.vectors import read_families, read_results, vectors_section
 from reference.params import CompletionParams
 from tests.support.coverage import CONTRACT, COVERED, SPEC
 from tests.support.parameters import decision, link, parity, port
@@ -35,8 +35,8 @@ DRAW = """## Draw
 
 ![Final logit and score of each token, for several values]({name}.svg)
 
-Eight tokens of an invented distribution. The gray mark is the final logit, a colored one the score, which is the logit
-plus noise. The best score, which is filled, wins.
+Eight tokens of an invented distribution. The gray mark is the final logit, a colored one the score,
+which is the logit plus noise. The best score, which is filled, wins.
 """
 
 
@@ -73,8 +73,8 @@ def page(name: str, vectors: str, servers: str) -> str:
 def servers_section(name: str, servers: dict[str, dict[str, str]]) -> str:
     """Return the verdicts of the parameter's checks on several servers, for each checkpoint."""
     head = (
-        "## Servers\n\nHow servers differ: [in words](../docs/conformance/servers.md), and check by "
-        "check ([the verdicts](../docs/conformance/README.md))."
+        "## Servers\n\nHow servers differ: [in words](../docs/conformance/servers.md), and "
+        "check by check ([the verdicts](../docs/conformance/README.md))."
     )
     return "\n\n".join(
         [head, *(f"### {title.capitalize()}\n\n{s[name]}" for title, s in servers.items())]
@@ -140,5 +140,6 @@ def sections(text: str) -> dict[str, str]:
     """Return the text below each heading of the second level."""
     parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
     return {
-        name.replace("\\", ""): body.strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)
+        name.replace("\\", ""): body.strip()
+        for name, body in zip(parts[1::2], parts[2::2], strict=True)
     }

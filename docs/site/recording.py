@@ -1,4 +1,4 @@
-"""Records explained completions of the embedded model for the page of the site, which has no server.
+"""Records explained completions of the embedded model for the site's page, which has no server.
 
 The requests go through the endpoint, in this process. Of each prompt the recording has a tree of
 token sequences with the model's logits after each, so that the page can compute every step, draw

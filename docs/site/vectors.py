@@ -11,7 +11,8 @@ from tests.support.coverage import SPEC
 ENGINES = "docs/vectors-engines.md"
 HEAD = """## Test vectors
 
-Cases with expected results, for testing a sampler in any language: [the format](../docs/vectors.md).
+Cases with expected results, for testing a sampler in any language
+([the format](../docs/vectors.md)).
 An engine's column has the cases of the family that agree, of those that it supports
 ([all results](../docs/vectors-engines.md))."""
 # Of parameters that no input of a case names as the request does.

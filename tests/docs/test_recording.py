@@ -201,7 +201,9 @@ def test_recorded_requests_have_the_events_of_the_endpoint(recorded: Recorded) -
                 assert [a[n] for n in names] == [b[n] for n in names]
                 assert a["p"] == pytest.approx(b["p"], rel=1e-5)
                 bits = np.frombuffer(b64decode(b["allowed"]), np.uint8)
-                assert a["allowed"] == np.flatnonzero(np.unpackbits(bits, bitorder="little")).tolist()
+                assert (
+                    a["allowed"] == np.flatnonzero(np.unpackbits(bits, bitorder="little")).tolist()
+                )
 
 
 def random_request(rng: np.random.Generator) -> Json:
