@@ -42,7 +42,7 @@ settings, or the rules of vLLM, llama.cpp and transformers.
 :class: only-dark
 ```
 
-In this documentation the page has no server. The model ran when the documentation was built, and the
+In this documentation the page has no server. The model ran when the site was built, and the
 page computes the steps from its logits, with the rules of the [specification](parameters/index.md)
 ([decision 35](docs/decisions/0035-a-recorded-page.md)). With a model it continues any text:
 `make run`, or `completions-spec serve --explain`.

@@ -20,7 +20,7 @@ BANNER = """</header>
       <code>make run</code> serves this page with a model. <a href="../index.html">Documentation</a>
     </p>"""
 LOADING = """<p id="status" role="status">Loading… A browser loads this page from a server only,
-        for example <code>python -m http.server -d build/docs/html</code>, and not from a file.</p>"""
+        for example <code>python -m http.server -d build/docs/html</code>, not from a file.</p>"""
 REPLACED = {
     '<meta charset="utf-8">': HEAD,
     "</header>": BANNER,

@@ -302,7 +302,7 @@ def test_forced_tokens_are_followed(recorded: Recorded) -> None:
     ],
     ids=str,
 )
-def test_what_cannot_be_followed_is_refused_by_name(
+def test_requests_that_cannot_be_followed_are_refused_by_name(
     recorded: Recorded, change: Json, field: str
 ) -> None:
     request = {"prompt": PROMPT, "values": {"seed": 7}} | change

@@ -153,7 +153,7 @@ def test_prompts_are_a_list_of_the_recorded_ones(page: Page, model: Bundle) -> N
     assert page.page.input_value("#parameter-response_format") == "any text"
 
 
-def test_what_needs_a_server_is_disabled_with_the_reason(page: Page) -> None:
+def test_controls_that_need_a_server_are_disabled_with_the_reason(page: Page) -> None:
     for name in "logprobs", "echo", "stream", "user", "data":
         control = f"[data-name={name}]"
         assert page.page.is_disabled(f"#parameter-{name}")
