@@ -6,7 +6,8 @@ from pathlib import Path
 
 from sphinx.cmd.build import main as sphinx_build
 
-from docs.site.stage import stage
+from docs.site.page import write_page
+from docs.site.stage import copy_pictures, stage
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = ["-b", "html", "--fail-on-warning", "--nitpicky", "--quiet"]
@@ -19,6 +20,8 @@ def main() -> int:
     stage(ROOT, directory / "source")
     status = build(directory)
     if status == 0:
+        copy_pictures(ROOT, directory / "html")
+        write_page(directory / "html/explain")
         print(directory / "html/index.html")
     return status
 

@@ -9,12 +9,13 @@ from jaxtyping import Float64
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from reference import logits
+from reference import logits, threefry
 from reference.logits import Logits
 
 PROBABILITIES = np.array([0.34, 0.22, 0.14, 0.1, 0.1, 0.05, 0.03, 0.02], np.float32)
 COUNTS = np.array([1, 0, 2, 0, 0, 0, 0, 0])  # of the tokens in the text
 COLORS = ("#9ca3af", "#7c3aed", "#d97706")
+DRAW_COLORS = (*COLORS[1:], "#0d9488")
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,17 @@ CHARTS = {
 }
 
 
+# Parameters of the noise: values, and the (seed, choice) of each.
+DRAWS = {
+    "seed": {"seed 1": (1, 0), "seed 2": (2, 0), "seed 3": (3, 0)},
+    "n": {"choice 0": (7, 0), "choice 1": (7, 1), "choice 2": (7, 2)},
+}
+
+
 def charts() -> dict[str, str]:
     """Return the SVG of each chart, by its file name."""
-    return {f"{name}.svg": svg(name, chart) for name, chart in CHARTS.items()}
+    steps = {f"{name}.svg": svg(name, chart) for name, chart in CHARTS.items()}
+    return steps | {f"{name}.svg": draws_svg(name, draws) for name, draws in DRAWS.items()}
 
 
 def probabilities(chart: Chart, value: float) -> Float64[np.ndarray, "8"]:
@@ -63,8 +72,33 @@ def svg(name: str, chart: Chart) -> str:
     )
     axes.tick_params(length=0, labelsize=8)
     axes.set_ylabel("probability")
+    return finished(figure, name)
+
+
+def draws_svg(name: str, draws: dict[str, tuple[int, int]]) -> str:
+    """Return a chart of the scores of each token, of which the best one is filled."""
+    figure = Figure(figsize=(7, 2.8))
+    axes = figure.subplots()
+    tokens, final = np.arange(len(PROBABILITIES)), np.log(PROBABILITIES)
+    axes.scatter(tokens - 0.3, final, marker="_", color=COLORS[0], label="final logit")
+    for i, (label, (seed, choice)) in enumerate(draws.items()):
+        scores = final + threefry.noise(seed, choice, 0, len(final))
+        faces = ["none"] * len(final)
+        faces[int(np.argmax(scores))] = DRAW_COLORS[i]
+        axes.scatter(
+            tokens + 0.15 * (i - 1), scores, facecolor=faces, edgecolor=DRAW_COLORS[i], label=label
+        )
+    axes.set_xticks(tokens, labels=[f"token {i}" for i in tokens])
+    axes.tick_params(length=0, labelsize=8)
+    axes.set_ylabel("logit, score")
+    return finished(figure, name)
+
+
+def finished(figure: Figure, name: str) -> str:
+    """Return a figure with one pair of axes as SVG, the same in every build."""
+    [axes] = figure.axes
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize=8)
     figure.tight_layout()
     out = StringIO()
     with rc_context({"svg.hashsalt": name}):

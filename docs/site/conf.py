@@ -12,6 +12,7 @@ myst_enable_extensions = ["deflist"]
 myst_links_external_new_tab = True
 
 html_theme = "furo"
+html_favicon = "../../explain/static/icon.svg"
 html_title = f"completions-spec {release}"
 html_copy_source = False
 html_show_sourcelink = False

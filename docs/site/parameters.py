@@ -1,5 +1,5 @@
 """A page for each parameter: its definition and the code of it, what it does to a distribution,
-the decisions behind it, the checks of it, and how servers differ.
+the decisions behind it, the checks of it, its test vectors, and how engines and servers differ.
 """
 
 import importlib
@@ -9,7 +9,10 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 
 from conformance.harness.registry import all_checks
-from docs.site.chart import CHARTS
+from docs.site.chart import CHARTS, DRAWS
+from docs.site.lessons import at_work
+from docs.site.vectors import ENGINES as ENGINE_RESULTS
+from docs.site.vectors import read_families, read_results, vectors_section
 from reference.params import CompletionParams
 from tests.support.coverage import CONTRACT, COVERED, SPEC
 from tests.support.parameters import decision, link, parity, port
@@ -17,19 +20,34 @@ from tests.support.readme import default, limits
 
 FIELDS = {f.name: f for f in fields(CompletionParams)}
 LINE = re.compile(r"^([A-Z][a-z]+(?: [a-z]+)?):\s+(.*(?:\n[ \t]+.*)*)", re.MULTILINE)
-SERVERS = "docs/conformance/servers-checks.md"
+# The results of servers, and the checkpoint that they served.
+SERVERS = {"docs/conformance/servers-checks.md": "conformance checkpoint"}
 DISTRIBUTION = """## Distribution
 
 ![Probabilities before and after the step, for several values]({name}.svg)
 
 Eight tokens of an invented distribution, in the order of their probabilities.
 """
+DRAW = """## Draw
+
+![Final logit and score of each token, for several values]({name}.svg)
+
+Eight tokens of an invented distribution. The gray mark is the final logit, a colored one the score,
+which is the logit plus noise. The best score, which is filled, wins.
+"""
 
 
 def parameter_pages(root: Path) -> dict[Path, str]:
     """Return the text of each page, by its path relative to the root."""
-    servers = sections((root / SERVERS).read_text("utf-8"))
-    pages = {Path(f"parameters/{name}.md"): page(name, servers.get(name)) for name in CONTRACT}
+    families = read_families(root)
+    results = read_results((root / ENGINE_RESULTS).read_text("utf-8"))
+    servers = {title: sections((root / path).read_text("utf-8")) for path, title in SERVERS.items()}
+    pages = {
+        Path(f"parameters/{name}.md"): page(
+            name, vectors_section(name, families, results), servers_section(name, servers)
+        )
+        for name in CONTRACT
+    }
     names = "\n".join(CONTRACT)
     pages[Path("parameters/index.md")] = (
         "# Each parameter\n\nIts definition, and everything that belongs to it.\n\n"
@@ -38,15 +56,26 @@ def parameter_pages(root: Path) -> dict[Path, str]:
     return pages
 
 
-def page(name: str, servers: str | None) -> str:
-    """Return the page of one parameter. servers: results of its checks, as Markdown."""
-    parts = [f"# `{name}`", summary(FIELDS.get(name)), definition(SPEC[name])]
+def page(name: str, vectors: str, servers: str) -> str:
+    """Return the page of one parameter. vectors, servers: their sections, as Markdown."""
+    parts = [f"# `{name}`", summary(FIELDS.get(name)), at_work(name), definition(SPEC[name])]
     if name in CHARTS:
         parts.append(DISTRIBUTION.format(name=name))
-    parts += [places(name), checks(name)]
-    if servers:
-        parts.append(f"## Servers\n\n[The verdicts](../docs/conformance/README.md)\n\n{servers}")
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+    if name in DRAWS:
+        parts.append(DRAW.format(name=name))
+    parts += [places(name), checks(name), vectors, servers]
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def servers_section(name: str, servers: dict[str, dict[str, str]]) -> str:
+    """Return the verdicts of the parameter's checks on several servers, for each checkpoint."""
+    head = (
+        "## Servers\n\nHow servers differ: [in words](../docs/conformance/servers.md), and "
+        "check by check ([the verdicts](../docs/conformance/README.md))."
+    )
+    return "\n\n".join(
+        [head, *(f"### {title.capitalize()}\n\n{s[name]}" for title, s in servers.items())]
+    )
 
 
 def summary(f: Field[object] | None) -> str:
@@ -108,5 +137,6 @@ def sections(text: str) -> dict[str, str]:
     """Return the text below each heading of the second level."""
     parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
     return {
-        name.strip("`"): body.strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)
+        name.replace("\\", ""): body.strip()
+        for name, body in zip(parts[1::2], parts[2::2], strict=True)
     }

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 from docs.site.chart import charts
-from docs.site.links import ORPHAN, SourceLinks
+from docs.site.lessons import lessons_page
+from docs.site.links import SourceLinks
 from docs.site.parameters import parameter_pages
 
 PAGES = (
@@ -16,17 +17,30 @@ PAGES = (
     "CHANGELOG.md",
     "benchmarks/results.md",
     "benchmarks/notes.md",
+    "examples/vectors/README.md",
 )
-FILES = ("docs/**/*.svg", "docs/**/*.png", "docs/**/*.html", "benchmarks/*.svg")
+FILES = (
+    "docs/**/*.svg",
+    "docs/**/*.png",
+    "docs/**/*.html",
+    "benchmarks/*.svg",
+    "vectors/*.jsonl",
+)
 
 # Of generated pages without a title.
 TITLES = {
     Path("docs/conformance/servers-checks.md"): "Servers, check by check",
 }
 
-# The headings of the navigation, and the pages below them.
+# The headings of the navigation, and the pages below them. Other pages of docs/ are below the last.
 NAVIGATION = {
-    "Parameters": ["parameters/index", "docs/structured-output", "docs/images", "docs/parameters"],
+    "Parameters": [
+        "step-by-step",
+        "parameters/index",
+        "docs/structured-output",
+        "docs/images",
+        "docs/parameters",
+    ],
     "Operation": [
         "docs/operation",
         "docs/tpu",
@@ -41,7 +55,14 @@ NAVIGATION = {
         "docs/conformance/implementers",
         "docs/conformance/checks",
         "docs/conformance/mutants",
+        "docs/conformance/power",
     ],
+    "Test vectors": [
+        "docs/vectors",
+        "docs/vectors-engines",
+        "examples/vectors/README",
+    ],
+    "Models": ["docs/embedded-model", "docs/embedded-vision"],
     "Project": [
         "ARCHITECTURE",
         "docs/glossary",
@@ -62,12 +83,12 @@ def stage(root: Path, target: Path) -> None:
     texts |= {path: f"# {title}\n\n{texts[path]}" for path, title in TITLES.items()}
     texts |= parameter_pages(root)
     texts[Path("docs/decisions/index.md")] = decisions(paths)
-    listed = {document(page) for pages in NAVIGATION.values() for page in pages}
+    texts[Path("step-by-step.md")] = lessons_page()
     for path, text in texts.items():
         if path == Path("README.md"):
             write(target / "index.md", links.rewrite(text, path) + navigation(texts))
         else:
-            write(target / path, orphan(path, listed) + links.rewrite(text, path))
+            write(target / path, links.rewrite(text, path))
     for path, text in links.pages():
         write(target / path, text)
     for name, svg in charts().items():
@@ -79,20 +100,31 @@ def stage(root: Path, target: Path) -> None:
             shutil.copy(file, copy)
 
 
+def copy_pictures(root: Path, target: Path) -> None:
+    """Copy the pictures that pages show with HTML, which Sphinx leaves as it is."""
+    for file in (*root.glob("docs/*.png"), *root.glob("docs/page/*.png")):
+        copy = target / file.relative_to(root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copy)
+
+
 def write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, "utf-8")
 
 
 def navigation(texts: dict[Path, str]) -> str:
-    """Return the table of contents, which the navigation shows. Raises ValueError if a page of it
-    does not exist.
+    """Return the table of contents, which the navigation shows: all pages. Raises ValueError if a
+    page of it does not exist.
     """
+    listed = {document(page) for pages in NAVIGATION.values() for page in pages}
+    names = {path.with_suffix("").as_posix() for path in texts if not is_indexed(path)}
+    if missing := listed - names:
+        raise ValueError(f"pages of the navigation do not exist: {sorted(missing)}")
     trees = ""
     for heading, pages in NAVIGATION.items():
-        if missing := [page for page in map(document, pages) if Path(f"{page}.md") not in texts]:
-            raise ValueError(f"pages of the navigation do not exist: {missing}")
-        trees += toctree(pages, f":caption: {heading}\n:hidden:")
+        others = sorted(names - listed) if heading == list(NAVIGATION)[-1] else []
+        trees += toctree([*pages, *others], f":caption: {heading}\n:hidden:")
     return f"\n{trees}"
 
 
@@ -113,8 +145,7 @@ def toctree(pages: list[str], options: str = ":maxdepth: 1") -> str:
     return f"```{{toctree}}\n{options}\n\n{lines}\n```\n\n"
 
 
-def orphan(path: Path, listed: set[str]) -> str:
-    """Return front matter for a page that is in no table of contents."""
-    name = path.with_suffix("").as_posix()
-    in_index = path.parent in (Path("docs/decisions"), Path("parameters"))
-    return "" if name in listed or in_index else ORPHAN
+def is_indexed(path: Path) -> bool:
+    """Return whether a page is in the table of contents of another page, or is the first page."""
+    in_folder = path.parent in (Path("docs/decisions"), Path("parameters"))
+    return path == Path("README.md") or (in_folder and path.name != "index.md")

@@ -1,6 +1,7 @@
 // A control for each parameter, made from the OpenAPI document of the server.
 
 import { h, fill } from "./dom.js";
+import { range, valueOf } from "./parameters.js";
 
 const GROUPS = [
   ["Sampling", ["temperature", "min_p", "top_k", "top_p", "seed"]],
@@ -28,47 +29,14 @@ const FORMATS = {
   regex: { type: "regex", regex: " (red|green|blue)" },
 };
 
-/** Return the parameters of a body of /v1/explain: {name: {schema, kind, nullable, default}}. */
-export function parameters(document) {
-  const schemas = document.components.schemas;
-  const resolve = (s) => (s.$ref ? { ...schemas[s.$ref.split("/").pop()], ...s } : s);
-  const result = {};
-  for (const [name, property] of Object.entries(schemas.ExplainRequest.properties)) {
-    const variants = (property.anyOf ?? [property]).map(resolve);
-    const main = variants.find((variant) => variant.type !== "null") ?? {};
-    result[name] = {
-      name,
-      schema: { ...main, description: property.description ?? main.description },
-      nullable: variants.some((variant) => variant.type === "null"),
-      default: property.default ?? null,
-      kind: kindOf(name, main, variants),
-    };
-  }
-  return result;
-}
-
-function kindOf(name, schema, variants) {
-  if (name === "seed") return "seed";
-  if (name === "response_format") return "format";
-  if (name === "data") return "images";
-  if (variants.some((v) => v.type === "array" && v.items?.type === "string")) return "lines";
-  if (schema.oneOf || schema.discriminator) return "lines";
-  if (schema.type === "array") return "integers";
-  if (schema.type === "boolean") return "boolean";
-  if (schema.type === "number" || schema.type === "integer") return "number";
-  return schema.type === "object" ? "object" : "text";
-}
-
-/** Return the value of a parameter in a request: as set, or its default. */
-export function valueOf(parameter, values) {
-  return values[parameter.name] ?? parameter.default;
-}
-
-/** The form. onchange(name, value): called with a new value; undefined is the default. */
+/** The form. onchange(name, value): called with a new value; undefined is the default. reasons: why
+ *  some parameters cannot be set, by name. formats: the only formats of the response, if some. */
 export class Controls {
-  constructor(parameters, onchange) {
+  constructor(parameters, onchange, { reasons = {}, formats = null } = {}) {
     this.parameters = parameters;
     this.onchange = onchange;
+    this.reasons = reasons;
+    this.formats = formats;
     this.controls = new Map();
     const grouped = GROUPS.flatMap(([, names]) => names);
     const others = Object.keys(parameters).filter(
@@ -97,7 +65,8 @@ export class Controls {
     const { name, schema } = parameter;
     const id = `parameter-${name}`;
     const set = (value) => this.onchange(name, value);
-    const input = INPUTS[parameter.kind](parameter, id, set);
+    const reason = this.reasons[name];
+    const input = INPUTS[parameter.kind](parameter, id, set, this.formats);
     const error = h("p", { class: "error", id: `${id}-error` });
     const reset = h(
       "button",
@@ -107,13 +76,14 @@ export class Controls {
     const element = h(
       "div",
       { class: `control kind-${parameter.kind}`, "data-name": name },
-      h("div", { class: "head" }, h("label", { for: id }, h("code", {}, name)), reset),
+      h("div", { class: "head" }, h("label", { for: id }, h("code", {}, name)), !reason && reset),
       input.element,
-      h("p", { class: "help", id: `${id}-help` }, schema.description ?? "", " ", h("span", {}, range(schema))),
+      h("p", { class: "help", id: `${id}-help` }, schema.description ?? "", " ", h("span", {}, range(schema)), reason ? h("strong", {}, reason) : null),
       error,
     );
     for (const field of input.fields) {
       field.setAttribute("aria-describedby", `${id}-help ${id}-error`);
+      if (reason) field.disabled = true;
     }
     this.controls.set(name, { element, input, error, parameter });
     return element;
@@ -135,15 +105,6 @@ export class Controls {
       if (name in fields) element.closest("details").open = true;
     }
   }
-}
-
-function range({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }) {
-  const parts = [];
-  if (minimum !== undefined) parts.push(`≥ ${minimum}`);
-  if (exclusiveMinimum !== undefined) parts.push(`> ${exclusiveMinimum}`);
-  if (maximum !== undefined) parts.push(`≤ ${maximum}`);
-  if (exclusiveMaximum !== undefined) parts.push(`< ${exclusiveMaximum}`);
-  return Math.abs(minimum) > 1e15 ? "" : parts.join(", ");
 }
 
 // Each kind: (parameter, id, set) → {element, fields, show(value, isSet)}.
@@ -202,21 +163,22 @@ const INPUTS = {
     const box = h("textarea", { id, rows: 2, placeholder: "JSON", spellcheck: "false", oninput: (e) => readJson(e.target, set) });
     return field(box, (value, isSet) => (isSet ? JSON.stringify(value) : ""));
   },
-  format(parameter, id, set) {
+  format(parameter, id, set, only) {
+    const formats = only ? fixedFormats(only) : FORMATS;
     const text = h("textarea", {
-      rows: 4, spellcheck: "false", "aria-label": "response_format as JSON", oninput: (e) => readJson(e.target, set),
+      rows: 4, spellcheck: "false", readonly: only !== null, "aria-label": "response_format as JSON", oninput: (e) => readJson(e.target, set),
     });
     const select = h(
       "select",
-      { id, onchange: (e) => set(FORMATS[e.target.value] ?? undefined) },
-      Object.keys(FORMATS).map((name) => h("option", {}, name)),
+      { id, onchange: (e) => set(formats[e.target.value] ?? undefined) },
+      Object.keys(formats).map((name) => h("option", {}, name)),
     );
     return {
       element: h("div", { class: "format" }, select, text),
       fields: [select, text],
       show: (value) => {
-        const names = Object.keys(FORMATS);
-        select.value = names.find((n) => FORMATS[n]?.type === value?.type) ?? names[0];
+        const names = Object.keys(formats);
+        select.value = names.find((n) => formats[n]?.type === value?.type) ?? names[0];
         text.hidden = !value;
         if (document.activeElement !== text) text.value = value ? JSON.stringify(value, null, 1) : "";
       },
@@ -241,6 +203,12 @@ const INPUTS = {
     };
   },
 };
+
+/** Return some formats by their names. */
+function fixedFormats(formats) {
+  const nameOf = ({ type }) => Object.keys(FORMATS).find((name) => FORMATS[name]?.type === type) ?? type;
+  return { "any text": null, ...Object.fromEntries(formats.map((format) => [nameOf(format), format])) };
+}
 
 function field(element, shown) {
   return {

@@ -2,25 +2,30 @@
 
 import { compareOptions, comparison, dialectsOf } from "./compare.js";
 import { stepsTable } from "./columns.js";
-import { Controls, parameters, valueOf } from "./controls.js";
+import { Controls } from "./controls.js";
 import { showDefinition } from "./details.js";
 import { byId, fill, h, quoted } from "./dom.js";
 import { dial, drawTable } from "./draw.js";
 import { Lessons } from "./lesson-view.js";
-import { bodyText, curl } from "./request.js";
+import { allValues, parameters, valueOf } from "./parameters.js";
+import { curl } from "./request.js";
 import { Run, winners } from "./run.js";
+import { explain, getJson, recording } from "./source.js";
 import { fromFragment, START, toFragment } from "./state.js";
-import { explain, getJson, RequestError } from "./stream.js";
+import { RequestError } from "./stream.js";
+import { restoreTheme, switchTheme } from "./theme.js";
 import { Tokens } from "./tokens.js";
 import { viewOfEvent, viewOfTwin } from "./view.js";
 
 const SEEDS = 16;
 const DELAY = 60; // milliseconds between two renderings of a stream
+const LOCAL = "http://127.0.0.1:8000/"; // of `make run`
 
 let state = fromFragment(location.hash);
 let known = {}; // the parameters, by name
 let specification = null;
 let controls = null;
+let lessons = null;
 let run = new Run({});
 let other = null; // the run of the pinned settings
 let abort = null;
@@ -30,7 +35,6 @@ let isLocked = false;
 
 const main = new Tokens("generated tokens", select);
 const second = new Tokens("tokens of the pinned settings", (position) => select(position));
-const lessons = new Lessons(applyLesson);
 
 const key = () => sessionStorage.getItem("key") ?? "";
 const choice = () => run.choices.get(state.choice);
@@ -38,12 +42,7 @@ const choice = () => run.choices.get(state.choice);
 const shown = () => Math.max(0, Math.min(state.token, (choice()?.tokens.length ?? 1) - 1));
 const token = () => choice()?.tokens[shown()];
 
-/** Return all parameters of some values, as the steps need them. */
-function allParams(values) {
-  const result = {};
-  for (const parameter of Object.values(known)) result[parameter.name] = valueOf(parameter, values);
-  return result;
-}
+const allParams = (values) => allValues(known, values);
 
 const currentSeed = () => {
   try {
@@ -82,8 +81,14 @@ async function execute() {
   if (signal.aborted) return;
   if (state.against === "pinned" && state.pinned && !run.error) await executePinned(signal);
   setBusy(false);
-  if (!run.error) say(`${choice()?.tokens.length ?? 0} tokens. Select one to see how it was chosen.`);
+  if (!run.error) say(summary());
   render();
+}
+
+function summary() {
+  const count = choice()?.tokens.length ?? 0;
+  if (!choice()?.isCut) return `${count} tokens. Select one to see how it was chosen.`;
+  return `${count} tokens. Select one to see how it was chosen. The recorded texts go on with other tokens after it; make run, on your machine, continues from any.`;
 }
 
 async function executePinned(signal) {
@@ -95,9 +100,8 @@ async function executePinned(signal) {
 async function receive(target, signal, onevent) {
   const { prompt, values, forced } = target.settings;
   for (const logits of [true, false]) {
-    const body = bodyText(model, prompt, values, { logits, forced });
     try {
-      for await (const event of explain(body, { key: key(), signal })) {
+      for await (const event of explain({ model, prompt, values, logits, forced }, { key: key(), signal })) {
         target.add(event);
         onevent();
       }
@@ -243,19 +247,17 @@ function renderDetails() {
   for (const id of ["steps", "draw", "compare"]) byId(id).hidden = !event;
   if (!event) return;
   const own = explanation();
-  const isServer = isCurrent() || own === null;
-  const view = isServer ? viewOfEvent(event) : viewOfTwin(own, { run, chosen: event.id, top: valueOf(known.top, state.values) });
-  renderSteps(view, event, isServer);
+  const isReported = own === null || (isCurrent() && event.stages !== undefined);
+  const view = isReported ? viewOfEvent(event) : viewOfTwin(own, { run, chosen: event.id, top: valueOf(known.top, state.values) });
+  renderSteps(view, event, isReported);
   fill(byId("draw-table"), drawTable(view));
   renderDial(own);
   renderComparison(own);
 }
 
-function renderSteps(view, event, isServer) {
+function renderSteps(view, event, isReported) {
   byId("steps-title").textContent = `The steps of token ${shown() + 1}, ${quoted(event.text)}`;
-  byId("steps-note").textContent = isServer
-    ? "Computed by the reference. A struck number was removed by the step, for the reason below it."
-    : "Recomputed in this page with the changed settings. Run generates the text that they give.";
+  byId("steps-note").textContent = stepsNote(isReported);
   const params = allParams(state.values);
   const settingOf = (name) => (["allowed", "response_format"].includes(name) ? params.response_format?.type ?? "no special tokens" : String(params[name]));
   const caption = `Probability of each token after each step, for token ${shown() + 1}`;
@@ -266,6 +268,12 @@ function renderSteps(view, event, isServer) {
   button.hidden = off.length === 0;
   button.setAttribute("aria-expanded", String(showAll));
   button.textContent = showAll ? "Hide the steps that changed nothing" : `Show the ${off.length} steps that changed nothing: ${off.join(", ")}`;
+}
+
+function stepsNote(isReported) {
+  if (!isReported && !isCurrent()) return "Recomputed in this page with the changed settings. Run generates the text that they give.";
+  const origin = isReported ? "Computed by the reference." : "Computed in this page, from the recorded logits of the reference.";
+  return `${origin} A struck number was removed by the step, for the reason below it.`;
 }
 
 function renderDial(own) {
@@ -332,9 +340,11 @@ function noteOf(difference, isPinned) {
 }
 
 function renderRequest() {
-  byId("curl").textContent = curl(new URL(".", location.href).href, model, state.prompt, state.values, isLocked || key() !== "");
+  const base = recording ? LOCAL : new URL(".", location.href).href;
+  byId("curl").textContent = curl(base, model, state.prompt, state.values, isLocked || key() !== "");
   const event = choice()?.events[Math.min(shown(), choice().events.length - 1)];
-  byId("response").textContent = event ? JSON.stringify(event, null, 2) : "";
+  const missing = recording && choice() ? "Not recorded with these settings: send the request to a server." : "";
+  byId("response").textContent = event ? JSON.stringify(event, null, 2) : missing;
 }
 
 // Start
@@ -343,7 +353,7 @@ function listen() {
   const form = byId("settings");
   form.addEventListener("submit", (event) => { event.preventDefault(); sessionStorage.setItem("key", byId("key").value || key()); execute(); });
   form.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit(); });
-  byId("prompt").addEventListener("input", (event) => { state.prompt = event.target.value; state.forced = []; saveState(); renderDetails(); });
+  if (!recording) byId("prompt").addEventListener("input", (event) => { state.prompt = event.target.value; state.forced = []; saveState(); renderDetails(); });
   byId("model").addEventListener("change", (event) => { model = event.target.value; saveState(); execute(); });
   byId("stop").addEventListener("click", () => { abort?.abort(); setBusy(false); say("Stopped."); render(); });
   byId("clear").addEventListener("click", () => applyLesson(null, { set: START }));
@@ -356,19 +366,31 @@ function listen() {
   window.addEventListener("hashchange", () => { state = fromFragment(location.hash); showState(); execute(); });
 }
 
-function switchTheme() {
-  const isDark = getComputedStyle(document.documentElement).getPropertyValue("--is-dark").trim() === "1";
-  document.documentElement.dataset.theme = isDark ? "light" : "dark";
-  localStorage.setItem("theme", document.documentElement.dataset.theme);
+/** Offer the recorded prompts instead of a text field. */
+function offerPrompts() {
+  const option = ({ text }) => h("option", { value: text }, text.replaceAll("\n", "↵"));
+  const select = h("select", { id: "prompt", onchange: (event) => choosePrompt(event.target.value) }, recording.prompts.map(option));
+  byId("prompt").replaceWith(select);
+}
+
+function choosePrompt(prompt) {
+  const { response_format, ...values } = state.values;
+  const isRecorded = recording.prompts.find((p) => p.text === prompt).masks(response_format ?? null);
+  Object.assign(state, { prompt, values: isRecorded ? state.values : values, forced: [], token: 0, lesson: null });
+  showState();
+  execute();
 }
 
 async function begin() {
-  document.documentElement.dataset.theme = localStorage.getItem("theme") ?? "";
+  restoreTheme();
   byId("tokens").append(main.element);
-  byId("lessons").append(lessons.tabs);
+  if (recording) offerPrompts();
   listen();
-  const [openapi, steps] = await Promise.all([getJson("openapi.json"), getJson("explain/specification.json")]);
+  const documents = ["openapi.json", "explain/specification.json", "explain/lessons.json"];
+  const [openapi, steps, texts] = await Promise.all(documents.map((path) => getJson(path)));
   specification = steps;
+  lessons = new Lessons(texts, applyLesson);
+  byId("lessons").append(lessons.tabs);
   known = parameters(openapi);
   isLocked = openapi.security?.length > 0;
   byId("key-field").hidden = !isLocked;
@@ -377,7 +399,7 @@ async function begin() {
   model = models.includes(state.model) ? state.model : models[0];
   byId("model").value = model;
   byId("model-field").hidden = models.length === 1;
-  controls = new Controls(known, setValue);
+  controls = new Controls(known, setValue, recording ?? {});
   byId("controls").append(controls.element);
   showState();
   if (isLocked && key() === "") say("This server needs an API key.");

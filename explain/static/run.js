@@ -19,7 +19,7 @@ export class Run {
 
   choice(index) {
     if (!this.choices.has(index)) {
-      this.choices.set(index, { tokens: [], text: "", finish: null, stop: null, events: [] });
+      this.choices.set(index, { tokens: [], text: "", finish: null, stop: null, events: [], isCut: false });
     }
     return this.choices.get(index);
   }
@@ -32,13 +32,14 @@ export class Run {
   add(event) {
     if (event.object === "explain.start") this.start = event;
     else if (event.object === "explain.token") this.choice(event.choice).tokens.push(event);
+    else if (event.object === "explain.unrecorded") this.choice(event.choice).isCut = true;
     else {
       for (const part of event.choices) {
         const choice = this.choice(part.index);
         choice.text += part.text;
         choice.finish = part.finish_reason ?? choice.finish;
         choice.stop = part.stop_reason ?? choice.stop;
-        choice.events.push(event);
+        if (event.object === "text_completion") choice.events.push(event); // others are the page's
       }
     }
   }
@@ -58,8 +59,7 @@ export class Run {
   /** Return the input of the twin's steps at a token. params: all parameters. */
   input(choice, position, params) {
     const tokens = this.tokens(choice);
-    const logits = floats(tokens[position].logits);
-    const allowed = bits(tokens[position].allowed, logits.length);
+    const { logits, allowed } = tokens[position];
     const counts = new Uint16Array(logits.length);
     const present = new Uint8Array(logits.length);
     for (const { id } of this.start.prompt) present[id] = 1;
@@ -120,11 +120,13 @@ function bytes(base64) {
   return Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
 }
 
-function floats(base64) {
+/** Return the numbers of the base64 of a float32 array. */
+export function floats(base64) {
   return new Float32Array(bytes(base64).buffer);
 }
 
-function bits(base64, count) {
+/** Return `count` bits, each a number, of the base64 of a packed array. */
+export function bits(base64, count) {
   const packed = bytes(base64);
   return Uint8Array.from({ length: count }, (_, i) => (packed[i >> 3] >> (i & 7)) & 1);
 }

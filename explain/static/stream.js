@@ -1,5 +1,8 @@
 // Requests to the server: the documents of the page, and the stream of an explained completion.
 
+import { bodyText } from "./request.js";
+import { bits, floats } from "./run.js";
+
 export class RequestError extends Error {
   /** fields: messages by the name of the field that they are about. */
   constructor(message, fields = {}) {
@@ -17,12 +20,12 @@ export async function getJson(path, key = "") {
   return response.json();
 }
 
-/** Yield the events of `POST /v1/explain`. */
-export async function* explain(body, { key = "", signal } = {}) {
+/** Yield the events of `POST /v1/explain`. request: {model, prompt, values, logits, forced}. */
+export async function* explain({ model, prompt, values, ...more }, { key = "", signal } = {}) {
   const response = await fetch("v1/explain", {
     method: "POST",
     headers: { "content-type": "application/json", ...headers(key) },
-    body,
+    body: bodyText(model, prompt, values, more),
     signal,
   });
   if (!response.ok) throw await errorOf(response);
@@ -30,9 +33,16 @@ export async function* explain(body, { key = "", signal } = {}) {
     if (data === "[DONE]") return;
     const event = JSON.parse(data);
     if (event.error) throw new RequestError(event.error.message);
+    if (event.logits) decode(event);
     yield event;
   }
   throw new RequestError("The stream ended early: the server has stopped.");
+}
+
+/** Replace the base64 of an event by numbers. */
+function decode(event) {
+  event.logits = floats(event.logits);
+  event.allowed = bits(event.allowed, event.logits.length);
 }
 
 /** Yield the data of each server-sent event. */

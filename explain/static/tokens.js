@@ -85,6 +85,7 @@ export class Tokens {
 }
 
 function endOf(choice) {
+  if (choice?.isCut) return " … not recorded from here";
   if (!choice?.finish) return "";
   const reason = choice.stop === null ? "" : ` ${quoted(String(choice.stop))}`;
   return ` finish_reason: ${choice.finish}${reason}`;

@@ -23,6 +23,11 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+def origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
 class Page:
     """The page. errors: messages of the browser on its console. expected: parts of messages that
     are not errors of the page, as the browser logs each failed request. origins: of its requests.
@@ -45,9 +50,8 @@ class Page:
             self.errors.append(message.text)
 
     def _on_request(self, request: Any) -> None:
-        parts = urlsplit(request.url)
-        if parts.scheme != "data":
-            self.origins.add(f"{parts.scheme}://{parts.netloc}")
+        if not request.url.startswith("data:"):
+            self.origins.add(origin(request.url))
 
     def open(self, address: str, fragment: str = "") -> None:
         """Open the page, and wait for the end of its first run."""

@@ -9,7 +9,7 @@ import pytest
 
 from api.engine import ServedModel
 from tests.api.conftest import running_server
-from tests.explain.browser.browser import Page, chromium
+from tests.explain.browser.browser import Page, chromium, origin
 from tests.explain.conftest import explained_app
 
 HAS_BROWSER = shutil.which("chromium") is not None
@@ -50,7 +50,7 @@ def opened(browser: Any, **options: Any) -> Iterator[Page]:
     finally:
         context.close()
     assert page.errors == []
-    assert page.origins <= {page.address}
+    assert page.origins <= {origin(page.address)}
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
 from api.engine import ServedModel
 from reference.bundle import Bundle
@@ -16,6 +15,7 @@ from reference.params import CompletionParams
 from tests.api.conftest import running_server
 from tests.explain.browser.browser import Page
 from tests.explain.browser.conftest import opened
+from tests.explain.browser.reading import check_axe
 from tests.explain.conftest import explained_app
 
 PICTURE = Path(__file__).parents[3] / "docs" / "picture.png"
@@ -200,14 +200,6 @@ def test_accessibility(browser: Any, address: str, scheme: str, width: int) -> N
         check_axe(page)
         page.page.click("#steps-table thead button >> nth=0")
         check_axe(page)
-
-
-def check_axe(page: Page) -> None:
-    violations = Axe().run(page.page).response["violations"]
-    serious = [v for v in violations if v["impact"] in ("serious", "critical")]
-    assert serious == [], json.dumps(
-        [(v["id"], [n["html"][:200] for n in v["nodes"]]) for v in serious], indent=1
-    )
 
 
 def test_image(browser: Any) -> None:
