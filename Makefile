@@ -27,7 +27,7 @@ run: setup ## serve the embedded model (PORT, HOST, BACKEND, MODEL)
 test: setup check ## lint, types, import rules, then every test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
-lanes: setup test-newer .venv-tpu/ready .venv-gpu/ready ## the tests that take minutes: deployment, a wheel, processes that fail, a newer Python
+lanes: setup test-newer .venv-tpu/ready .venv-gpu/ready .venv-ray/ready ## the tests that take minutes: deployment, a wheel, processes that fail, a newer Python
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m lane -n 2 --dist loadscope
 
 # Python 3.12 and newer have another version of JAX than 3.11.
@@ -74,6 +74,13 @@ COMPILERS_gpu := jax-cuda13-plugin jax-cuda13-pjrt nvidia-cuda-nvcc nvidia-nvvm 
 .venv-%/ready: .venv/ready requirements-accelerators.lock
 	rm -rf .venv-$*
 	$(BIN)/python $(PIP) --no-deps --constraint requirements-accelerators.lock --target .venv-$* $(COMPILERS_$*)
+	@touch $@
+
+.venv-ray/ready: requirements-ray.txt .venv/ready
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python $(PIP) --no-deps -r requirements.lock
+	.venv-ray/bin/python $(PIP) -r requirements-ray.txt
+	.venv-ray/bin/python $(PIP) --no-deps --editable .
 	@touch $@
 
 .PHONY: help setup run test lanes test-newer check docs tiny-model vision-model goldens tpu gpu

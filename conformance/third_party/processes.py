@@ -1,7 +1,6 @@
 """A server as a process with a memory limit, which ends with the test."""
 
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -37,13 +36,12 @@ def running(
     """
     with log.open("w") as file:
         server = subprocess.Popen(
-            command,
+            [*memory_limit(memory), *command],
             stdout=file,
             stderr=subprocess.STDOUT,
             cwd=directory,
             env=os.environ | (environment or {}),
             start_new_session=True,
-            preexec_fn=lambda: limit_memory(memory),
         )
     try:
         deadline = time.monotonic() + timeout
@@ -58,11 +56,13 @@ def running(
         stop(server)
 
 
-def limit_memory(gib: float | None) -> None:
-    """Limit private memory. Files that are mapped, such as libraries and weights, do not count."""
-    if gib is not None:
-        limit = int(gib * GIB)
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+def memory_limit(gib: float | None) -> list[str]:
+    """Return the beginning of a command that limits private memory and becomes what follows. Files
+    that are mapped, such as libraries and weights, do not count.
+    """
+    if gib is None:
+        return []
+    return ["sh", "-c", f'ulimit -d {int(gib * GIB) // 1024} && exec "$@"', "sh"]
 
 
 def stop(server: "subprocess.Popen[bytes]") -> None:

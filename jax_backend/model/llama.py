@@ -33,10 +33,13 @@ CPU_COLUMN_BLOCK = 32
 
 class Layer(nnx.Module):
     """One transformer block. Projections of the same input are fused, concatenated along the output
-    axis: fewer and larger products, which are a tenth faster on a CPU at small batch sizes.
+    axis: fewer and larger products, which are a tenth faster on a CPU at small batch sizes. ordered:
+    see `Linear`.
     """
 
-    def __init__(self, config: LlamaConfig, dtype: jnp.dtype, index: int) -> None:
+    def __init__(
+        self, config: LlamaConfig, dtype: jnp.dtype, index: int, ordered: Mesh | None
+    ) -> None:
         D, F, H = config.hidden_size, config.intermediate_size, config.head_dim
         Q, KV = config.num_attention_heads * H, config.num_key_value_heads * H
         self.input_layernorm = nnx.Param(Shapes((D,), dtype))
@@ -45,10 +48,10 @@ class Layer(nnx.Module):
             for name in ("self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj")
         )
         self.qkv_proj = Linear(Q + 2 * KV, D, config.attention_bias, dtype, q)
-        self.o_proj = Linear(D, Q, config.attention_bias, dtype, o)
+        self.o_proj = Linear(D, Q, config.attention_bias, dtype, o, ordered)
         self.post_attention_layernorm = nnx.Param(Shapes((D,), dtype))
         self.gate_up_proj = Linear(2 * F, D, config.mlp_bias, dtype, gate)
-        self.down_proj = Linear(D, F, config.mlp_bias, dtype, down)
+        self.down_proj = Linear(D, F, config.mlp_bias, dtype, down, ordered)
         scalar = Shapes((), jnp.dtype(jnp.float32))
         self.k_scale = None if config.kv_dtype is None else nnx.Param(scalar)
         self.v_scale = None if config.kv_dtype is None else nnx.Param(scalar)
@@ -126,7 +129,8 @@ class Llama(nnx.Module):
         device_attention = attention or for_platform(platform())
         self.attention = sharding.shard_attention(device_attention, mesh)
         self.embed_tokens = nnx.Param(Shapes((V, D), dtype))
-        self.layers = nnx.List([Layer(config, dtype, i) for i in range(config.num_hidden_layers)])
+        ordered, count = sharding.ordered_mesh(mesh), config.num_hidden_layers
+        self.layers = nnx.List([Layer(config, dtype, i, ordered) for i in range(count)])
         self.norm = nnx.Param(Shapes((D,), dtype))
         self.lm_head = None if config.tie_word_embeddings else nnx.Param(Shapes((V, D), dtype))
         self.vision = (

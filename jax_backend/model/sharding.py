@@ -9,21 +9,26 @@ If there are fewer KV heads than devices, each is repeated on neighboring device
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jax_backend.model.attention.base import Attention, Pages
+from jax_backend.platform import platform
 from reference.model.config import LlamaConfig
 from reference.model.config_fields import ConfigError
 
 logger = logging.getLogger(__name__)
+
+Product = Callable[[Array, Array], Array]
 
 TP = "tp"
 
@@ -67,6 +72,31 @@ def make_mesh(tp: int, devices: Sequence[jax.Device] | None = None) -> Mesh | No
 def mesh_size(mesh: Mesh | None) -> int:
     """Return the number of devices, 1 without a mesh."""
     return 1 if mesh is None else mesh.shape[TP]
+
+
+def ordered_mesh(mesh: Mesh | None) -> Mesh | None:
+    """Return the mesh if its all-reduces add in no fixed order: on CPUs of several processes, where
+    the order depends on the place in the array.
+    """
+    if mesh is None or platform() != "cpu":
+        return None
+    is_local = all(device.process_index == jax.process_index() for device in mesh.devices.flat)
+    return None if is_local else mesh
+
+
+def product_in_order(multiply: Product, x_TI: Array, w_OI: Array, mesh: Mesh) -> Array:
+    """Multiply by a weight that is divided along its inputs, and add the parts in the order of the
+    devices. multiply: of a part.
+    """
+
+    def of_device(x: Array, w: Array) -> Array:
+        parts = jax.lax.all_gather(multiply(x, w), TP)
+        return reduce(jnp.add, [parts[i] for i in range(mesh_size(mesh))])
+
+    by_input = P(None, TP)
+    return jax.shard_map(
+        of_device, mesh=mesh, in_specs=(by_input, by_input), out_specs=P(), check_vma=False
+    )(x_TI, w_OI)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -74,7 +74,7 @@ class JaxEngine:
         self._request_ids, self._turns = itertools.count(), turns or Inbox()
         self._closing = self._failed = False
         self._step_started: float | None = None  # time.monotonic() of the step in progress
-        self._grammars = PendingGrammars(self.executor.grammars.start)
+        self._grammars = PendingGrammars(lambda request: self.executor.grammars.start(request))
         if settings.speculate == "lookup":
             self.scheduler.row_planner.drafter = lookup_drafter(self.executor)
         self._thread = threading.Thread(target=self._run_thread, name="jax-engine", daemon=True)
