@@ -69,6 +69,9 @@ def initialize(hosts: Hosts) -> None:
     # Otherwise the death of a follower aborts the leader, before its requests end with an error.
     jax.config.update("jax_enable_recoverability", True)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # Programs that do not depend on each other, as the vision encoder and a decoding step, would
+    # run at the same time on a CPU, and gloo would connect the collectives of one with the other's.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
         jax.distributed.initialize(
             coordinator_address=hosts.coordinator,
