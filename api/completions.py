@@ -26,6 +26,8 @@ from api.stream import DeadlineExceeded, Stream
 
 # Images are decoded by few threads: decoding takes memory, and text requests must not wait for it.
 IMAGE_THREADS = ThreadPoolExecutor(2, "images")
+# Bytes of a body that is parsed faster than another thread could begin to, also to refuse it.
+SHORT_BODY = 2**14
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,10 @@ class Completions:
         except ClientDisconnect:
             record.disconnected = True
             return
-        parsed = await asyncio.to_thread(self.service.parse_request, body)
+        if len(body) <= SHORT_BODY:
+            parsed = self.service.parse_request(body)
+        else:
+            parsed = await asyncio.to_thread(self.service.parse_request, body)
         timeout = requested_timeout(request.headers, self.service.request_timeout)
         handle = parsed.handle
         record.model = handle.served_model.name

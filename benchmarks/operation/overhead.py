@@ -28,6 +28,7 @@ from api.observability.record import RequestRecord
 from api.options.arguments import build_parser
 from benchmarks.operation.load import Json, closed_loop
 from reference.bundle import EMBEDDED
+from reference.request import Event
 
 CLIENTS = 8
 
@@ -70,6 +71,10 @@ def measure_rates(clients: Executor, address: str, seconds: float) -> tuple[floa
     return tokens / (time.monotonic() - start), tokens / (time.process_time() - start_cpu)
 
 
+def ignore_event(record: RequestRecord, prompt: int, event: Event) -> None:
+    """Take the place of `RequestRecord.on_event`."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=20)
@@ -85,11 +90,14 @@ def main() -> None:
         listening(without_observability(create_app([served]))) as plain,
         ProcessPoolExecutor(1, get_context("spawn")) as clients,
     ):
-        for _ in range(options.rounds):
-            with_metrics = measure_rates(clients, observed, options.seconds)
-            RequestRecord.on_event = lambda self, prompt, event: None  # type: ignore[method-assign]
-            without = measure_rates(clients, plain, options.seconds)
+        for i in range(options.rounds):
+            rates = {}
+            for is_observed in (True, False) if i % 2 else (False, True):
+                RequestRecord.on_event = on_event if is_observed else ignore_event  # type: ignore[method-assign]
+                address = observed if is_observed else plain
+                rates[is_observed] = measure_rates(clients, address, options.seconds)
             RequestRecord.on_event = on_event  # type: ignore[method-assign]
+            with_metrics, without = rates[True], rates[False]
             wall.append(with_metrics[0] / without[0])
             processor.append(with_metrics[1] / without[1])
             print(

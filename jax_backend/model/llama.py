@@ -33,8 +33,8 @@ CPU_COLUMN_BLOCK = 32
 
 class Layer(nnx.Module):
     """One transformer block. Projections of the same input are fused, concatenated along the output
-    axis: fewer and larger products, which are a tenth faster on a CPU at small batch sizes. ordered:
-    see `Linear`.
+    axis: fewer and larger products, which are a tenth faster on a CPU at small batch sizes.
+    ordered: see `Linear`.
     """
 
     def __init__(
