@@ -17,7 +17,7 @@ PAGES = {
     Path("docs/decisions"): Path("docs/decisions/index.md"),
 }
 ORPHAN = "---\norphan: true\n---\n"  # in no table of contents
-LANGUAGES = {".py": "python", ".toml": "toml", ".json": "json", ".js": "javascript"}
+LANGUAGES = {".py": "python", ".toml": "toml", ".json": "json", ".js": "javascript", ".yml": "yaml"}
 
 
 class SourceLinks:

@@ -17,6 +17,7 @@ PAGES = (
     "CHANGELOG.md",
     "benchmarks/results.md",
     "benchmarks/notes.md",
+    "conformance/third_party/README.md",
     "examples/vectors/README.md",
 )
 FILES = (

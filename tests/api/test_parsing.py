@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from api.app import create_app
+from api.completions import SHORT_BODY
 from api.schema.parsing import MAX_DEPTH, exceeds_max_depth
 from api.service import Service
 from tests.api.http_client import PATH, Json, RawRequest, error_locations
@@ -128,7 +129,10 @@ def test_many_items_are_not_deep() -> None:
     assert exceeds_max_depth(b"[" * 10_000_000)
 
 
-def test_body_is_parsed_on_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_long", [True, False])
+def test_long_body_is_parsed_on_another_thread(
+    is_long: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Parsing millions of items takes seconds, which must not delay other requests."""
     threads: list[threading.Thread] = []
     parse_request = Service.parse_request
@@ -139,8 +143,9 @@ def test_body_is_parsed_on_another_thread(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(Service, "parse_request", recording)
     served = toy_model()
-    request = RawRequest([b'{"model": "toy", "prompt": "w"}'])
+    body = b'{"model": "toy", "prompt": "w"}'
+    request = RawRequest([body.ljust(SHORT_BODY + is_long)])
     asyncio.run(request.run(create_app([served])))
     served.engine.close()
     assert request.status == 200
-    assert threads and threading.current_thread() not in threads
+    assert threads and (threading.current_thread() not in threads) == is_long
