@@ -112,11 +112,16 @@ def usage(prompt_tokens: int, completion_tokens: int) -> Json:
     }
 
 
+def integral(value: Any) -> Any:
+    """Return 5 for 5.0, which JSON does not tell apart."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def respond(library: Library, name: str, body: Any) -> Json:
     """Return the response to a request body. Raises what `complete` raises for a 400."""
     if not isinstance(body, dict):
         raise Refused("body: must be an object")
-    fields = {key: value for key, value in body.items() if value is not None}
+    fields = {key: integral(value) for key, value in body.items() if value is not None}
     for key, value in fields.items():
         if key not in BASIC | library.fields and (key not in OFF or value != OFF[key]):
             raise Refused(f"{key}: this library does not support it")

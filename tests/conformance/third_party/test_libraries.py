@@ -213,7 +213,13 @@ def test_concurrent_requests_are_answered_on_one_thread() -> None:
     assert len(library.threads) == 1
 
 
-CHECKS = [c for c in all_checks() if c.parameter in (PROFILES["sampling"] or ())]
+# A library returns no names of tokens: the server decodes each one alone, as it can.
+NAMES = {"logprobs/token-text-names", "logprobs/token-string-collisions"}
+CHECKS = [
+    check
+    for check in all_checks()
+    if check.parameter in (PROFILES["sampling"] or ()) and check.id not in NAMES
+]
 
 
 @pytest.mark.lane

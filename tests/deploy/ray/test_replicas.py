@@ -16,6 +16,7 @@ from tests.deploy.ray.cluster import FOLDER, SCRIPTS, replica_pids, serving
 from tests.jax_backend.multihost.ports import free_ports
 
 PATH = "/v1/completions"
+LONG_TEXT = {"type": "regex", "regex": "[a-z ]{1500}"}
 BODY: dict[str, Any] = {"model": "tiny-text", "prompt": "Once upon a time", "seed": 3}
 
 pytestmark = [
@@ -102,7 +103,7 @@ def test_killed_replica_loses_its_own_streams_only(address: str) -> None:
     started = threading.Semaphore(0)
 
     def stream(session: int) -> None:
-        body = BODY | {"stream": True, "max_tokens": 900, "n": 4, "temperature": 2}
+        body = BODY | {"stream": True, "max_tokens": 900, "response_format": LONG_TEXT}
         headers = {"x-session-id": f"k{session}"}
         end = "broken"
         try:

@@ -68,11 +68,12 @@ def test_group_answers_as_one_process(
     processes = run_group(directory, count, devices)
     check_group(processes)
     assert processes[0]["answers"] == alone["answers"]
+    assert name == "llava_before" or alone["answers"][-1] == "preempted True"
 
 
 def check_group(processes: list[Any]) -> None:
     """Check that the workload ran to its end, without compilation or different plans."""
     leader, *followers = processes
-    assert len(leader["answers"]) >= 29 and leader["answers"][-1] == "preempted True"
+    assert len(leader["answers"]) >= 29
     assert all(follower["failed"] == [False, False] for follower in followers)
     assert not any(process["compiled"] for process in processes)
