@@ -29,6 +29,8 @@ def load_reference(options: argparse.Namespace, name: str, directory: Path) -> S
     """Load a model on the executable specification. Raises ValueError or OSError."""
     from reference.engine import ReferenceEngine
 
+    if options.hosts is not None:
+        raise ValueError("--hosts: needs --backend jax")
     bundle = load_bundle(directory, options.context, image_limits(options), options.kv_dtype)
     parts = ("reference", bundle.checkpoint.config.kv_dtype, checkpoint_digest(directory))
     return ServedModel(

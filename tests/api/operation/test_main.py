@@ -285,3 +285,8 @@ def test_checkpoint_digest_covers_names_sizes_and_ends(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     digests.add(checkpoint_digest(tmp_path))
     assert len(digests) == 6
+
+
+def test_reference_refuses_several_hosts(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["--backend", "reference", "--hosts", "2", "--port", "0"]) == 2
+    assert "--hosts: needs --backend jax" in capfd.readouterr().err

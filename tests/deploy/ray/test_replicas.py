@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.deploy.ray.cluster import FOLDER, SCRIPTS, replica_pids, serving
+from tests.deploy.ray.cluster import SCRIPTS, replica_pids, serving
 from tests.jax_backend.multihost.ports import free_ports
 
 PATH = "/v1/completions"
@@ -138,7 +138,3 @@ def test_killed_replica_loses_its_own_streams_only(address: str) -> None:
     while len(replica_pids()) != 2 or victim in replica_pids():
         assert time.monotonic() < end + 60
         time.sleep(0.5)
-
-
-def test_folder_has_the_application() -> None:
-    assert (FOLDER / "completions_app.py").exists()
